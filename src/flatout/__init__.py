@@ -1,0 +1,77 @@
+"""flatout: run any callable over any inputs, as fast as the machine allows.
+
+>>> import flatout
+>>> list(flatout.map(abs, [-1, -2, -3]))
+[1, 2, 3]
+
+Public names are loaded on first use (PEP 562), so that `import flatout` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flatout._api import explain as explain
+    from flatout._api import gather as gather
+    from flatout._api import map as map
+    from flatout._errors import FlatoutError as FlatoutError
+    from flatout._errors import InputError as InputError
+    from flatout._errors import InternalError as InternalError
+    from flatout._errors import NotPicklable as NotPicklable
+    from flatout._errors import PlanError as PlanError
+    from flatout._errors import RunCancelled as RunCancelled
+    from flatout._errors import RunError as RunError
+    from flatout._errors import TaskTimeout as TaskTimeout
+    from flatout._errors import WorkerDied as WorkerDied
+    from flatout._machine import Machine as Machine
+    from flatout._machine import machine as machine
+    from flatout._model import Done as Done
+    from flatout._model import Failure as Failure
+    from flatout._model import Plan as Plan
+    from flatout._model import Retry as Retry
+    from flatout._observe._report import Report as Report
+    from flatout._plan._explain import Explanation as Explanation
+    from flatout._run import Run as Run
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Done": "_model",
+    "Explanation": "_plan._explain",
+    "Failure": "_model",
+    "FlatoutError": "_errors",
+    "InputError": "_errors",
+    "InternalError": "_errors",
+    "Machine": "_machine",
+    "NotPicklable": "_errors",
+    "Plan": "_model",
+    "PlanError": "_errors",
+    "Report": "_observe._report",
+    "Retry": "_model",
+    "Run": "_run",
+    "RunCancelled": "_errors",
+    "RunError": "_errors",
+    "TaskTimeout": "_errors",
+    "WorkerDied": "_errors",
+    "explain": "_api",
+    "gather": "_api",
+    "machine": "_machine",
+    "map": "_api",
+}
+
+__all__ = sorted([*_HOME, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'flatout' has no attribute {name!r}")
+    value = getattr(import_module(f"flatout.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,1 @@
+"""What runs inside a worker process, and the zygote that forks it. Imports next to nothing."""

@@ -1,0 +1,1 @@
+"""Decides what happens next while a run is under way. Pure: no I/O, no thread, no clock."""

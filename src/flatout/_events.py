@@ -1,0 +1,185 @@
+"""What happened (events, in the past tense) and what to do (commands, in the imperative).
+
+Events enter the dispatcher by `Dispatcher.handle`; commands leave it. Workers are named by numbers that are never used
+twice in a run; number 0 is the seat: the caller's own thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from flatout._model import Batch, Kind, Plan, Settled
+
+SEAT = 0
+
+
+class TaskError(NamedTuple):
+    """One failed attempt: `offset` counts from the first task of the event that carries it."""
+
+    offset: int
+    error: BaseException
+    retryable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class TasksDrawn:
+    """Inputs came out of the iterable."""
+
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class InputEnded:
+    """The iterable is exhausted, or has raised `error`."""
+
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChosen:
+    """How to go on: from now on by this plan."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReady:
+    """A worker can take batches. `name` is for people."""
+
+    worker: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchFinished:
+    """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of a batch that was sent.
+
+    `values` has None where `errors` has an entry. Seconds are for all of them together.
+    """
+
+    worker: int
+    first: int
+    values: Sequence[Any]
+    errors: tuple[TaskError, ...] = ()
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerObserved:
+    """Which tasks a worker is on, as (index, when it began); the answer to `Observe`."""
+
+    worker: int
+    running: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    """A worker is gone. `suspects` are the tasks it was on, `error` what to blame them with (None: nothing to blame)."""
+
+    worker: int
+    error: BaseException | None = None
+    suspects: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Consumed:
+    """The consumer has taken so many outcomes."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelRequested:
+    """The rest is not wanted any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed: `Dispatcher.wake_at` was reached."""
+
+
+Event = (
+    TasksDrawn
+    | InputEnded
+    | PlanChosen
+    | WorkerReady
+    | BatchFinished
+    | WorkerObserved
+    | WorkerExited
+    | Consumed
+    | CancelRequested
+    | Tick
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Draw so many more inputs."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    """Start a worker of this kind."""
+
+    worker: int
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class SendBatch:
+    """Have a worker run these tasks."""
+
+    worker: int
+    batch: Batch
+
+
+@dataclass(frozen=True, slots=True)
+class Observe:
+    """Find out which tasks a worker is on: one may be over its time."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class CancelTask:
+    """End one task of a worker that can end a task alone (the event loop)."""
+
+    worker: int
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """End a worker now, whatever it is on."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopWorker:
+    """Let an idle worker go."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """Hand outcomes to the consumer."""
+
+    settled: Settled
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The run is over; `error` is what the consumer must be told after the last outcome."""
+
+    error: BaseException | None = None
+    cancelled: bool = False
+
+
+Command = Draw | StartWorker | SendBatch | Observe | CancelTask | KillWorker | StopWorker | Deliver | Finish

@@ -1,0 +1,243 @@
+"""The nouns of flatout, frozen: what crosses the borders between its parts.
+
+Indices count inputs from 0 in the order in which they were drawn. Times are float seconds.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Kind = Literal["inline", "async", "thread", "process"]
+OnError = Literal["raise", "return", "skip"]
+
+KINDS: tuple[Kind, ...] = ("inline", "async", "thread", "process")
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often and when a failed task is tried again.
+
+    attempts: calls in all, the first one included.
+    on: the exceptions worth another try.
+    backoff: seconds to wait before the second attempt, doubled before each further one; or a function that gets the
+        number of attempts made so far (1, 2, ...) and returns seconds.
+    """
+
+    attempts: int = 3
+    on: type[BaseException] | tuple[type[BaseException], ...] = Exception
+    backoff: float | Callable[[int], float] = 0.1
+
+    def delay(self, attempts_made: int) -> float:
+        """Seconds to wait after so many attempts."""
+        if callable(self.backoff):
+            return max(0.0, float(self.backoff(attempts_made)))
+        return self.backoff * 2.0 ** min(attempts_made - 1, 60)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A task that did not end in a value.
+
+    `input` is a short repr of its input, `error` the exception, `kind` the kind of worker it ran in, `attempts` how
+    often it was tried, `seconds` how long the last attempt took.
+    """
+
+    index: int
+    input: str
+    error: BaseException
+    kind: Kind
+    attempts: int
+    seconds: float
+
+    def __str__(self) -> str:
+        what = f"{type(self.error).__name__}: {self.error}".rstrip(": ")
+        return f"task {self.index} (input {self.input}) failed: {what}"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """One finished task, as `Run.as_completed` gives it.
+
+    `value` is None where the task failed: then `failure` says why. `seconds` is the time of the call (for tasks sent
+    together, their mean). `worker` names the worker.
+    """
+
+    index: int
+    value: Any
+    failure: Failure | None
+    seconds: float
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Tasks with consecutive indices that travel together; `attempt` counts from 1.
+
+    `route` is the kind of worker that must run it, None where any worker of the run will do.
+    """
+
+    first: int
+    inputs: Sequence[Any]
+    attempt: int = 1
+    route: Kind | None = None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def end(self) -> int:
+        """The index behind the last task."""
+        return self.first + len(self.inputs)
+
+    def part(self, start: int, end: int) -> Batch:
+        """The tasks with indices from start up to but not including end."""
+        return Batch(start, self.inputs[start - self.first : end - self.first], self.attempt, self.route)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """Final outcomes of tasks with consecutive indices.
+
+    `values[i]` belongs to task `first + i`; where `i` is in `failed` it is a `Failure`. (A mere isinstance check would
+    mistake a `Failure` that the user's function returned for one of ours.)
+    """
+
+    first: int
+    values: Sequence[Any]
+    failed: frozenset[int] = frozenset()
+    seconds: float = 0.0
+    worker: str = ""
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    @property
+    def end(self) -> int:
+        """The index behind the last task."""
+        return self.first + len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What workers are to do: the function, how inputs become arguments, and where it runs.
+
+    With `star` an input is a tuple of arguments, as when several iterables are mapped at once.
+    """
+
+    func: Callable[..., Any]
+    star: bool = False
+    initializer: Callable[[], Any] | None = None
+    context: Context = field(default_factory=Context)
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of `map` after they have been checked. None: chosen."""
+
+    via: Kind | Literal["auto"] | Plan = "auto"
+    max_concurrency: int | None = None
+    chunksize: int | None = None
+    buffersize: int | None = None
+    timeout: float | None = None
+    retry: Retry = Retry(attempts=1)
+    on_error: OnError = "raise"
+    initializer: Callable[[], Any] | None = None
+    progress: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """What the probe saw, per call, in seconds: the c = gil + free and w of the exhibition law.
+
+    gil: computing while holding the GIL. free: computing after letting go of it, threads and processes of the
+    function's own included. wait: neither. transfer: pickling input and result, both ways. calls: finished calls that
+    were measured, 0 when the decision fell in the middle of the first. effects: what the call changed in the caller's
+    memory, which a process would lose; empty for nothing seen. unpicklable: why it cannot cross a process border.
+    """
+
+    gil: float
+    free: float
+    wait: float
+    transfer: float = 0.0
+    calls: int = 1
+    item_bytes: int = 0
+    effects: str = ""
+    unpicklable: str = ""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of one call."""
+        return self.gil + self.free + self.wait
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the law expects of one kind: seconds for all tasks that are left (per call where their number is unknown).
+
+    `impossible` says why this kind is out of the question, empty where it is not.
+    """
+
+    kind: Kind
+    concurrency: int
+    seconds: float
+    impossible: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run is carried out. Write one by hand and pass it as `via=` to take the choice out of flatout's hands.
+
+    kind: the kind of worker. concurrency: tasks in flight at the start. ceiling: most tasks in flight, to which a run
+    may grow from `concurrency`; None: it does not grow. chunksize: tasks sent together, None: from their measured time.
+    buffersize: inputs and results held at most, None: from concurrency and chunksize. reason: one sentence with the figures.
+    """
+
+    kind: Kind
+    concurrency: int = 1
+    ceiling: int | None = None
+    chunksize: int | None = None
+    buffersize: int | None = None
+    reason: str = "given by the caller"
+    measured: Measurement | None = None
+    predictions: tuple[Prediction, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
+
+    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers.
+    """
+
+    drawn: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    cancelled: int = 0
+    retried: int = 0
+    died: int = 0
+    running: int = 0
+    workers: int = 0
+    peak_workers: int = 0
+    busy_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+
+    @property
+    def settled(self) -> int:
+        """Tasks that have their outcome."""
+        return self.succeeded + self.failed + self.cancelled
+
+
+def short_repr(value: object) -> str:
+    """A repr of at most some 80 characters that never raises."""
+    try:
+        text = reprlib.repr(value)
+    except Exception as error:
+        text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
+    return text if len(text) <= 80 else text[:77] + "..."

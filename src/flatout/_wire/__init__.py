@@ -1,0 +1,1 @@
+"""How tasks and results cross a process border. No other module pickles."""
