@@ -67,6 +67,11 @@ class Outlet:
         """Whether outcomes wait, or none will ever come."""
         return bool(self._settled) or self.finished
 
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to take and nothing will come."""
+        return self.finished and not self._settled
+
     def put(self, settled: Settled) -> None:
         """Add outcomes."""
         self._settled.append(settled)

@@ -9,7 +9,7 @@ from typing import Any
 
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import MOST_TASKS, START, Situation, choose, duration
-from flatout._plan._effects import Effects
+from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._wire import _values
 
@@ -41,7 +41,7 @@ class Chooser:
         self._warm = warm
         self._boot = boot
         self._probe = Probe(self._decide, self._computing)
-        self._effects: Effects | None = None
+        self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
 
@@ -49,7 +49,7 @@ class Chooser:
         """A batch is about to be run in this thread."""
         if self._effects is None:
             self._first.append(batch.inputs[0])
-            self._effects = Effects(self._work.func, batch.inputs[0], self._work.star)
+            self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
         self._probe.begin()
 
     def after(self, count: int, first: Any) -> None:
