@@ -89,7 +89,13 @@ def script(tmp_path: Path):
         environment = {**os.environ, "PYTHONPATH": f"{SOURCE}{os.pathsep}{tmp_path}"}
         command = command or ("script.py",)
         done = subprocess.run(
-            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [sys.executable, *command],
+            check=False,
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert done.returncode == 0, done.stderr
 
@@ -461,5 +467,7 @@ import flatout._wire._functions
 print(sorted(set(sys.modules) - before - {"pickle", "_pickle", "_compat_pickle", "struct", "_struct"}))
 """
     command = [sys.executable, "-c", "import re, io, functools, types" + code]
-    done = subprocess.run(command, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
+    )
     assert eval(done.stdout) == ["flatout._wire._functions", "flatout._wire._modules"], done

@@ -84,7 +84,7 @@ class _Search:
         if id(value) in self._met:
             return None
         self._met[id(value)] = value
-        if depth == 0 or time.monotonic() > self._deadline or isinstance(_failure(value), RecursionError):
+        if depth == 0 or time.monotonic() > self._deadline or _too_deep(_failure(value)):
             return []
         innocent = True
         for part in _failing(list(islice(_parts(value), _MAX_PARTS))):
@@ -118,6 +118,11 @@ def _failure(value: object) -> Exception | None:
     except Exception as error:  # noqa: BLE001
         return error
     return None
+
+
+def _too_deep(error: Exception | None) -> bool:
+    """Whether the nesting itself is what fails, so that no part of it is to blame."""
+    return isinstance(error, RecursionError) or (error is not None and isinstance(error.__cause__, RecursionError))
 
 
 def _say(error: Exception | None) -> str:
