@@ -325,6 +325,22 @@ def test_a_change_in_the_middle_of_a_look_is_a_change() -> None:
     assert watch.changed() == "the call changed its input"
 
 
+def test_what_changes_by_itself_before_the_call_is_unknown() -> None:
+    class Grows:
+        armed = True
+
+        def __reduce__(self) -> Any:
+            if self.armed:
+                item[len(item)] = 1
+            return Grows, ()
+
+    item: dict[Any, Any] = {}
+    item.update(enumerate([Grows(), 2, 3]))
+    watch = Watch(len, item)
+    Grows.armed = False
+    assert watch.changed() == ""
+
+
 def test_pickling_warns_of_nothing(recwarn: pytest.WarningsRecorder) -> None:
     assert after(number, 1)
     assert not recwarn.list

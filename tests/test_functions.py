@@ -337,8 +337,27 @@ def test_definitions_leave_alone_what_calls_have_set(script) -> None:
     """)
 
 
+def test_definitions_leave_alone_functions_that_remember(script) -> None:
+    script("""
+        def helper():
+            helper.calls = getattr(helper, "calls", 0) + 1
+            return helper.calls
+        class Client:
+            def ask(self): return helper()
+        def ask(client): return helper() + client.ask()
+        worker = Worker()
+        worker.unpack(ask)
+        assert worker.call(Client()) == 1 + 2
+        class Other(Client): pass
+        assert worker.call(Other()) == 3 + 4
+    """)
+
+
+@pytest.mark.parametrize("shadowed", [False, True])
 @pytest.mark.parametrize("name", ["handmade", "plugin"])
-def test_modules_that_a_worker_cannot_import_go_by_value(script, tmp_path: Path, name: str) -> None:
+def test_modules_that_a_worker_cannot_import_go_by_value(script, tmp_path: Path, name: str, shadowed: bool) -> None:
+    if shadowed:
+        (tmp_path / f"{name}.py").write_text("def f(x): raise AssertionError('another module of that name')")
     source = "factor = 2\nclass Thing:\n  def __init__(self, x): self.x = x\ndef f(x): return Thing(factor * x)\n"
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "plugin.py").write_text(source)
