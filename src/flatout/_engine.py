@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Observer, Outlet
+from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, WorkerExited
 from flatout._hosts import LoopHost
@@ -54,12 +54,14 @@ class Engine:
         collect: bool,
         observers: Sequence[Observer] = (),
         chooser: Chooser | None = None,
+        source: Source | None = None,
     ) -> None:
         self.outlet = Outlet()
         self.total = _inputs.length(iterables)
         self.chooser = chooser
         self._work = work
         self._iterables = iterables
+        self._given_source = source
         self._options = options
         self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
         self._plan = plan
@@ -111,6 +113,8 @@ class Engine:
         return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
 
     def _source(self) -> Any:
+        if self._given_source is not None:
+            return self._given_source
         if not _inputs.are_async(self._iterables):
             return _inputs.Inputs(self._iterables, self._work.context)
         if self._callers_loop is not None:
@@ -141,6 +145,8 @@ class Engine:
         from flatout._workers._home import emit
         from flatout._workers._process import ProcessWorker
 
+        if self._setup is None:
+            self._setup_processes()
         assert self._setup is not None
         return ProcessWorker(number, self._setup, self._driver, emit, keep=2 * usable_cores())
 
@@ -217,7 +223,12 @@ class Engine:
             return
         chooser.before(batch)
         awaitables: list[Awaitable[Any]] = []
-        event = self._seat.run(batch, lambda value: awaitables.append(value) or value)
+
+        def set_aside(value: Awaitable[Any]) -> Awaitable[Any]:
+            awaitables.append(value)
+            return value
+
+        event = self._seat.run(batch, set_aside)
         if awaitables:
             self._hand_back(event, awaitables)
             return

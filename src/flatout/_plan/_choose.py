@@ -14,7 +14,9 @@ UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
 THREAD_START = 0.00015  # seconds (measured: 0.12-0.2 ms)
 PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
 ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
-THREAD_TASK = 10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+THREAD_TASK = (
+    10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+)
 PROCESS_TASK = 4e-6  # the same for a process, pickling apart (measured)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
@@ -104,7 +106,9 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, by_ki
     if best.kind != "inline":
         others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
         against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        text = f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
+        text = (
+            f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
+        )
         blocked = by_kind["process"].impossible
         return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
     rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
@@ -114,7 +118,12 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, by_ki
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-_NAMES: dict[Kind, str] = {"inline": "the plain loop", "async": "coroutines", "thread": "threads", "process": "processes"}
+_NAMES: dict[Kind, str] = {
+    "inline": "the plain loop",
+    "async": "coroutines",
+    "thread": "threads",
+    "process": "processes",
+}
 
 
 def describe(measured: Measurement, gil: bool = True) -> str:

@@ -29,7 +29,7 @@ class Chooser:
         cores: int,
         no_process: str,
         warm: Callable[[], bool],
-        boot: Callable[[], None],
+        boot: Callable[[], object],
     ) -> None:
         self.decided = False
         self.adopt: Callable[[Plan], None] = lambda plan: None
@@ -69,7 +69,10 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            costs = [_values.size_and_seconds(value, time.perf_counter) for value in self._first]
+            costs = [
+                _values.size_and_seconds(value, place == 0, time.perf_counter)
+                for place, value in enumerate(self._first)
+            ]
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         item_bytes, seconds = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
@@ -131,5 +134,3 @@ def _gil() -> bool:
 
     enabled = getattr(sys, "_is_gil_enabled", None)
     return True if enabled is None else bool(enabled())
-
-

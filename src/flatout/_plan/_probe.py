@@ -64,6 +64,11 @@ class Probe:
         if self._seconds >= ENOUGH:
             self._judge()
 
+    def finish(self) -> None:
+        """The only call has ended: it is judged, however short it was."""
+        self.end(1)
+        self._judge()
+
     def stop(self) -> None:
         """Look no longer."""
         self._over = True

@@ -59,7 +59,8 @@ class LoopWorker:
 
     async def _run(self, index: int, item: Any) -> None:
         began = self._loop.time()
-        value, errors = None, ()
+        value: Any = None
+        errors: tuple[TaskError, ...] = ()
         try:
             value = await self._value(index, item)
         except KeyboardInterrupt:
