@@ -135,7 +135,7 @@ def map_(
 
     \b
     Exit status: 0 all is well, 1 a task failed, 2 the command cannot be carried out,
-    130 interrupted by Ctrl-C, 143 terminated.
+    130 interrupted by Ctrl-C, 141 nobody reads the results any more, 143 terminated.
     """
     func = _loaded(target, "TARGET", traceback)
     prepare = _loaded(initializer, "--initializer", traceback) if initializer else None

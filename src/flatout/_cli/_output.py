@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import json
 import os
 import stat
 import sys
 import time
 import traceback
+from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
@@ -30,7 +32,7 @@ class Output:
     def __init__(self, path: str | None, form: Form) -> None:
         self._form = form
         # None is sys.stdout as it is at the moment of writing: a live display may stand in for it
-        self._file: IO[str] | None = open(path, "w", encoding="utf-8", errors=_LOSSLESS) if path else None
+        self._file: IO[str] | None = Path(path).open("w", encoding="utf-8", errors=_LOSSLESS) if path else None
         if self._file is None and hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_LOSSLESS)
         self._flush_seconds = _FLUSH_SECONDS if _is_regular(self._file or sys.stdout) else 0.0
@@ -74,10 +76,8 @@ class Output:
 
 def complain(text: str) -> None:
     """Say something on standard error, if anybody listens there."""
-    try:
+    with contextlib.suppress(OSError):
         print(f"flatout: {text}", file=sys.stderr, flush=True)
-    except OSError:
-        pass
 
 
 def described(error: BaseException) -> str:
@@ -112,7 +112,7 @@ def _translated(error: OSError) -> OutputError:
 
 
 def _lossless(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Undecodable bytes, such as those of a file's name, go out as they came in; what else has no encoding is escaped."""
+    """Undecodable bytes, as in the name of a file, go out as they came in; what else has no encoding is escaped."""
     try:
         return codecs.lookup_error("surrogateescape")(error)
     except UnicodeError:

@@ -23,12 +23,12 @@ def stdin_waits() -> bool:
 
 
 def lines(path: str) -> Iterator[str]:
-    """The lines of a file without their newlines; bytes that are not UTF-8 survive as surrogates. "-": standard input."""
+    """The lines of a file ("-": standard input) without newlines; bytes that are not UTF-8 survive as surrogates."""
     return (line.decode("utf-8", "surrogateescape") for line in _raw_lines(path))
 
 
 def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
-    """The JSON values of a file, one a line; blank lines are passed over, and `complain` is told of those that are no JSON."""
+    """The JSON values of a file, one a line. Blank lines are passed over; `complain` is told of those that are no JSON."""
     name = "standard input" if path == "-" else path
     for number, line in enumerate(_raw_lines(path), 1):
         if not line.strip():
