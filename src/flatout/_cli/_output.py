@@ -10,7 +10,6 @@ import stat
 import sys
 import time
 import traceback
-from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Literal, Self
 
@@ -32,8 +31,10 @@ class Output:
     def __init__(self, path: str | None, form: Form) -> None:
         self._form = form
         # None is sys.stdout as it is at the moment of writing: a live display may stand in for it
-        self._file: IO[str] | None = Path(path).open("w", encoding="utf-8", errors=_LOSSLESS) if path else None
-        if self._file is None and hasattr(sys.stdout, "reconfigure"):
+        self._file: IO[str] | None = None
+        if path:
+            self._file = open(path, "w", encoding="utf-8", errors=_LOSSLESS)  # noqa: SIM115 (closed by __exit__)
+        elif hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_LOSSLESS)
         self._flush_seconds = _FLUSH_SECONDS if _is_regular(self._file or sys.stdout) else 0.0
         self._flushed = 0.0

@@ -28,7 +28,7 @@ def lines(path: str) -> Iterator[str]:
 
 
 def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
-    """The JSON values of a file, one a line. Blank lines are passed over; `complain` is told of those that are no JSON."""
+    """The JSON values of a file, one a line. Blank lines are passed over; `complain` hears of those that are not."""
     name = "standard input" if path == "-" else path
     for number, line in enumerate(_raw_lines(path), 1):
         if not line.strip():

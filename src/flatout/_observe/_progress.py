@@ -13,7 +13,8 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
 from flatout._events import Command, Event, Finish, InputEnded, PlanChosen
@@ -42,7 +43,6 @@ class Progress:
         self._live: Live | None = None
         self._kind = ""
         self._total: int | None = None
-        self._statistics: Callable[[], Statistics] = Statistics
         self._latest = Statistics()
         self._began = self._next_snapshot = time.monotonic()
         self._next_line = self._began + _LINE_SECONDS
@@ -50,7 +50,7 @@ class Progress:
 
     def start(self, total: int | None) -> None:
         """Begin to show. `total` is the number of tasks, None where it is not known."""
-        with self._lock, _GiveUp(self):
+        with self._lock, self._giving_up():
             self._stream = self._stream or sys.stderr
             self._total = total
             if _is_terminal(self._stream) and _terminal.acquire(blocking=False):
@@ -61,14 +61,14 @@ class Progress:
                     raise
 
     def __call__(self, event: Event | Command, statistics: Callable[[], Statistics]) -> None:
-        """Take note of an event; `statistics` is called in the calling thread only."""
+        """Take note of an event. `statistics` is called here or not at all."""
         if self._given_up:
             return
         now = time.monotonic()
         if now < self._next_snapshot and not isinstance(event, _TELLING):
             return
-        with self._lock, _GiveUp(self):
-            self._statistics = statistics
+        with self._lock, self._giving_up():
+            self._latest = statistics()
             self._note(event, now)
 
     def stop(self) -> None:
@@ -77,18 +77,24 @@ class Progress:
             if self._stopped:
                 return
             self._stopped = True
-            with _GiveUp(self):
+            with self._giving_up():
                 self._close_live()
             if not self._given_up:
-                with _GiveUp(self):
-                    self._latest = self._statistics()
+                with self._giving_up():
                     self._print(self._final())
+            self._given_up = True
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """Turns an error of the display into its end."""
+        try:
+            yield
+        except Exception:
             self._given_up = True
 
     def _note(self, event: Event | Command, now: float) -> None:
         if isinstance(event, PlanChosen):
             self._kind = event.plan.kind
-        self._latest = self._statistics()
         if isinstance(event, InputEnded):
             self._total = self._latest.drawn
         if now >= self._next_snapshot:
@@ -99,7 +105,7 @@ class Progress:
             self._print(self._line())
 
     def _sample(self, now: float) -> None:
-        self._samples.append((now, self._latest.settled))
+        self._samples.append((now, _done(self._latest)))
         while self._samples[0][0] < now - _RATE_SECONDS:
             self._samples.popleft()
 
@@ -110,11 +116,11 @@ class Progress:
 
     def _parts(self) -> list[str]:
         """What there is to say in the middle of a run, the number of tasks first."""
-        settled, rate = self._latest.settled, self._rate()
-        parts = [f"{settled:,}/{self._total:,}" if self._total is not None else f"{settled:,} done"]
+        done, rate = _done(self._latest), self._rate()
+        parts = [f"{done:,}/{self._total:,}" if self._total is not None else f"{done:,} done"]
         parts.append(f"{_rounded(rate)}/s")
         if self._total is not None and rate:
-            parts.append(f"{_clock((self._total - settled) / rate)} left")
+            parts.append(f"{_clock(max(0, self._total - done) / rate)} left")
         if self._latest.failed:
             parts.append(f"{self._latest.failed:,} failed")
         return parts
@@ -124,12 +130,16 @@ class Progress:
 
     def _final(self) -> str:
         seconds = time.monotonic() - self._began
-        done, failed = self._latest.settled, self._latest.failed
+        done, failed = _done(self._latest), self._latest.failed
         pace = f"{_clock(seconds)}, {_rounded(done / seconds if seconds else 0.0)}/s"
         return f"{done:,} done, {failed:,} failed, {pace}, {self._by()}"
 
     def _by(self) -> str:
-        return f"by {self._kind or 'no'} worker{'' if self._latest.workers == 1 else 's'}"
+        """Who does it, as far as that is known: "inline", "2 process workers"."""
+        if self._kind in ("", "inline"):
+            return self._kind or "not planned yet"
+        count = self._latest.peak_workers
+        return f"{count} {self._kind} worker{'' if count == 1 else 's'}"
 
     def _print(self, text: str) -> None:
         print(f"flatout: {text}", file=self._stream, flush=True)
@@ -166,33 +176,15 @@ class Progress:
         from rich.text import Text
 
         count, *others = self._parts()
-        if self._latest.failed:
-            others[-1] = f"[red]{others[-1]}[/red]"
         row = Table.grid(padding=(0, 1))
         bar: RenderableType = Spinner("dots")
         if self._total is not None:
-            bar = ProgressBar(total=max(1, self._total), completed=self._latest.settled, width=30)
-        row.add_row(Text(self._kind, style="bold"), bar, Text(count, style="green"), Text.from_markup(", ".join(others)))
+            bar = ProgressBar(total=max(1, self._total), completed=_done(self._latest), width=30)
+        row.add_row(Text(self._kind, style="bold"), bar, Text(count, style="green"), Text(", ".join(others)))
         return row
 
 
 _TELLING = (PlanChosen, InputEnded, Finish)  # change what is shown, so they are never passed over
-
-
-class _GiveUp:
-    """Turns an error of the display into its end."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> bool:
-        if isinstance(error, Exception):
-            self._progress._given_up = True
-            return True
-        return False
 
 
 def _is_terminal(stream: IO[str] | None) -> bool:
@@ -200,6 +192,11 @@ def _is_terminal(stream: IO[str] | None) -> bool:
         return stream is not None and stream.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     except ValueError:  # closed
         return False
+
+
+def _done(statistics: Statistics) -> int:
+    """Tasks that came to an end of their own: those that were cancelled did not."""
+    return statistics.succeeded + statistics.failed
 
 
 def _rounded(rate: float) -> str:
