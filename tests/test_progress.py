@@ -157,9 +157,12 @@ def test_many_threads_at_once(eager: None) -> None:
     log = io.StringIO()
     progress = Progress(log)
     progress.start(100)
-    threads = [
-        threading.Thread(target=lambda: [progress(Tick(), lambda: RUNNING) for _ in range(200)]) for _ in range(4)
-    ]
+
+    def play_many() -> None:
+        for _ in range(200):
+            progress(Tick(), lambda: RUNNING)
+
+    threads = [threading.Thread(target=play_many) for _ in range(4)]
     for thread in threads:
         thread.start()
     progress.stop()

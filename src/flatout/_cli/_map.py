@@ -139,8 +139,8 @@ def map_(
     """
     func = _loaded(target, "TARGET", traceback)
     prepare = _loaded(initializer, "--initializer", traceback) if initializer else None
-    failures = Failures(traceback, silent=on_error == "skip")
-    source = _source(inputs, lines_path, json_path, patterns, failures.bad_line if on_error != "raise" else _raise)
+    failures = Failures(on_error, traceback)
+    source = _source(inputs, lines_path, json_path, patterns, failures.bad_line)
     output = _opened(out_path, form, lines_path, json_path)
     run = flatout.map(
         func,
@@ -156,7 +156,7 @@ def map_(
             for index, value in outcomes(run):
                 _write(output, failures, index, value)
         except Ended as ended:
-            failures.ended(ended)
+            failures.ended(ended.error, ended.index)
     if report:
         complain(f"plan: {run.plan}\n{run.report}")
     ctx.exit(TASK_FAILED if failures.count else 0)
@@ -186,28 +186,29 @@ def explain(
       flatout explain parse.py:parse --glob 'data/**/*.xml'
     """
     func = _loaded(target, "TARGET", traceback)
-    failures = Failures(traceback)
-    source = _source(inputs, lines_path, json_path, patterns, _raise)
+    failures = Failures("raise", traceback)
+    source = _source(inputs, lines_path, json_path, patterns, failures.bad_line)
     try:
         click.echo(str(flatout.explain(func, source)))
     except flatout.PlanError:
         raise
     except Exception as error:
-        failures.error(error, _output.described(error))
+        failures.ended(error)
     ctx.exit(TASK_FAILED if failures.count else 0)
 
 
 def _write(output: _output.Output, failures: Failures, index: int, value: Any) -> None:
     if isinstance(value, flatout.Failure):
-        failures.error(value.error, str(value).partition("\n")[0])
-        output.failure(index, _output.described(value.error))
+        failures.task(value)
+        if not failures.skipped:
+            output.failure(index, _output.described(value.error))
         return
     try:
         output.value(index, value)
     except _output.OutputError:
         raise
     except Exception as error:
-        failures.error(error, f"the result of task {index} cannot be written: {_output.described(error)}")
+        failures.result(index, error)
 
 
 def _loaded(target: str, hint: str, traceback: bool) -> Callable[..., Any]:
@@ -239,10 +240,6 @@ def _source(
     if patterns:
         return _sources.paths(patterns, complain)
     return _sources.json_lines(json_path, bad_line) if json_path else _sources.lines(lines_path or "-")
-
-
-def _raise(error: _sources.BadLine) -> None:
-    raise error
 
 
 def _opened(path: str | None, form: _output.Form, *in_paths: str | None) -> _output.Output:
