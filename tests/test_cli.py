@@ -464,6 +464,16 @@ def test_progress_is_off_by_default_and_plain_in_a_log() -> None:
     assert "\x1b" not in done.stderr
 
 
+@pytest.mark.parametrize(("command", "shown"), [("", False), ("| cat", True), ("--out out.txt", True)])
+def test_progress_is_on_where_a_person_sees_no_results(command: str, shown: bool) -> None:
+    master, slave = pty.openpty()
+    shell = f"{' '.join(FLATOUT)} map work:double a {command}"
+    subprocess.run(["bash", "-c", shell], stdin=slave, stdout=slave, stderr=slave, timeout=PATIENCE, check=True)
+    os.close(slave)
+    assert ("1 done" in os.read(master, 65536).decode()) == shown
+    os.close(master)
+
+
 # being stopped
 
 
