@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from flatout._model import Failure as Failure
     from flatout._model import Plan as Plan
     from flatout._model import Retry as Retry
-    from flatout._observe._report import Report as Report
+    from flatout._report import Report as Report
     from flatout._plan._explain import Explanation as Explanation
     from flatout._run import Run as Run
 
@@ -48,7 +48,7 @@ _HOME = {
     "NotPicklable": "_errors",
     "Plan": "_model",
     "PlanError": "_errors",
-    "Report": "_observe._report",
+    "Report": "_report",
     "Retry": "_model",
     "Run": "_run",
     "RunCancelled": "_errors",

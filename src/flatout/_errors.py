@@ -60,3 +60,18 @@ class RunCancelled(RunError):
 
 class InternalError(FlatoutError):
     """A promise of flatout's own was broken. Please report it with the traceback."""
+
+
+class RemoteTraceback(Exception):
+    """The traceback of an exception in the worker where it was raised, as text; the cause of the exception here."""
+
+    def __str__(self) -> str:
+        return f"\n{self.args[0]}"
+
+
+def trimmed(error: BaseException, file: str) -> BaseException:
+    """The exception, its traceback without the leading frames that lie in `file` (flatout's own)."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename == file:
+        trace = trace.tb_next
+    return error.with_traceback(trace)

@@ -77,11 +77,15 @@ class WorkerObserved:
 
 @dataclass(frozen=True, slots=True)
 class WorkerExited:
-    """A worker is gone. `suspects` are the tasks it was on, `error` what to blame them with (None: nothing to blame)."""
+    """A worker is gone. `suspects` are the tasks it was on, `error` what to blame them with (None: it left in peace).
+
+    `fatal`: another worker would fare no better (its initializer failed), so that the run must end.
+    """
 
     worker: int
     error: BaseException | None = None
     suspects: Sequence[int] = ()
+    fatal: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,71 @@
+# make demo       shows what flatout does, in an environment of its own (.venv)
+# make test       checks the code, builds the wheel and tests it, in an environment of its own (.venv-test-VERSION)
+# make test-all   the same with every Python of PYTHONS
+# make clean      takes away all that these have made
+#
+# They need nothing but make and a Python that is new enough: PYTHON=..., else the first that is found.
+
+# The version and the command of the first that is a Python >= 3.11 and can make environments, or nothing.
+# All are tried, since a command may be there and lead nowhere.
+find = $(shell for python in $(1); do "$$python" -c 'import ensurepip, sys, venv; v = sys.version_info; \
+	sys.exit(1) if v < (3, 11) else print(f"{v[0]}.{v[1]}{sys.abiflags}", sys.argv[1])' "$$python" 2>/dev/null \
+	&& break; done)
+pyenv = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/$(1).*/bin/python)
+
+FOUND := $(call find,$(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3))
+VERSION := $(word 1,$(FOUND))
+INTERPRETER := $(word 2,$(FOUND))
+PYTHONS ?= $(foreach v,3.11 3.12 3.13,$(word 2,$(call find,python$(v) $(call pyenv,$(v)))))
+
+DEMO := .venv
+TEST := .venv-test-$(VERSION)
+# Folders too, so that a file taken away counts as a change.
+SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md LICENSE
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: demo test test-all clean
+
+demo: $(DEMO)/.installed-$(VERSION)
+	@$(DEMO)/bin/flatout demo
+
+test: $(TEST)/.installed
+	@$(TEST)/bin/ruff check src tests
+	@$(TEST)/bin/ruff format --check src tests
+	@$(TEST)/bin/mypy
+	@$(TEST)/bin/lint-imports --no-logo
+	@FLATOUT_TEST_WHEEL=1 $(TEST)/bin/pytest
+
+test-all:
+	@set -e; for python in $(or $(PYTHONS),$(missing)); do \
+		echo "== $$python"; $(MAKE) --no-print-directory test PYTHON="$$python"; done
+
+$(DEMO)/.installed-$(VERSION): $(SOURCES)
+	@$(call environment,$(DEMO))
+	@$(DEMO)/bin/python -m pip install -qq .
+	@touch $@
+
+$(TEST)/.tools: pyproject.toml
+	@$(call environment,$(TEST))
+	@$(TEST)/bin/python -m pip install -qq --upgrade 'pip>=25.1' # the first that knows --group
+	@$(TEST)/bin/python -m pip install -qq --group dev
+	@touch $@
+
+# The wheel is installed by force, since its version stays the same, and then once more for its dependencies.
+$(TEST)/.installed: $(TEST)/.tools $(SOURCES)
+	@rm -rf $(TEST)/dist
+	@$(TEST)/bin/python -m build -qq --no-isolation --outdir $(TEST)/dist .
+	@$(TEST)/bin/python -m pip install -qq --force-reinstall --no-deps $(TEST)/dist/*.whl
+	@$(TEST)/bin/python -m pip install -qq $(TEST)/dist/*.whl
+	@touch $@
+
+# Made anew where the version differs or the interpreter beneath it has gone.
+environment = $(if $(VERSION),,$(missing))$(1)/bin/python$(VERSION) -c '' 2>/dev/null \
+	|| { echo "Making $(1) with $(INTERPRETER)"; $(INTERPRETER) -m venv --clear $(1); }
+missing = $(error No Python >= 3.11 with its venv module was found ($(or $(PYTHON),on the PATH)): \
+	install one, or say where it is: make PYTHON=/path/to/python3)
+
+clean:
+	rm -rf .venv .venv-test-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -prune -exec rm -rf {} +

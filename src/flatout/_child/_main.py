@@ -1,0 +1,268 @@
+"""The worker process: sets itself up for a run, runs batches, sends results. Obeys and reports; decides nothing.
+
+One thread runs the tasks, in the order in which they came. A second one, the postman, sends finished results of a batch
+when the next task of it takes long. What tasks print and log goes home by the same socket, whole lines at a time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import faulthandler
+import gc
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from flatout import _child
+from flatout._child._output import Output
+from flatout._errors import trimmed
+from flatout._wire import _frames, _functions, _page, _values
+from flatout._wire._frames import Frame, Piece, Receiver, Sender
+
+POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
+
+
+class Channel:
+    """The socket home, for any thread of the worker."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sender = Sender(sock)
+        self._lock = threading.RLock()
+
+    def send(self, kind: int, meta: Any, buffers: list[Piece] | None = None) -> None:
+        """Send one frame; blocks until the socket has taken it."""
+        with self._lock:
+            self._sender.put(_frames.pieces(kind, _values.dump(meta), buffers or ()))
+            self._sender.flush()
+
+
+class Results:
+    """The results of the batch in hand that are not sent yet."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._first = 0
+        self._values: list[Any] = []
+        self._errors: list[tuple[int, BaseException]] = []
+        self._since = 0.0
+        self._cpu_since = 0.0
+        self._open = threading.Event()
+        self._postman: threading.Thread | None = None
+
+    def begin(self, first: int, many: bool) -> None:
+        """A batch begins; with `many` tasks in it the postman is on duty."""
+        self._first, self._values, self._errors = first, [], []
+        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
+        if many:
+            self._open.set()
+            if self._postman is None:
+                self._postman = threading.Thread(target=self._deliver, name="flatout-postman", daemon=True)
+                self._postman.start()
+
+    def add(self, value: Any) -> None:
+        """The next task gave this value."""
+        with self._lock:
+            self._values.append(value)
+
+    def fail(self, error: BaseException) -> None:
+        """The next task raised."""
+        with self._lock:
+            self._errors.append((len(self._values), error))
+            self._values.append(None)
+
+    def end(self) -> None:
+        """The batch is finished."""
+        self._open.clear()
+        with self._lock:
+            cpu = time.thread_time() - self._cpu_since
+            self._flush(cpu)
+
+    def _deliver(self) -> None:
+        while self._open.wait():
+            time.sleep(POSTMAN_SECONDS)
+            with self._lock:
+                if self._open.is_set() and time.perf_counter() - self._since > POSTMAN_SECONDS:
+                    self._flush(0.0)
+
+    def _flush(self, cpu: float) -> None:
+        """Send what is there. The lock is held: results of one batch must not overtake each other."""
+        values, errors, first = self._values, self._errors, self._first
+        if not values:
+            return
+        self._first, self._values, self._errors = first + len(values), [], []
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        packed, unpicklable = _values.pack(values, "the result")
+        failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
+        meta = (first, len(values), packed.lengths, failed, seconds, cpu)
+        self._channel.send(_frames.RESULTS, meta, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
+
+
+class Worker:
+    """The state of a worker process."""
+
+    def __init__(self, sock: socket.socket, page: int) -> None:
+        self._receiver = Receiver(sock)
+        self._channel = Channel(sock)
+        self._results = Results(self._channel)
+        self._slots = _page.slots(page)
+        self._loaded: dict[str, tuple[Any, ...]] = {}
+        self._initialized: set[str] = set()
+        self._modules: dict[str, float] = {}
+        self._func: Callable[..., Any] = _not_set_up
+        self._star = False
+        self._await = _Awaiter()
+        self._output = Output(lambda name, text: self._channel.send(_frames.OUTPUT, (name, text)))
+        self._handlers = {
+            _frames.SETUP: self._set_up,
+            _frames.DEFINE: self._define,
+            _frames.BATCH: self._batch,
+        }
+        faulthandler.enable(page)
+
+    def serve(self) -> int:
+        """Obey until told to stop; returns the exit code."""
+        while True:
+            for frame in self._receiver.receive():
+                if frame.kind == _frames.STOP or self._handlers[frame.kind](frame):
+                    return 0
+
+    def _set_up(self, frame: Frame) -> bool | None:
+        """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
+        setup = _values.load(frame.head)
+        if self._stale():
+            self._channel.send(_frames.STALE, None)
+            return True
+        try:
+            _take_on(setup)
+            digest = setup["digest"]
+            if digest not in self._loaded:
+                self._loaded[digest] = _functions.unpack_callables(bytes(frame.buffers[0]))
+            self._func, initializer = self._loaded[digest]
+            self._star = setup["star"]
+            self._output.capture_logs(setup["log_level"], lambda record: self._channel.send(_frames.LOG, record))
+            if initializer is not None and digest not in self._initialized:
+                self._await.finished(initializer())
+                self._initialized.add(digest)
+        except BaseException as error:
+            self._output.flush()
+            self._channel.send(_frames.SETUP_FAILED, _values.pack_error(error))
+            return None
+        self._channel.send(_frames.READY, None)
+        return None
+
+    def _define(self, frame: Frame) -> None:
+        _functions.define(bytes(frame.buffers[0]))
+
+    def _batch(self, frame: Frame) -> None:
+        first, lengths = _values.load(frame.head)
+        inputs, errors = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
+        unloadable = dict(errors)
+        results, slots, func = self._results, self._slots, self._func
+        results.begin(first, len(inputs) > 1)
+        for position, item in enumerate(inputs):
+            slots[_page.BEGAN] = time.monotonic_ns()
+            slots[_page.CURRENT] = first + position + 1
+            try:
+                if position in unloadable:
+                    raise unloadable[position]
+                value = contextvars.Context().run(self._call, func, item)
+            except BaseException as error:
+                results.fail(trimmed(error, __file__))
+            else:
+                results.add(value)
+        del inputs
+        self._output.flush()
+        results.end()
+        slots[_page.CURRENT] = 0
+        self._note_modules()
+
+    def _call(self, func: Callable[..., Any], item: Any) -> Any:
+        return self._await.finished(func(*item) if self._star else func(item))
+
+    # Modules that were edited since they were imported
+
+    def _note_modules(self) -> None:
+        if len(sys.modules) == len(self._modules):
+            return
+        for name, module in list(sys.modules.items()):
+            if name not in self._modules:
+                self._modules[name] = _changed_at(module)
+
+    def _stale(self) -> bool:
+        return any(
+            noted and name in sys.modules and _changed_at(sys.modules[name]) != noted
+            for name, noted in self._modules.items()
+        )
+
+
+class _Awaiter:
+    """Finishes what a function left to be awaited, on an event loop that this worker keeps."""
+
+    def __init__(self) -> None:
+        self._plain: set[type] = set()
+        self._runner: Any = None
+
+    def finished(self, value: Any) -> Any:
+        """The value itself, or what awaiting it gives."""
+        kind = type(value)
+        if kind in self._plain:
+            return value
+        if not _values.is_awaitable(value):
+            self._plain.add(kind)
+            return value
+        import asyncio
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(_wait_for(value), context=contextvars.copy_context())
+
+
+async def _wait_for(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _not_set_up(*_: Any) -> Any:
+    raise AssertionError("a batch came before the set-up")
+
+
+def _take_on(setup: dict[str, Any]) -> None:
+    """Take on what a run may rely on: import path, environment, working directory, command line, `__main__`."""
+    sys.path[:] = setup["path"]
+    sys.argv[:] = setup["argv"]
+    if setup["environ"] != dict(os.environ):
+        os.environ.clear()
+        os.environ.update(setup["environ"])
+    with contextlib.suppress(OSError):
+        os.chdir(setup["cwd"])
+    if setup["main_file"]:
+        sys.modules["__main__"].__file__ = setup["main_file"]
+
+
+def _changed_at(module: ModuleType) -> float:
+    """When the file of a module was last written; 0.0 where that cannot be told or cannot matter."""
+    file = getattr(module, "__file__", None)
+    if not isinstance(file, str) or file.startswith(sys.base_prefix):
+        return 0.0
+    try:
+        return os.stat(file).st_mtime
+    except OSError:
+        return 0.0
+
+
+def serve(sock: socket.socket, page: int) -> int:
+    """Be a worker until the other end of the socket stops it or is gone; returns the exit code."""
+    gc.enable()
+    _child.inside = True
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        return Worker(sock, page).serve()
+    except EOFError:
+        return 0

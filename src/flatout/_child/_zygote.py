@@ -1,0 +1,211 @@
+"""The zygote: forks worker processes on request, supervises them, and alone kills them.
+
+Started once for a user's process, with one stream socket. Orders come in as records of fixed size (operation, worker);
+a FORK carries two descriptors: the worker's end of its socket and its page. Nothing is ever sent back: how a worker
+ended is written into its page, and then the zygote lets go of its copy of the worker's socket, which the user's process
+sees as the end of that stream.
+
+It leads a session of its own (Ctrl-C at the terminal does not reach it), adopts orphans of its workers, and dies with
+the user's process, of which it learns by the end of the order stream or by a pidfd; every process below it dies first.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import gc
+import os
+import select
+import signal
+import socket
+import struct
+import sys
+from typing import NamedTuple, NoReturn
+
+from flatout._wire import _page
+
+ORDER = struct.Struct("<cQ")
+FORK, KILL, PRELOAD = b"F", b"K", b"P"
+
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+class _Child(NamedTuple):
+    pid: int
+    sock: int
+    page: int
+
+
+class Zygote:
+    """The state of the supervisor."""
+
+    def __init__(self, control: socket.socket, parent: int) -> None:
+        self._control = control
+        self._children: dict[int, _Child] = {}
+        self._pid = os.getpid()
+        self._wake, wake = os.pipe()
+        os.set_blocking(wake, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._wake_write = wake
+        self._parent: int | None = None
+        if hasattr(os, "pidfd_open"):
+            with contextlib.suppress(OSError):
+                self._parent = os.pidfd_open(parent)
+
+    def serve(self) -> None:
+        """Obey until the user's process is gone."""
+        poll = select.poll()
+        for fd in (self._control.fileno(), self._wake, *([] if self._parent is None else [self._parent])):
+            poll.register(fd, select.POLLIN)
+        while True:
+            ready = {fd for fd, _ in poll.poll()}
+            if self._wake in ready:
+                os.read(self._wake, 4096)
+                self._reap()
+            if self._control.fileno() in ready and not self._obey():
+                return
+            if self._parent in ready:
+                return
+
+    def _obey(self) -> bool:
+        """Carry out one order; return False at the end of orders."""
+        data, ancillary, _, _ = self._control.recvmsg(ORDER.size, socket.CMSG_SPACE(8), socket.MSG_WAITALL)
+        if len(data) < ORDER.size:
+            return False
+        operation, worker = ORDER.unpack(data)
+        if operation == FORK:
+            fds = array.array("i")
+            for _level, _type, content in ancillary:
+                fds.frombytes(content)
+            self._fork(worker, *fds)
+        elif operation == KILL:
+            if worker in self._children:
+                _kill_group(self._children[worker].pid)
+        elif operation == PRELOAD:
+            with contextlib.suppress(ImportError):
+                import cloudpickle  # noqa: F401
+        return True
+
+    def _fork(self, worker: int, sock: int, page: int) -> None:
+        gc.freeze()  # what is here now is shared with all workers: no collection shall touch its pages
+        pid = os.fork()
+        if pid == 0:
+            self._become_worker(sock, page)
+        # Both sides set the group, so that it stands whoever runs first.
+        with contextlib.suppress(OSError):
+            os.setpgid(pid, pid)
+        _page.write(page, _page.PID, pid)
+        self._children[worker] = _Child(pid, sock, page)
+
+    def _become_worker(self, sock: int, page: int) -> NoReturn:
+        code = 70  # EX_SOFTWARE, should serving fail in a way that nobody foresaw
+        try:
+            os.setpgid(0, 0)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+            if os.getppid() != self._pid:
+                os._exit(1)
+            self._control.close()
+            for fd in (self._wake, self._wake_write, self._parent):
+                if fd is not None:
+                    os.close(fd)
+            for child in self._children.values():
+                os.close(child.sock)
+                os.close(child.page)
+            from flatout._child import _main
+
+            code = _main.serve(socket.socket(fileno=sock), page)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        except BaseException:
+            import traceback
+
+            traceback.print_exc(file=sys.__stderr__)
+        finally:
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Bury the dead: with their process groups, and with their orphans, which are now ours."""
+        workers = {child.pid: worker for worker, child in self._children.items()}
+        while True:
+            try:
+                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            except ChildProcessError:
+                break
+            if found is None:
+                break
+            worker = workers.get(found.si_pid)
+            if worker is not None:
+                _kill_group(found.si_pid)  # its pid is not free for others before it is reaped
+            _, status = os.waitpid(found.si_pid, 0)
+            if worker is not None:
+                child = self._children.pop(worker)
+                _page.write(child.page, _page.STATUS, os.waitstatus_to_exitcode(status) + _page.STATUS_OFFSET)
+                os.close(child.page)
+                os.close(child.sock)
+                self._kill_orphans()
+
+    def _kill_orphans(self) -> None:
+        known = {child.pid for child in self._children.values()}
+        for pid in _children_of(self._pid):
+            if pid not in known:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        """Kill and reap everything below."""
+        for child in self._children.values():
+            _kill_group(child.pid)
+        while True:
+            for pid in _children_of(self._pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            try:
+                os.waitpid(-1, 0)
+            except ChildProcessError:
+                return
+
+
+def _kill_group(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)
+
+
+def _children_of(pid: int) -> list[int]:
+    try:
+        with open(f"/proc/{pid}/task/{pid}/children") as file:
+            return [int(child) for child in file.read().split()]
+    except OSError:
+        return []
+
+
+def _prctl(option: int, value: int) -> None:
+    if _libc is not None:
+        _libc.prctl(option, value, 0, 0, 0)
+
+
+def _load_libc() -> object | None:
+    if sys.platform != "linux":
+        return None
+    import ctypes
+
+    return ctypes.CDLL(None)
+
+
+_libc = None
+
+
+def main(control: int, parent: int) -> None:
+    """Be the zygote of the user's process `parent`, whose orders come by the descriptor `control`."""
+    global _libc
+    _libc = _load_libc()
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    from flatout._child import _main  # noqa: F401  (loaded once here, shared by all workers)
+
+    zygote = Zygote(socket.socket(fileno=control), parent)
+    try:
+        zygote.serve()
+    finally:
+        zygote.end()

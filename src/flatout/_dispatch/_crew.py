@@ -1,0 +1,142 @@
+"""Who works in a run, what each has in hand, and who is free."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from flatout._events import SEAT
+from flatout._model import Batch, Kind
+
+
+class Hands:
+    """The tasks that a worker has been sent and has not finished."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._spans: dict[int, Batch] = {}  # by first index, in the order of sending
+
+    @property
+    def batches(self) -> int:
+        """How many batches, or what is left of them."""
+        return len(self._spans)
+
+    def __iter__(self) -> Iterator[Batch]:
+        return iter(list(self._spans.values()))
+
+    def add(self, batch: Batch) -> None:
+        """Take a batch in hand."""
+        self._spans[batch.first] = batch
+        self.count += len(batch)
+
+    def take(self, first: int, count: int) -> list[Batch]:
+        """Put down those of the tasks first ... first + count - 1 that are in hand; return them."""
+        end = first + count
+        span = self._spans.get(first)
+        spans = [span] if span is not None and span.end >= end else list(self._spans.values())
+        return [self._cut(s, max(first, s.first), min(end, s.end)) for s in spans if s.first < end and s.end > first]
+
+    def _cut(self, span: Batch, start: int, end: int) -> Batch:
+        del self._spans[span.first]
+        self.count -= end - start
+        if start > span.first:
+            self._spans[span.first] = span.part(span.first, start)
+        if end < span.end:
+            self._spans[end] = span.part(end, span.end)
+        return span if end - start == len(span) else span.part(start, end)
+
+
+@dataclass(slots=True)
+class Worker:
+    """What is known of one worker."""
+
+    number: int
+    kind: Kind
+    name: str = ""
+    ready: bool = False
+    killed: bool = False
+    watched: bool = False  # whether a deadline of its is in the heap
+    hands: Hands = field(default_factory=Hands)
+    overdue: set[int] = field(default_factory=set)  # tasks it is being killed for
+
+
+class Crew:
+    """All workers of a run, and for each kind those that can take a batch.
+
+    A worker that runs one task after another is free when it has nothing in hand, and may be sent one batch ahead. The
+    event loop runs many tasks at once and is never in these lists.
+    """
+
+    def __init__(self) -> None:
+        self.workers: dict[int, Worker] = {}
+        self.peak = 0
+        self._last = SEAT
+        self._active: Counter[Kind] = Counter()
+        self._starting: Counter[Kind] = Counter()
+        self._idle: dict[Kind, dict[int, Worker]] = {}
+        self._busy: dict[Kind, dict[int, Worker]] = {}
+
+    def hire(self, kind: Kind) -> Worker:
+        """A new worker that is starting."""
+        self._last += 1
+        return self._add(Worker(self._last, kind))
+
+    def report(self, number: int, name: str) -> None:
+        """A worker is ready for work; the seat, which nobody hires, joins by this."""
+        worker = self._add(Worker(SEAT, "inline")) if number == SEAT else self.workers.get(number)
+        if worker is not None and not worker.ready:
+            worker.ready, worker.name = True, name
+            self._starting[worker.kind] -= 1
+            self.note(worker)
+
+    def _add(self, worker: Worker) -> Worker:
+        self.workers[worker.number] = worker
+        self._active[worker.kind] += 1
+        self._starting[worker.kind] += 1
+        self.peak = max(self.peak, len(self.workers))
+        return worker
+
+    def remove(self, worker: Worker) -> None:
+        """The worker is gone, or as good as gone."""
+        del self.workers[worker.number]
+        self._active[worker.kind] -= 1
+        self._starting[worker.kind] -= not worker.ready
+        self.lay_off(worker)
+
+    def lay_off(self, worker: Worker) -> None:
+        """The worker gets nothing more."""
+        self._idle.get(worker.kind, {}).pop(worker.number, None)
+        self._busy.get(worker.kind, {}).pop(worker.number, None)
+
+    def active(self, kind: Kind) -> int:
+        """Workers of a kind, those that are starting included."""
+        return self._active[kind]
+
+    def starting(self, kind: Kind) -> int:
+        """Workers of a kind that have not reported for work yet."""
+        return self._starting[kind]
+
+    def loop(self) -> Worker | None:
+        """The event loop, if it is ready."""
+        return next((w for w in self.workers.values() if w.kind == "async" and w.ready and not w.killed), None)
+
+    def free(self, kind: Kind, ahead: bool) -> Worker | None:
+        """A worker with nothing in hand, or with `ahead` one that has but one batch; it leaves the lists."""
+        for lists in (self._idle, self._busy) if ahead else (self._idle,):
+            listed = lists.get(kind)
+            if listed:
+                return listed.popitem()[1]
+        return None
+
+    def note(self, worker: Worker) -> None:
+        """Put a worker into the list it belongs to, after what it has in hand has changed."""
+        if worker.kind == "async" or not worker.ready or worker.killed:
+            return
+        idle, busy = self._idle.setdefault(worker.kind, {}), self._busy.setdefault(worker.kind, {})
+        idle.pop(worker.number, None)
+        busy.pop(worker.number, None)
+        if worker.hands.batches == 0:
+            idle[worker.number] = worker
+        elif worker.hands.batches == 1:
+            busy[worker.number] = worker

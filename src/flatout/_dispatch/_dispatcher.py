@@ -1,0 +1,442 @@
+"""The brain of a run: events in, commands out; no I/O, no thread, no clock. See README.md beside this file."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from typing import Any
+
+from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._crew import Crew, Worker
+from flatout._dispatch._order import Order
+from flatout._errors import InputError, TaskTimeout
+from flatout._events import (
+    SEAT,
+    BatchFinished,
+    CancelRequested,
+    CancelTask,
+    Command,
+    Consumed,
+    Deliver,
+    Draw,
+    Event,
+    Finish,
+    InputEnded,
+    KillWorker,
+    Observe,
+    PlanChosen,
+    SendBatch,
+    StartWorker,
+    StopWorker,
+    TaskError,
+    TasksDrawn,
+    Tick,
+    WorkerExited,
+    WorkerObserved,
+    WorkerReady,
+)
+from flatout._limits import Adaptive, Fixed, Limit
+from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
+
+WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
+BARREN_DEATHS = 5  # workers that may die in a row with no task to blame; then the run gives up (Erlang's rule; guessed)
+
+
+class Dispatcher:
+    """Knows which task is where, and so can promise that every input has exactly one outcome, delivered once.
+
+    `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
+    the consumer takes every outcome at once, so that outcomes do not count against the window.
+    """
+
+    def __init__(
+        self, options: Options, plan: Plan | None, total: int | None, *, ordered: bool = True, collect: bool = False
+    ) -> None:
+        self.plan: Plan | None = None
+        self.finished = False
+        self._options = options
+        self._total = total
+        self._collect = collect
+        self._order = Order(ordered)
+        self._sizer = Sizer(options.chunksize)
+        self._limit: Limit = Fixed(1)
+        self._crew = Crew()
+        self._queues: dict[Kind | None, Queue] = {None: Queue()}
+        self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
+        self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
+        self._commands: list[Command] = []
+        self._drawing = False  # an order to draw is out
+        self._ended = False
+        self._error: BaseException | None = None  # what the consumer is told after the last outcome
+        self._stop: Settled | None = None  # the lowest task that failed for good, where that ends the run
+        self._before_stop = 0  # tasks below it without an outcome
+        self._barren = 0
+        self._drawn = self._consumed = self._in_hand = 0
+        self._succeeded = self._failed = self._cancelled = self._retried = self._died = 0
+        self._busy_seconds = self._cpu_seconds = 0.0
+        self._handlers: dict[type, Callable[[Any, float], None]] = {
+            TasksDrawn: self._tasks_drawn,
+            InputEnded: self._input_ended,
+            PlanChosen: self._plan_chosen,
+            WorkerReady: self._worker_ready,
+            BatchFinished: self._batch_finished,
+            WorkerObserved: self._worker_observed,
+            WorkerExited: self._worker_exited,
+            Consumed: self._outcomes_consumed,
+            CancelRequested: self._cancel_requested,
+            Tick: lambda _event, _now: None,
+        }
+        if plan is not None:
+            self._adopt(plan)
+
+    # The door
+
+    def handle(self, event: Event, now: float) -> list[Command]:
+        """Take in what happened; return what to do about it, in this order."""
+        if self.finished:
+            return []
+        self._handlers[type(event)](event, now)
+        if not self.finished:
+            self._advance(now)
+        commands, self._commands = self._commands, []
+        return commands
+
+    @property
+    def wake_at(self) -> float | None:
+        """When a `Tick` is due, on the clock of `now`; None: only events matter."""
+        times = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
+        return min(times) if times and not self.finished else None
+
+    def statistics(self) -> Statistics:
+        """The counts at this moment."""
+        return Statistics(
+            drawn=self._drawn,
+            succeeded=self._succeeded,
+            failed=self._failed,
+            cancelled=self._cancelled,
+            retried=self._retried,
+            died=self._died,
+            running=self._in_hand,
+            workers=len(self._crew.workers),
+            peak_workers=self._crew.peak,
+            busy_seconds=self._busy_seconds,
+            cpu_seconds=self._cpu_seconds,
+        )
+
+    # Events
+
+    def _tasks_drawn(self, event: TasksDrawn, now: float) -> None:
+        self._drawing = False
+        self._drawn += len(event.batch)
+        if self._stop is None:
+            self._queue(event.batch.route).push(event.batch)
+
+    def _input_ended(self, event: InputEnded, now: float) -> None:
+        self._drawing = False
+        self._ended = True
+        if event.error is not None:
+            self._error = event.error if isinstance(event.error, InputError) else _input_error(event.error, self._drawn)
+
+    def _plan_chosen(self, event: PlanChosen, now: float) -> None:
+        self._adopt(event.plan)
+
+    def _worker_ready(self, event: WorkerReady, now: float) -> None:
+        self._crew.report(event.worker, event.name)
+
+    def _batch_finished(self, event: BatchFinished, now: float) -> None:
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return  # given up long ago: what it was on has its outcome or is with another
+        count = len(event.values)
+        batches = worker.hands.take(event.first, count)
+        if not batches:
+            return  # ran over their time and were cancelled
+        self._barren = 0
+        self._busy_seconds += event.seconds
+        self._cpu_seconds += event.cpu_seconds
+        self._sizer.finished(count, event.seconds)
+        self._limit.finished(count, now, saturated=any(self._queues.values()))
+        errors = {event.first + error.offset: error for error in event.errors}
+        for batch in batches:
+            self._in_hand -= len(batch)
+            self._attempts_ended(batch, event, errors, worker, now)
+        self._freed(worker)
+
+    def _worker_observed(self, event: WorkerObserved, now: float) -> None:
+        worker, timeout = self._crew.workers.get(event.worker), self._options.timeout
+        if worker is None or timeout is None or worker.killed:
+            return
+        begun = [now]
+        for index, began in event.running:
+            if now - began < timeout:
+                begun.append(began)
+            elif worker.kind == "async":
+                self._time_out(worker, index, now)
+            else:
+                worker.overdue.add(index)
+        if worker.overdue:
+            self._kill(worker)
+        else:
+            self._watch(worker, min(begun))
+
+    def _worker_exited(self, event: WorkerExited, now: float) -> None:
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return
+        self._crew.remove(worker)
+        self._died += event.error is not None
+        suspects = worker.overdue.union(event.suspects)
+        spared, blamed = [], 0
+        for span in worker.hands:
+            self._in_hand -= len(span)
+            for index in sorted(suspects.intersection(range(span.first, span.end))):
+                spared.append(span.part(span.first, index))
+                self._attempt_failed(span.part(index, index + 1), self._blame(event, worker, index), worker, 0.0, now)
+                span = span.part(index + 1, span.end)
+                blamed += 1
+            spared.append(span)
+        for span in reversed(spared):
+            self._requeue(span)
+        if event.error is not None and not blamed:
+            self._barren += 1
+            if event.fatal or self._barren > BARREN_DEATHS:
+                self._finish(event.error)
+
+    def _outcomes_consumed(self, event: Consumed, now: float) -> None:
+        self._consumed += event.count
+
+    def _cancel_requested(self, event: CancelRequested, now: float) -> None:
+        self._finish(self._error, cancelled=True)
+
+    # Attempts and outcomes
+
+    def _attempts_ended(
+        self, batch: Batch, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
+    ) -> None:
+        """Settle what succeeded, in one piece wherever possible; see to what failed."""
+        each = event.seconds / len(event.values)
+        start = batch.first
+        for index in sorted(errors.keys() & set(range(batch.first, batch.end))) if errors else ():
+            self._succeed(start, event.values[start - event.first : index - event.first], each, worker)
+            error = errors[index]
+            self._attempt_failed(
+                batch.part(index, index + 1), error.error, worker, each, now, retryable=error.retryable
+            )
+            start = index + 1
+        self._succeed(start, event.values[start - event.first : batch.end - event.first], each, worker)
+
+    def _succeed(self, first: int, values: Any, seconds: float, worker: Worker) -> None:
+        if values:
+            self._succeeded += len(values)
+            self._settle(Settled(first, values, seconds=seconds, worker=worker.name))
+
+    def _attempt_failed(
+        self, task: Batch, error: BaseException, worker: Worker, seconds: float, now: float, retryable: bool = True
+    ) -> None:
+        """One task failed once: it is tried again, or that was its outcome."""
+        retry = self._options.retry
+        wanted = self._stop is None or task.first < self._stop.first
+        if wanted and retryable and task.attempt < retry.attempts and isinstance(error, retry.on):
+            self._retried += 1
+            due = now + retry.delay(task.attempt)
+            heapq.heappush(self._delayed, (due, task.first, Batch(task.first, task.inputs, task.attempt + 1, task.route)))
+            return
+        self._failed += 1
+        failure = Failure(task.first, short_repr(task.inputs[0]), error, worker.kind, task.attempt, seconds)
+        settled = Settled(task.first, [failure], frozenset([0]), seconds, worker.name)
+        if self._options.on_error == "raise":
+            self._stop_with(settled)
+        else:
+            self._settle(settled)
+
+    def _settle(self, settled: Settled) -> None:
+        if self._stop is not None:
+            if settled.first > self._stop.first:
+                return
+            self._before_stop -= len(settled)
+        if self._collect:
+            self._consumed += len(settled)
+        self._commands += [Deliver(due) for due in self._order.add(settled)]
+
+    def _stop_with(self, settled: Settled) -> None:
+        """A failure ends the run: what comes before it is still finished, nothing behind it is begun."""
+        index = settled.first
+        if self._stop is not None:
+            self._failed -= 1  # only the lowest is told; the other counts as cancelled
+            if index > self._stop.first:
+                return
+        self._stop = settled
+        for queue in self._queues.values():
+            queue.drop_from(index)
+        self._delayed = [entry for entry in self._delayed if entry[1] < index]
+        heapq.heapify(self._delayed)
+        spans = [span for worker in self._crew.workers.values() for span in worker.hands]
+        in_hand = sum(max(0, min(span.end, index) - span.first) for span in spans)
+        self._before_stop = sum(map(len, self._queues.values())) + len(self._delayed) + in_hand
+
+    # Moving on
+
+    def _advance(self, now: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now:
+            self._requeue(heapq.heappop(self._delayed)[2])
+        while self._deadlines and self._deadlines[0][0] <= now:
+            self._observe(heapq.heappop(self._deadlines)[1])
+        self._draw()
+        for route, queue in self._queues.items():
+            if queue:
+                self._staff(route, queue, now)
+        self._finish_if_over()
+
+    def _draw(self) -> None:
+        if self._drawing or self._ended or self._stop is not None:
+            return
+        window = self._window()
+        room = window - (self._drawn - self._consumed)
+        if room >= max(1, window // 4) or (room > 0 and not any(self._queues.values())):
+            self._drawing = True
+            self._commands.append(Draw(room))
+
+    def _window(self) -> int:
+        buffersize = self._options.buffersize or (self.plan.buffersize if self.plan else None)
+        if buffersize is not None:
+            return buffersize
+        if self.plan is None or self.plan.kind == "inline":
+            return self._next_size(INLINE_TARGET)
+        return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+
+    def _next_size(self, target: float) -> int:
+        """Tasks in the next batch."""
+        workers = self._limit.value
+        if self._total is not None:
+            left = max(1, self._total - self._drawn + len(self._queues[None]))
+        else:
+            left = len(self._queues[None]) if self._ended else 2 * workers * MOST
+        return self._sizer.size(left, workers, target)
+
+    def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
+        """Give waiting tasks to workers, and hire where hands are missing."""
+        kind = route or (self.plan.kind if self.plan else "inline")
+        if kind == "async":
+            self._feed_loop(queue, now)
+        else:
+            target = INLINE_TARGET if kind == "inline" else TARGET
+            ahead = kind != "inline" and self._sizer.cheap
+            while queue and (worker := self._crew.free(kind, ahead)) is not None:
+                self._send(worker, queue.take(self._next_size(target)), now)
+        if kind != "inline":
+            self._hire(kind, len(queue))
+            self._stand_in(kind, queue, now)
+
+    def _feed_loop(self, queue: Queue, now: float) -> None:
+        loop = self._crew.loop()
+        while loop is not None and queue and loop.hands.count < self._limit.value:
+            self._send(loop, queue.take(1), now)
+
+    def _hire(self, kind: Kind, waiting: int) -> None:
+        most = 1 if kind == "async" else self._limit.value
+        for _ in range(min(most - self._crew.active(kind), waiting - self._crew.starting(kind))):
+            self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
+
+    def _stand_in(self, kind: Kind, queue: Queue, now: float) -> None:
+        """While processes are starting, the caller goes on by itself with what does not take long."""
+        if kind == "process" and queue and self._sizer.cheap and self._crew.active(kind) == self._crew.starting(kind):
+            seat = self._crew.free("inline", ahead=False)
+            if seat is not None:
+                self._send(seat, queue.take(self._next_size(INLINE_TARGET)), now)
+
+    def _send(self, worker: Worker, batch: Batch, now: float) -> None:
+        worker.hands.add(batch)
+        self._in_hand += len(batch)
+        self._crew.note(worker)
+        self._watch(worker, now)
+        self._commands.append(SendBatch(worker.number, batch))
+
+    def _freed(self, worker: Worker) -> None:
+        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._limit.value
+        if surplus and worker.kind != "async" and not worker.hands.batches and not worker.killed:
+            self._crew.remove(worker)
+            self._commands.append(StopWorker(worker.number))
+        else:
+            self._crew.note(worker)
+
+    # Time
+
+    def _watch(self, worker: Worker, begun: float) -> None:
+        """Look at the worker when a task that began then would be overdue."""
+        if self._options.timeout is not None and not worker.watched and worker.hands.count:
+            worker.watched = True
+            heapq.heappush(self._deadlines, (begun + self._options.timeout, worker.number))
+
+    def _observe(self, number: int) -> None:
+        worker = self._crew.workers.get(number)
+        if worker is not None and not worker.killed:
+            worker.watched = False
+            if worker.hands.count:
+                self._commands.append(Observe(number))
+
+    def _time_out(self, worker: Worker, index: int, now: float) -> None:
+        """End one task of the event loop, which ends it alone."""
+        for task in worker.hands.take(index, 1):
+            self._in_hand -= 1
+            self._commands.append(CancelTask(worker.number, index))
+            self._attempt_failed(task, self._timeout_error(index), worker, self._options.timeout or 0.0, now)
+
+    def _kill(self, worker: Worker) -> None:
+        worker.killed = True
+        self._crew.lay_off(worker)
+        self._commands.append(KillWorker(worker.number))
+
+    def _blame(self, event: WorkerExited, worker: Worker, index: int) -> BaseException:
+        if index in worker.overdue or event.error is None:
+            return self._timeout_error(index)
+        return event.error
+
+    def _timeout_error(self, index: int) -> TaskTimeout:
+        return TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")
+
+    # The end
+
+    def _finish_if_over(self) -> None:
+        if self.finished:
+            return
+        if self._stop is not None:
+            if self._before_stop == 0:
+                self._commands.append(Deliver(self._stop))
+                self._finish(None)
+        elif self._ended and self._in_hand == 0 and not self._delayed and not any(self._queues.values()):
+            self._finish(self._error)
+
+    def _finish(self, error: BaseException | None, cancelled: bool = False) -> None:
+        self.finished = True
+        self._cancelled = self._drawn - self._succeeded - self._failed
+        for worker in self._crew.workers.values():
+            if worker.number != SEAT and not worker.killed:
+                busy = worker.hands.count > 0
+                self._commands.append(KillWorker(worker.number) if busy else StopWorker(worker.number))
+        self._commands.append(Finish(error, cancelled))
+
+    # Small helpers
+
+    def _adopt(self, plan: Plan) -> None:
+        self.plan = plan
+        most = self._options.max_concurrency
+        start = plan.concurrency if most is None else min(plan.concurrency, most)
+        ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
+        self._limit = Adaptive(start, ceiling) if ceiling > start else Fixed(start)
+        if plan.chunksize is not None and self._options.chunksize is None:
+            self._sizer.fixed = plan.chunksize
+
+    def _queue(self, route: Kind | None) -> Queue:
+        return self._queues.setdefault(route, Queue())
+
+    def _requeue(self, batch: Batch) -> None:
+        if len(batch) and self._stop is not None:
+            batch = batch.part(batch.first, max(batch.first, min(batch.end, self._stop.first)))
+        if len(batch):
+            self._queue(batch.route).push_front(batch)
+
+
+def _input_error(error: BaseException, drawn: int) -> InputError:
+    wrapped = InputError(f"the iterable of inputs raised {type(error).__name__} after {drawn} inputs: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -1,0 +1,234 @@
+"""The one loop that blocks: events -> dispatcher -> commands -> workers.
+
+A driver lives in a host (a thread or an event loop). Before it has one, the caller's own thread pumps it between two
+tasks that it runs by itself; `hand_over` moves it to a thread, even while the caller is in the middle of a task.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._errors import InternalError
+from flatout._events import (
+    SEAT,
+    CancelTask,
+    Command,
+    Deliver,
+    Draw,
+    Event,
+    Finish,
+    KillWorker,
+    Observe,
+    SendBatch,
+    StartWorker,
+    StopWorker,
+    Tick,
+    WorkerObserved,
+)
+from flatout._hosts import LoopHost, ThreadHost
+from flatout._model import Kind, Settled, Statistics
+from flatout._workers._base import Worker
+
+Observer = Callable[[Event | Command, Callable[[], Statistics]], None]
+Hire = Callable[[Kind, int], Worker]
+
+
+class Source(Protocol):
+    """Where inputs come from."""
+
+    def draw(self, count: int, here: bool, post: Any) -> None:
+        """See `Inputs.draw`."""
+
+    def close(self) -> None:
+        """Draw no more."""
+
+
+class Outlet:
+    """Where outcomes wait for the consumer. `notify` is called, in any thread, when there is news."""
+
+    def __init__(self) -> None:
+        self.notify: Callable[[], None] = lambda: None
+        self.over = threading.Event()
+        self.cancelled = False
+        self.error: BaseException | None = None
+        self._settled: deque[Settled] = deque()
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will be put in."""
+        return self.over.is_set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether outcomes wait, or none will ever come."""
+        return bool(self._settled) or self.finished
+
+    @property
+    def drained(self) -> bool:
+        """Whether nothing is left to take and nothing will come."""
+        return self.finished and not self._settled
+
+    def put(self, settled: Settled) -> None:
+        """Add outcomes."""
+        self._settled.append(settled)
+        self.notify()
+
+    def take(self) -> Settled | None:
+        """The next outcomes, if any are there."""
+        return self._settled.popleft() if self._settled else None
+
+    def finish(self, error: BaseException | None, cancelled: bool) -> None:
+        """Nothing more will come."""
+        self.error, self.cancelled = error, cancelled
+        self.over.set()
+        self.notify()
+
+
+class Driver:
+    """Carries the dispatcher's commands out."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        source: Source,
+        outlet: Outlet,
+        clock: Callable[[], float],
+        observers: Sequence[Observer] = (),
+    ) -> None:
+        self.clock = clock
+        self.source = source
+        self.hire: Hire | None = None  # set once it is known how workers come to be
+        self.host: ThreadHost | LoopHost | None = None
+        self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
+        self.draws_here = True  # whether the thread that pumps may be kept waiting by the inputs
+        self.lock = threading.Lock()  # who pumps without a host
+        self._dispatcher = dispatcher
+        self._outlet = outlet
+        self._observers = list(observers)
+        self._events: deque[Event] = deque()
+        self._workers: dict[int, Worker] = {}
+        self._execute: dict[type, Callable[[Any], None]] = {
+            Draw: lambda command: self.source.draw(command.count, self.draws_here, self.post),
+            StartWorker: self._start_worker,
+            SendBatch: lambda command: self._workers[command.worker].send(command.batch),
+            Observe: self._observe,
+            CancelTask: lambda command: self._workers[command.worker].cancel(command.index),
+            KillWorker: lambda command: self._workers[command.worker].kill(),
+            StopWorker: lambda command: self._workers.pop(command.worker).stop(),
+            Deliver: lambda command: self._outlet.put(command.settled),
+            Finish: self._finish,
+        }
+
+    # For everyone
+
+    def post(self, event: Event) -> None:
+        """Take an event in; from any thread."""
+        self._events.append(event)
+        host = self.host
+        if host is not None:
+            host.wake()
+        else:
+            self.wake_caller()
+
+    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+        """See `_workers._base.Host`; only workers that are hired ask for it, and nobody hires without a host."""
+        assert self.host is not None
+        self.host.watch(fd, readable, writable)
+
+    def unwatch(self, fd: int) -> None:
+        """See `_workers._base.Host`."""
+        assert self.host is not None
+        self.host.unwatch(fd)
+
+    def seat(self, worker: Worker) -> None:
+        """The caller's own thread is one of the workers."""
+        self._workers[SEAT] = worker
+
+    def statistics(self) -> Statistics:
+        """The counts at this moment."""
+        return self._dispatcher.statistics()
+
+    # For the caller, before there is a host
+
+    def pump_by_caller(self) -> None:
+        """Deal with what has been posted, unless a host does."""
+        with self.lock:
+            if self.host is None:
+                self.pump()
+
+    def hand_over(self) -> None:
+        """From now on a thread of its own drives; called by any thread, once."""
+        with self.lock:
+            if self.host is None and not self.finished:
+                self.draws_here = False
+                self.host = ThreadHost(self.clock)
+                self.host.run(self)
+
+    # For the host
+
+    @property
+    def wake_at(self) -> float | None:
+        """See `Driven`."""
+        return self._dispatcher.wake_at
+
+    @property
+    def pending(self) -> bool:
+        """See `Driven`."""
+        return bool(self._events)
+
+    @property
+    def finished(self) -> bool:
+        """See `Driven`."""
+        return self._outlet.finished
+
+    def pump(self) -> None:
+        """Deal with everything that has been posted, and with what follows from it."""
+        try:
+            wake_at = self._dispatcher.wake_at
+            if wake_at is not None and wake_at <= self.clock():
+                self._events.append(Tick())
+            while self._events and not self.finished:
+                self._handle(self._events.popleft())
+        except Exception as error:
+            internal = InternalError(f"flatout itself failed: {type(error).__name__}: {error}. Please report this.")
+            internal.__cause__ = error
+            for worker in self._workers.values():
+                worker.kill()
+            self._finish(Finish(internal))
+
+    def _handle(self, event: Event) -> None:
+        commands = self._dispatcher.handle(event, self.clock())
+        if self._observers:
+            self._show(event, commands)
+        for command in commands:
+            self._execute[type(command)](command)
+
+    def _start_worker(self, command: StartWorker) -> None:
+        assert self.hire is not None
+        worker = self._workers[command.worker] = self.hire(command.kind, command.worker)
+        worker.start()
+
+    def _observe(self, command: Observe) -> None:
+        self.post(WorkerObserved(command.worker, self._workers[command.worker].running()))
+
+    def _finish(self, command: Finish) -> None:
+        self.source.close()
+        for worker in self._workers.values():
+            worker.close()
+        self._outlet.finish(command.error, command.cancelled)
+        self.wake_caller()
+
+    def _show(self, event: Event, commands: list[Command]) -> None:
+        for observer in list(self._observers):
+            try:
+                for seen in (event, *commands):
+                    observer(seen, self._dispatcher.statistics)
+            except Exception as error:
+                self._observers.remove(observer)
+                import warnings
+
+                warnings.warn(f"an observer failed and was dropped: {type(error).__name__}: {error}", stacklevel=2)

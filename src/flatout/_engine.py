@@ -1,0 +1,346 @@
+"""One run from start to end: puts source, dispatcher, driver and workers together, and moves the driver where it belongs.
+
+Where the driver lives:
+
+    kind      iterated by `for`                          iterated by `async for`
+    inline    the caller's thread pumps it               a helper thread pumps it
+    thread    a driver thread                            a driver thread
+    process   a driver thread                            a driver thread
+    async     an event loop in a thread of flatout's     the caller's own event loop
+    auto      starts like inline, then moves to where the chosen kind has it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from flatout import _inputs
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._driver import Driver, Observer, Outlet
+from flatout._errors import NotPicklable
+from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, WorkerExited
+from flatout._hosts import LoopHost
+from flatout._machine import usable_cores
+from flatout._model import Batch, Kind, Options, Plan, Statistics, Work
+from flatout._plan._chooser import Chooser
+from flatout._workers._base import Worker
+from flatout._workers._inline import Seat
+from flatout._workers._thread import ThreadWorker
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from flatout._workers._loop import Begun, LoopWorker
+    from flatout._workers._process import Setup
+
+ENDING_SECONDS = 2.0  # what Ctrl-C may take at most
+
+
+class Engine:
+    """What runs behind a `Run`. Created when the first result is asked for."""
+
+    def __init__(
+        self,
+        work: Work,
+        iterables: tuple[Any, ...],
+        options: Options,
+        plan: Plan | None,
+        *,
+        ordered: bool,
+        collect: bool,
+        observers: Sequence[Observer] = (),
+        chooser: Chooser | None = None,
+    ) -> None:
+        self.outlet = Outlet()
+        self.total = _inputs.length(iterables)
+        self.chooser = chooser
+        self._work = work
+        self._iterables = iterables
+        self._options = options
+        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
+        self._plan = plan
+        self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
+        self._driver.hire = self._hire
+        self._news = threading.Event()  # something for the caller's thread: outcomes, a batch on the seat, the end
+        self._driver.wake_caller = self._news.set
+        self._seat = Seat(work, self._driver, self._news.set)
+        self._setup: Setup | None = None
+        self._begun: Begun = {}
+        self._loop_worker: LoopWorker | None = None
+        self._loop_thread: _LoopThread | None = None
+        self._callers_loop: asyncio.AbstractEventLoop | None = None
+        self._async_inputs: _inputs.AsyncInputs | None = None
+        self._started = self._ended = 0.0
+
+    # Start
+
+    def start(self) -> None:
+        """Begin, for a consumer who calls `attend` whenever there is nothing to take from the outlet."""
+        self.outlet.notify = self._news.set
+        self._begin()
+
+    def start_in(self, loop: asyncio.AbstractEventLoop, notify: Callable[[], None]) -> None:
+        """Begin, for a consumer in a running event loop; `notify` is called in any thread when there is news."""
+        self._callers_loop = loop
+        self._driver.clock = loop.time
+        self.outlet.notify = notify
+        self._begin()
+        if self._plan is None or self._plan.kind == "inline":
+            threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
+
+    def _begin(self) -> None:
+        self._started = self._driver.clock()
+        self._driver.source = self._source()
+        plan = self._plan
+        if self.chooser is not None:
+            self.chooser.adopt = self.adopt
+            self.chooser.left = self._left
+        if plan is None or plan.kind == "inline":
+            self._driver.seat(self._seat)
+            self._seat.start()
+        else:
+            if plan.kind == "process":
+                self._setup_processes()
+            self._move_to(plan.kind)
+
+    def _left(self) -> int | None:
+        return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
+
+    def _source(self) -> Any:
+        if not _inputs.are_async(self._iterables):
+            return _inputs.Inputs(self._iterables, self._work.context)
+        if self._callers_loop is not None:
+            self._async_inputs = _inputs.AsyncInputs(self._iterables, self._driver.post)
+        else:
+            make = lambda: _inputs.AsyncInputs(self._iterables, self._driver.post)  # noqa: E731
+            self._async_inputs = self._own_loop().call(make)
+        return self._async_inputs
+
+    def _own_loop(self) -> _LoopThread:
+        if self._loop_thread is None:
+            self._loop_thread = _LoopThread()
+        return self._loop_thread
+
+    # Hiring
+
+    def _hire(self, kind: Kind, number: int) -> Worker:
+        if kind == "thread":
+            return ThreadWorker(number, self._work, self._driver)
+        if kind == "process":
+            return self._hire_process(number)
+        from flatout._workers._loop import LoopWorker
+
+        self._loop_worker = LoopWorker(number, self._work, self._driver, self._begun)
+        return self._loop_worker
+
+    def _hire_process(self, number: int) -> Worker:
+        from flatout._workers._home import emit
+        from flatout._workers._process import ProcessWorker
+
+        assert self._setup is not None
+        return ProcessWorker(number, self._setup, self._driver, emit, keep=2 * usable_cores())
+
+    def _setup_processes(self) -> None:
+        """Pickle the function. Raises NotPicklable."""
+        from flatout._workers._process import Setup
+
+        self._setup = Setup(self._work)
+
+    # Moving on
+
+    def adopt(self, plan: Plan) -> None:
+        """Go on by this plan; called once, by the caller's thread or the probe's."""
+        if plan.kind == "process":
+            try:
+                self._setup_processes()
+            except NotPicklable as error:
+                assert self.chooser is not None
+                plan = self.chooser.without_processes(str(error))
+        self._plan = plan
+        self._driver.post(PlanChosen(plan))
+        if plan.kind != "inline":
+            self._move_to(plan.kind)
+
+    def _move_to(self, kind: Kind) -> None:
+        if kind != "async":
+            self._driver.hand_over()
+        elif self._callers_loop is not None:
+            if self._in_callers_loop():
+                self._live_in(self._callers_loop, draws_here=True)
+            else:
+                self._callers_loop.call_soon_threadsafe(self._live_in, self._callers_loop, True)
+        else:
+            loop = self._own_loop()
+            loop.call(lambda: self._live_in(loop.loop, draws_here=False))
+
+    def _in_callers_loop(self) -> bool:
+        import asyncio
+
+        with contextlib.suppress(RuntimeError):
+            return asyncio.get_running_loop() is self._callers_loop
+        return False
+
+    def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool) -> None:
+        with self._driver.lock:
+            self._driver.clock = loop.time
+            self._driver.draws_here = draws_here
+            self._driver.host = host = LoopHost(loop)
+        host.run(self._driver)
+
+    # The caller's thread
+
+    def attend(self) -> None:
+        """Do what there is to do for the caller's thread, or wait for news."""
+        self._news.clear()
+        self._driver.pump_by_caller()
+        batch = self._seat.take()
+        if batch is not None:
+            self._sit(batch)
+        elif not self.outlet.ready:
+            wake_at = self._driver.wake_at if self._driver.host is None else None
+            self._news.wait(None if wake_at is None else max(0.0, wake_at - self._driver.clock()))
+
+    def _attend_to_end(self) -> None:
+        while not self.outlet.finished:
+            self.attend()
+        self._seat.end()
+
+    def _sit(self, batch: Batch) -> None:
+        """Run a batch in this thread, watched as long as nothing has been decided."""
+        chooser = self.chooser
+        if chooser is None or chooser.decided:
+            self._driver.post(self._seat.run(batch))
+            return
+        chooser.before(batch)
+        awaitables: list[Awaitable[Any]] = []
+        event = self._seat.run(batch, lambda value: awaitables.append(value) or value)
+        if awaitables:
+            self._hand_back(event, awaitables)
+            return
+        self._driver.post(event)
+        chooser.after(len(batch), event.values[0])
+
+    def _hand_back(self, event: BatchFinished, awaitables: list[Awaitable[Any]]) -> None:
+        """The function has returned something to await: the calls stand, the rest is for an event loop."""
+        assert self.chooser is not None
+        errors = {error.offset: error.error for error in event.errors}
+        for position, value in enumerate(event.values):
+            self._begun[event.first + position] = (value, errors.get(position))
+        self._driver.post(WorkerExited(SEAT))
+        self.adopt(self.chooser.awaitable_found())
+
+    # The end
+
+    def cancel(self) -> None:
+        """Stop; from any thread."""
+        self._driver.post(CancelRequested())
+
+    def end(self) -> None:
+        """Cancel what is left and wait for the end, which does not take long."""
+        if not self.outlet.finished:
+            self.cancel()
+            self._driver.pump_by_caller()
+            self.outlet.over.wait(ENDING_SECONDS)
+        self._note_end()
+        self._seat.end()
+        if self._driver.host is not None:
+            self._driver.host.join(ENDING_SECONDS)
+        if self._loop_thread is not None:
+            self._loop_thread.end()
+
+    async def end_in_loop(self) -> None:
+        """The same in the caller's loop, where cancelled coroutines are given the time to clean up."""
+        if not self.outlet.finished:
+            self.cancel()
+            if isinstance(self._driver.host, LoopHost):
+                self._driver.pump()
+        self._note_end()
+        if self._loop_worker is not None:
+            await self._loop_worker.ended()
+        if self._async_inputs is not None:
+            await self._async_inputs.closed()
+
+    def _note_end(self) -> None:
+        self._ended = self._ended or self._driver.clock()
+        if self.chooser is not None:
+            self.chooser.stop()
+            if self._plan is None:
+                self._plan = self.chooser.over()
+
+    # What it shows
+
+    @property
+    def plan(self) -> Plan | None:
+        """The plan, once there is one."""
+        return self._plan
+
+    @property
+    def seconds(self) -> float:
+        """Since the start, until the end."""
+        end = self._ended or (self._driver.clock() if self._started else 0.0)
+        return end - self._started
+
+    def statistics(self) -> Statistics:
+        """The counts at this moment."""
+        return self._driver.statistics()
+
+    def consume(self, count: int) -> None:
+        """The consumer is done with so many outcomes."""
+        self._driver.post(Consumed(count))
+
+
+class _NoSource:
+    """Stands in until the run starts."""
+
+    def draw(self, count: int, here: bool, post: Any) -> None:
+        """Never asked."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+class _LoopThread:
+    """An event loop running in a daemon thread."""
+
+    def __init__(self) -> None:
+        import asyncio
+
+        self.loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), name="flatout-loop", daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    async def _main(self) -> None:
+        import asyncio
+
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+
+    def call(self, func: Callable[[], Any]) -> Any:
+        """Call a function in the loop's thread; returns what it returns."""
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+
+        def run() -> None:
+            try:
+                future.set_result(func())
+            except BaseException as error:
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(run)
+        return future.result()
+
+    def end(self) -> None:
+        """Cancel what is left in the loop, let it clean up, close it."""
+        with contextlib.suppress(RuntimeError):
+            self.loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(ENDING_SECONDS)

@@ -1,0 +1,198 @@
+"""Arguments checked once, before anything runs; every refusal says what to do instead."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import types
+from collections.abc import AsyncIterable, Callable, Iterable
+from typing import Any
+
+from flatout._errors import PlanError
+from flatout._model import KINDS, Options, Plan, Retry
+
+VIAS = ("auto", *KINDS)
+ON_ERRORS = ("raise", "return", "skip")
+
+
+def check_callable(func: Any, what: str = "func") -> None:
+    """It must be callable, and not be a generator function by mistake."""
+    if not callable(func):
+        hint = ": did you call it already? pass the function itself" if inspect.isawaitable(func) else ""
+        raise PlanError(f"{what} must be callable, but it is {_a(func)}{hint}")
+    plain = _underlying(func)
+    if inspect.isasyncgenfunction(plain):
+        raise PlanError(
+            f"{what} {_name(func)} is an async generator function: a call of it yields many values and returns none. "
+            "Write an `async def` that returns one value, a list perhaps"
+        )
+    if inspect.isgeneratorfunction(plain) and not _is_coroutine_generator(plain):
+        raise PlanError(
+            f"{what} {_name(func)} is a generator function: calling it runs nothing and returns a generator. Where a "
+            f"sequence is meant, map `lambda item: list({_name(func)}(item))`; where it is an old generator-based "
+            "coroutine (asyncio.coroutine made those until Python 3.10), write it as `async def`"
+        )
+
+
+def check_iterables(iterables: tuple[Any, ...]) -> None:
+    """There must be one at least, and all must be iterable."""
+    if not iterables:
+        raise PlanError("no inputs: pass at least one iterable after the function, as in flatout.map(func, items)")
+    for position, iterable in enumerate(iterables, 1):
+        if not isinstance(iterable, AsyncIterable) and not _iterable(iterable):
+            hint = ": call it to get its iterator" if inspect.isroutine(iterable) else ""
+            raise PlanError(f"iterable {position} is not iterable, it is {_a(iterable)}{hint}")
+
+
+def check_options(
+    func: Callable[..., Any],
+    *,
+    via: Any,
+    max_concurrency: int | None,
+    chunksize: int | None,
+    buffersize: int | None,
+    timeout: float | None,
+    retry: int | Retry | None,
+    on_error: str,
+    initializer: Callable[[], Any] | None,
+    progress: bool,
+) -> Options:
+    """The options of `map`, checked against each other and the function. Raises PlanError."""
+    check_via(via, func)
+    for name, value in (("max_concurrency", max_concurrency), ("chunksize", chunksize), ("buffersize", buffersize)):
+        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+            raise PlanError(f"{name} must be a whole number from 1 on, or None for flatout to choose; it is {value!r}")
+    check_timeout(timeout, via, func)
+    if on_error not in ON_ERRORS:
+        raise PlanError(f"on_error must be one of {_list(ON_ERRORS)}{_nearest(on_error, ON_ERRORS)}; it is {on_error!r}")
+    if initializer is not None:
+        check_callable(initializer, "initializer")
+    return Options(
+        via=via,
+        max_concurrency=max_concurrency,
+        chunksize=chunksize,
+        buffersize=buffersize,
+        timeout=None if timeout is None else float(timeout),
+        retry=check_retry(retry),
+        on_error=on_error,  # type: ignore[arg-type]
+        initializer=initializer,
+        progress=bool(progress),
+    )
+
+
+def check_via(via: Any, func: Callable[..., Any]) -> None:
+    """It must be a kind of worker that can run the function, "auto" or a Plan."""
+    if isinstance(via, Plan):
+        if via.kind not in KINDS or via.concurrency < 1:
+            raise PlanError(f"a Plan needs one of the kinds {_list(KINDS)} and a concurrency from 1 on; this is {via!r}")
+        via = via.kind
+    elif via not in VIAS:
+        raise PlanError(f"via must be one of {_list(VIAS)} or a Plan{_nearest(via, VIAS)}; it is {via!r}")
+    if via == "async" and not is_async(func) and _surely_plain(func):
+        raise PlanError(
+            f'via="async" needs a function whose result can be awaited, and {_name(func)} is a plain one: it would block '
+            'the event loop. Use via="thread" for one that waits, via="process" for one that computes, or leave it to '
+            'via="auto"; or write it as `async def`'
+        )
+
+
+def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> None:
+    """It must be positive, and the kind of worker must be able to keep it."""
+    if timeout is None:
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise PlanError(f"timeout must be a positive number of seconds, or None for no limit; it is {timeout!r}")
+    kind = via.kind if isinstance(via, Plan) else via
+    if kind == "inline":
+        raise PlanError(
+            "timeout cannot be kept with via=\"inline\": nothing can end a call in the caller's own thread. "
+            'Use via="process", where a task that is over its time is really ended'
+        )
+
+
+def check_retry(retry: int | Retry | None) -> Retry:
+    """A number of attempts becomes a Retry."""
+    if retry is None:
+        return Retry(attempts=1)
+    if isinstance(retry, int) and not isinstance(retry, bool):
+        retry = Retry(attempts=retry)
+    if not isinstance(retry, Retry):
+        raise PlanError(f"retry must be a number of attempts or a flatout.Retry; it is {retry!r}")
+    if not isinstance(retry.attempts, int) or retry.attempts < 1:
+        raise PlanError(f"retry counts attempts, the first one included: 1 or more; it is {retry.attempts!r}")
+    if not callable(retry.backoff) and not retry.backoff >= 0:
+        raise PlanError(f"the backoff of a Retry must be seconds >= 0 or a function; it is {retry.backoff!r}")
+    return retry
+
+
+def is_async(func: Any) -> bool:
+    """Whether calling it gives a coroutine, as far as can be told without calling it."""
+    plain = _underlying(func)
+    return inspect.iscoroutinefunction(plain) or _is_coroutine_generator(plain)
+
+
+def _underlying(func: Any) -> Any:
+    """The function that a call ends up in: through partials, and the `__call__` of objects."""
+    while isinstance(func, functools.partial):
+        func = func.func
+    if inspect.isroutine(func) or inspect.isclass(func):
+        return func
+    call = getattr(type(func), "__call__", None)
+    return call if inspect.isfunction(call) else func
+
+
+def _is_coroutine_generator(func: Any) -> bool:
+    """Whether it was made by types.coroutine."""
+    code = getattr(func, "__code__", None)
+    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+
+
+def _surely_plain(func: Any) -> bool:
+    """Whether it returns no awaitable for certain: only of builtins can that be said, and of functions that await nothing.
+
+    A plain Python function may return a coroutine that it got elsewhere, so it is given the benefit of the doubt only
+    where its annotation or its being a lambda speaks for it.
+    """
+    plain = _underlying(func)
+    if isinstance(plain, (types.FunctionType, types.MethodType)):
+        returns = getattr(plain, "__annotations__", {}).get("return")
+        return plain.__name__ != "<lambda>" and "Awaitable" not in str(returns) and "Coroutine" not in str(returns)
+    return not inspect.isclass(plain)
+
+
+def _iterable(value: Any) -> bool:
+    return isinstance(value, Iterable) or hasattr(type(value), "__getitem__")
+
+
+def _name(func: Any) -> str:
+    return getattr(func, "__qualname__", None) or repr(func)
+
+
+def _a(value: Any) -> str:
+    return f"{type(value).__name__} {value!r:.60}" if value is not None else "None"
+
+
+def _list(names: tuple[str, ...]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
+
+
+def _nearest(name: Any, names: tuple[str, ...]) -> str:
+    near = difflib.get_close_matches(str(name).lower(), [*names, *_ALIASES], 1, cutoff=0.5)
+    return f' (did you mean "{_ALIASES.get(near[0], near[0])}"?)' if near else ""
+
+
+_ALIASES = {
+    "threads": "thread",
+    "threading": "thread",
+    "processes": "process",
+    "multiprocessing": "process",
+    "asyncio": "async",
+    "coroutine": "async",
+    "serial": "inline",
+    "sequential": "inline",
+    "sync": "inline",
+    "ignore": "skip",
+    "continue": "return",
+    "collect": "return",
+}

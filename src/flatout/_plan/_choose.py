@@ -1,0 +1,145 @@
+"""From a measurement to a plan: the kind with the best predicted time, start-up against what is left to do."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from flatout._model import Kind, Measurement, Plan, Prediction
+from flatout._plan import _law
+
+GAIN = 1.2  # a kind must be predicted so many times faster than the plain loop to be worth the move
+LEAST_GAIN = 0.002  # seconds that the move must save at least
+UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
+THREAD_START = 0.00015  # seconds (measured: 0.12-0.2 ms)
+PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
+ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
+THREAD_TASK = 10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+PROCESS_TASK = 4e-6  # the same for a process, pickling apart (measured)
+MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
+MOST_TASKS = 1000  # coroutines in flight
+MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
+START = 32  # tasks in flight before it is known that more bring more
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """What a choice depends on beside the measurement.
+
+    left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
+    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`.
+    """
+
+    cores: int
+    left: int | None = None
+    no_process: str = ""
+    warm: bool = False
+    gil: bool = True
+    most: int | None = None
+
+
+def choose(measured: Measurement, situation: Situation) -> Plan:
+    """The plan by the law, with every prediction and one sentence of reason."""
+    predictions = predict(measured, situation)
+    by_kind = {prediction.kind: prediction for prediction in predictions}
+    inline = by_kind["inline"]
+    best = min((p for p in predictions if not p.impossible), key=lambda p: p.seconds)
+    if best.seconds * GAIN > inline.seconds or inline.seconds - best.seconds < LEAST_GAIN:
+        best = inline
+    reason = _reason(best, measured, situation, by_kind)
+    start = min(best.concurrency, START) if best.kind == "thread" else best.concurrency
+    return Plan(best.kind, start, best.concurrency, reason=reason, measured=measured, predictions=predictions)
+
+
+def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ...]:
+    """Seconds for what is left, kind by kind."""
+    return (
+        Prediction("inline", 1, _left(situation) * measured.seconds),
+        Prediction("async", 0, math.inf, "the function does not return an awaitable"),
+        _threads(measured, situation),
+        _processes(measured, situation),
+    )
+
+
+def _left(situation: Situation) -> int:
+    return UNKNOWN if situation.left is None else situation.left
+
+
+def _threads(measured: Measurement, situation: Situation) -> Prediction:
+    n, m = _left(situation), situation.cores
+    useful = _useful(measured.seconds, max(measured.gil, (measured.gil + measured.free) / m))
+    k = _clamp(useful, n, situation.most, MOST_THREADS)
+    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, k)
+    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), measured.seconds if n else 0.0)
+    return Prediction("thread", k, seconds)
+
+
+def _processes(measured: Measurement, situation: Situation) -> Prediction:
+    n, m, transfer = _left(situation), situation.cores, measured.transfer
+    impossible = situation.no_process or measured.unpicklable or measured.effects
+    busy = (measured.gil + measured.free + transfer) / m
+    k = _clamp(_useful(measured.seconds + transfer, busy), n, situation.most, MOST_PROCESSES * m)
+    each = _law.process_seconds_per_call(
+        measured.gil, measured.free, measured.wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK
+    )
+    start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
+    seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible)
+
+
+def _useful(seconds: float, bottleneck: float) -> float:
+    """Calls in flight beyond which more do not help: k* = (c + w) / bottleneck."""
+    return seconds / bottleneck if bottleneck > 0 else math.inf
+
+
+def _clamp(useful: float, left: int, most: int | None, ceiling: int) -> int:
+    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(useful - 0.1))
+    return max(1, int(k))
+
+
+def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
+    what = describe(measured, situation.gil)
+    left = "the rest (their number is unknown)" if situation.left is None else f"the {situation.left} left"
+    inline = by_kind["inline"]
+    if best.kind != "inline":
+        others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
+        against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
+        text = f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
+        blocked = by_kind["process"].impossible
+        return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
+    rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
+    text = f"{what}; kept in the plain loop, which should take {duration(inline.seconds)} for {left}"
+    text += f", the best of the others ({_NAMES[rival.kind]}) {duration(rival.seconds)}"
+    blocked = by_kind["process"].impossible
+    return f"{text}; processes are ruled out: {blocked}" if blocked else text
+
+
+_NAMES: dict[Kind, str] = {"inline": "the plain loop", "async": "coroutines", "thread": "threads", "process": "processes"}
+
+
+def describe(measured: Measurement, gil: bool = True) -> str:
+    """What a call does, with the figures."""
+    seconds = measured.seconds or 1e-9
+    parts = []
+    for share, what in (
+        (measured.gil, "computes with the GIL held"),
+        (measured.free, "computes with the GIL let go" if gil else "computes (no GIL)"),
+        (measured.wait, "waits"),
+    ):
+        if share >= 0.05 * seconds:
+            parts.append(f"{what} {share / seconds:.0%} of its time")
+    length = duration(measured.seconds)
+    length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
+    return f"a call takes {length} and {' and '.join(parts) or 'does next to nothing'}"
+
+
+def duration(seconds: float) -> str:
+    """For people: 12 us, 3.4 ms, 1.5 s, 2 min 5 s, 12 h 0 min."""
+    if seconds == math.inf:
+        return "for ever"
+    for limit, unit, factor in ((1e-3, "us", 1e6), (1.0, "ms", 1e3), (100.0, "s", 1.0)):
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

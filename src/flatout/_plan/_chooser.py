@@ -1,0 +1,135 @@
+"""Watches the first calls of a run and turns what it sees into a plan, once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from flatout._model import Batch, Measurement, Options, Plan, Work
+from flatout._plan._choose import MOST_TASKS, START, Situation, choose, duration
+from flatout._plan._effects import Watch
+from flatout._plan._probe import Probe
+from flatout._wire import _values
+
+
+class Chooser:
+    """Between the probe, which measures, and the law, which decides.
+
+    left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
+    start, else empty. warm: tells whether the zygote runs. boot: starts it. adopt: takes the plan, in the caller's thread
+    or, in the middle of a call, the probe's.
+    """
+
+    def __init__(
+        self,
+        work: Work,
+        options: Options,
+        cores: int,
+        no_process: str,
+        warm: Callable[[], bool],
+        boot: Callable[[], None],
+    ) -> None:
+        self.decided = False
+        self.adopt: Callable[[Plan], None] = lambda plan: None
+        self.left: Callable[[], int | None] = lambda: None
+        self._work = work
+        self._most = options.max_concurrency
+        self._cores = cores
+        self._no_process = no_process
+        self._warm = warm
+        self._boot = boot
+        self._probe = Probe(self._decide, self._computing)
+        self._effects: Watch | None = None
+        self._first: list[Any] = []  # the first input, and its result once there is one
+        self._measured: Measurement | None = None
+
+    def before(self, batch: Batch) -> None:
+        """A batch is about to be run in this thread."""
+        if self._effects is None:
+            self._first.append(batch.inputs[0])
+            self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
+        self._probe.begin()
+
+    def after(self, count: int, first: Any) -> None:
+        """So many calls of it have been made; `first` is the result of the first."""
+        if len(self._first) == 1:
+            self._first.append(first)
+            self._no_process = self._no_process or self._effects_seen()
+        self._probe.end(count)
+
+    def stop(self) -> None:
+        """The run is over."""
+        self._probe.stop()
+
+    def measure(self) -> Measurement:
+        """What has been seen, with the cost of moving an input and a result to a process and back."""
+        measured = self._probe.measurement()
+        if self._no_process:
+            return measured
+        try:
+            costs = [_values.size_and_seconds(value, time.perf_counter) for value in self._first]
+        except Exception as error:
+            return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
+        item_bytes, seconds = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
+        return replace(measured, transfer=seconds, item_bytes=item_bytes)
+
+    def situation(self) -> Situation:
+        """What the choice depends on beside the measurement."""
+        enabled = _gil()
+        return Situation(self._cores, self.left(), self._no_process, self._warm(), enabled, self._most)
+
+    def over(self) -> Plan:
+        """The plan of a run that was over before a choice was due."""
+        measured = self._probe.measurement()
+        if measured.calls == 0:
+            return Plan("inline", reason="there was no input")
+        spent = duration(measured.seconds * measured.calls)
+        reason = f"all {measured.calls} calls were over in {spent} in the plain loop, before anything else could have started"
+        return Plan("inline", reason=reason, measured=measured)
+
+    def awaitable_found(self) -> Plan:
+        """The plan for a plain function that has turned out to return something to await."""
+        self.decided = True
+        self._probe.stop()
+        return async_plan("the function returns an awaitable", self._most)
+
+    def without_processes(self, reason: str) -> Plan:
+        """Choose again, processes being ruled out."""
+        self._no_process = reason
+        return choose(self._measured or self._probe.measurement(), self.situation())
+
+    def _effects_seen(self) -> str:
+        assert self._effects is not None
+        changed = self._effects.changed()
+        return f"{changed}, which would be lost in a process" if changed else ""
+
+    def _decide(self) -> None:
+        if self.decided:
+            return
+        self._no_process = self._no_process or self._effects_seen()
+        self._measured = self.measure()
+        plan = choose(self._measured, self.situation())
+        self.decided = True
+        self.adopt(plan)
+
+    def _computing(self) -> None:
+        if not self._no_process:
+            self._boot()
+
+
+def async_plan(why: str, most: int | None) -> Plan:
+    """The plan for what is to be awaited."""
+    ceiling = MOST_TASKS if most is None else most
+    reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
+    return Plan("async", min(ceiling, 2 * START), ceiling, reason=reason)
+
+
+def _gil() -> bool:
+    import sys
+
+    enabled = getattr(sys, "_is_gil_enabled", None)
+    return True if enabled is None else bool(enabled())
+
+

@@ -1,0 +1,189 @@
+"""Does a call change the caller's memory in a way that a worker process would lose?
+
+Seen are changes of the input, of the object whose method is called, of closure variables, default arguments and the
+module globals that the function and its neighbours name, and global and nonlocal statements in their code. Not seen is
+what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep, and attributes of
+classes: unknown counts as unchanged.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from itertools import islice
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any, NamedTuple
+
+from flatout._wire._fingerprint import MUTATED, fingerprint
+from flatout._wire._modules import LruCached
+
+_MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth of what the probe may take
+_MAX_PLACES = 50  # guessed
+_LEVELS = 2  # calls followed from function to function; guessed
+_UNCHANGEABLE = (type, ModuleType, FunctionType, LruCached)
+_SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None), range))
+
+
+class _Place(NamedTuple):
+    name: str
+    value: object
+
+
+class Watch:
+    """Looks at what a call might change: made before the call, asked during or after it, from any thread."""
+
+    def __init__(self, func: Callable[..., Any], item: object, star: bool = False) -> None:
+        functions = _functions(func)
+        self._statement = next(filter(None, map(_statement, functions)), "")
+        self._before: list[tuple[_Place, bytes]] = []
+        if not self._statement:
+            self._look(_places(func, item, star, functions))
+
+    def _look(self, places: Iterator[_Place]) -> None:
+        deadline = time.perf_counter() + _MAX_SECONDS
+        met: set[int] = set()
+        for place in islice(places, _MAX_PLACES):
+            if time.perf_counter() > deadline:
+                return
+            if id(place.value) in met or not _changeable(place.value):
+                continue
+            met.add(id(place.value))
+            before = fingerprint(place.value)
+            if before is not None and before is not MUTATED:
+                self._before.append((place, before))
+
+    def changed(self) -> str:
+        """What the call changed, as a phrase ("the call changed its input"); empty for nothing seen."""
+        if self._statement:
+            return f"the call writes {self._statement}"
+        changes = (place.name for place, before in self._before if fingerprint(place.value) != before)
+        name = next(changes, "")
+        return name and f"the call changed {name}"
+
+
+def _changeable(value: object) -> bool:
+    return type(value) not in _SCALARS and not isinstance(value, _UNCHANGEABLE)
+
+
+def _places(func: Any, item: object, star: bool, functions: list[FunctionType]) -> Iterator[_Place]:
+    for value in item if star and isinstance(item, tuple) else (item,):
+        yield _Place("its input", value)
+    yield from _places_around(func)
+    for function in functions:
+        yield from _places_of(function)
+
+
+def _places_around(func: Any) -> Iterator[_Place]:
+    """What a callable carries along besides a function."""
+    while isinstance(func, (partial, LruCached)):
+        if isinstance(func, partial):
+            yield from (_Place(f"argument {i} of its partial", value) for i, value in enumerate(func.args))
+            yield from (_Place(f"keyword {name!r} of its partial", v) for name, v in func.keywords.items())
+        func = func.func if isinstance(func, partial) else func.__wrapped__
+    if isinstance(func, (MethodType, BuiltinFunctionType)):
+        yield _Place(f"the {type(func.__self__).__name__} whose method it is", func.__self__)
+    else:
+        yield _Place(f"the {type(func).__name__} that is called", func)
+
+
+def _places_of(func: FunctionType) -> Iterator[_Place]:
+    yield from (_Place(f"closure variable {name!r}", value) for name, value in _closure(func))
+    yield from (_Place(f"default argument {name!r}", value) for name, value in _defaults(func))
+    module = func.__globals__.get("__name__", "?")
+    yield from (_Place(f"the global {name!r} of module {module}", value) for name, value in _globals(func))
+
+
+def _closure(func: FunctionType) -> Iterator[tuple[str, Any]]:
+    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            continue
+
+
+def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
+    values = func.__defaults__ or ()
+    positional = func.__code__.co_varnames[: func.__code__.co_argcount]
+    yield from zip(positional[len(positional) - len(values) :], values, strict=True)
+    yield from (func.__kwdefaults__ or {}).items()
+
+
+def _globals(func: FunctionType) -> Iterator[tuple[str, Any]]:
+    namespace = func.__globals__
+    names = dict.fromkeys(name for code in _codes(func.__code__) for name in code.co_names)
+    return ((name, namespace[name]) for name in names if name in namespace)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """The code of a function and of all that is defined inside it."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _functions(func: Any) -> list[FunctionType]:
+    """The Python function behind a callable, and those it is likely to call: in its closure or from its own module."""
+    first = _function_of(func)
+    found = {first.__code__: first} if first else {}
+    layer = list(found.values())
+    for _ in range(_LEVELS):
+        layer = [called for caller in layer for called in _called(caller) if called.__code__ not in found]
+        found.update((called.__code__, called) for called in layer)
+    return list(found.values())
+
+
+def _function_of(func: Any) -> FunctionType | None:
+    while isinstance(func, (partial, LruCached)):
+        func = func.func if isinstance(func, partial) else func.__wrapped__
+    if isinstance(func, MethodType):
+        func = func.__func__
+    if not isinstance(func, (FunctionType, type, BuiltinFunctionType)):
+        func = type(func).__call__ if callable(func) else None
+    return func if isinstance(func, FunctionType) else None
+
+
+def _called(func: FunctionType) -> Iterator[FunctionType]:
+    for _, value in _closure(func):
+        called = _function_of(value)
+        if called:
+            yield called
+    for _, value in _globals(func):
+        if isinstance(value, FunctionType) and value.__globals__ is func.__globals__:
+            yield value
+
+
+def _statement(func: FunctionType) -> str:
+    """The first global or nonlocal variable that the code assigns, as a phrase; empty where there is none."""
+    return _assigned(func.__code__, frozenset(func.__code__.co_freevars))
+
+
+def _assigned(code: CodeType, outer: frozenset[str]) -> str:
+    """`outer`: those free variables that lie outside the function that was called."""
+    here = outer.intersection(code.co_freevars)
+    return _assigned_here(code, here) or next(
+        filter(None, (_assigned(inner, here) for inner in code.co_consts if isinstance(inner, CodeType))), ""
+    )
+
+
+def _assigned_here(code: CodeType, outer: frozenset[str]) -> str:
+    # co_code is the code as compiled, also after the interpreter has specialised or instrumented it; its even bytes
+    # are the opcodes (the inline caches between them read 0).
+    if not _stores().intersection(code.co_code[::2]):
+        return ""
+    from dis import get_instructions  # only few functions get here
+
+    for instruction in get_instructions(code):
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            return f"the global {instruction.argval!r} (global statement)"
+        if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in outer:
+            return f"the closure variable {instruction.argval!r} (nonlocal statement)"
+    return ""
+
+
+@cache
+def _stores() -> frozenset[int]:
+    from opcode import opmap
+
+    return frozenset(opmap[name] for name in ("STORE_GLOBAL", "DELETE_GLOBAL", "STORE_DEREF", "DELETE_DEREF"))

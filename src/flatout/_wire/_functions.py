@@ -1,0 +1,154 @@
+"""How a callable and its initializer cross to a worker: once for each run, before the first batch.
+
+By reference, with a plain pickle, where a worker can import everything in it; else by value, with cloudpickle. What of
+the user's `__main__` goes by value is defined in the worker's own `__main__` under its own name (see `_modules`). So
+instances of its classes are pickled by reference both ways, and `isinstance` and `except` hold on both sides.
+
+Workers import this module: it stays light.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+
+from flatout._wire._modules import Definitions, Homeless, bind, bind_missing, forget_stand_ins
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+_END: Definitions = {}
+
+
+class Packed:
+    """Callables, pickled.
+
+    digest: names the payload. by_value: unpacking needs cloudpickle. definitions: the classes and functions that a
+    worker has in its `__main__` once it has unpacked this, keyed "module:name".
+    """
+
+    __slots__ = ("by_value", "definitions", "digest", "payload")
+
+    def __init__(self, payload: bytes, by_value: bool, definitions: Definitions) -> None:
+        from hashlib import blake2b
+
+        self.digest = blake2b(payload, digest_size=16).hexdigest()
+        self.payload = payload
+        self.by_value = by_value
+        self.definitions = definitions
+
+
+def pack_callables(*callables: object) -> Packed:
+    """Pickle callables in one go, so that those of one module share its globals. Raises NotPicklable."""
+    payload = _by_reference(callables)
+    if payload is not None:
+        return Packed(payload, False, {})
+    payload, definitions = _by_value(callables, callables)
+    return Packed(payload, True, definitions)
+
+
+def unpack_callables(payload: bytes) -> tuple[Any, ...]:
+    """In a worker: begin a run with a new `__main__`, and return what was packed.
+
+    What earlier runs unpacked must not be used again, even under the same digest: its names are gone from `__main__`.
+    """
+    forget_stand_ins()
+    value, definitions = _loads(payload)
+    bind_missing(definitions)
+    return tuple(value)
+
+
+def main_globals_in(value: object) -> Definitions:
+    """The classes and functions to which a plain pickle of the value refers and which no worker can import.
+
+    They are what a worker must have before it can load that pickle, keyed "module:name"; for a nested class the
+    outermost one. Raises whatever pickling raises. A pickle that nowhere contains b"__main__" has none of `__main__`.
+    """
+    collector = _Collector(_Nowhere(), protocol=5, buffer_callback=_discard)
+    collector.dump(value)
+    return collector.homeless.definitions
+
+
+def pack_definitions(definitions: Definitions) -> bytes:
+    """Pickle, by value, what `main_globals_in` found. Raises NotPicklable."""
+    return _by_value(definitions, tuple(definitions.values()))[0]
+
+
+def define(payload: bytes) -> None:
+    """In a worker: put packed definitions into `__main__`, in place of older ones of the same name.
+
+    Globals that their methods use are set only where they are missing: a call may have changed them.
+    """
+    wanted, others = _loads(payload)
+    bind(wanted)
+    bind_missing(others)
+
+
+class _HasHomeless(Exception):
+    """Something in a value cannot be imported by a worker."""
+
+
+class _Collector(pickle.Pickler):
+    """Notes the homeless while it pickles by reference."""
+
+    def __init__(self, file: Any, **options: Any) -> None:
+        super().__init__(file, **options)
+        self.homeless = Homeless()
+
+    def reducer_override(self, obj: Any) -> Any:
+        self.homeless.admit(obj)
+        return NotImplemented
+
+
+class _ByReference(_Collector):
+    """Gives up at the first that is homeless."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        if self.homeless.admit(obj):
+            raise _HasHomeless
+        return NotImplemented
+
+
+class _Nowhere:
+    def write(self, data: Any) -> int:
+        return len(data)
+
+
+def _discard(buffer: object) -> None:
+    pass
+
+
+def _by_reference(value: object) -> bytes | None:
+    """A payload that needs no cloudpickle, or None."""
+    with io.BytesIO() as file:
+        pickler = _ByReference(file, protocol=5)
+        try:
+            pickler.dump(value)
+        except Exception:  # noqa: BLE001 - by value it may yet go, and what then still fails is diagnosed
+            return None
+        payload = file.getvalue()
+        pickler.dump(_END)
+        # Objects may pickle by a name of their own choice, unseen by the pickler: the bytes tell.
+        return None if b"__main__" in payload else file.getvalue()
+
+
+def _by_value(value: object, parts: tuple[object, ...]) -> tuple[bytes, Definitions]:
+    from flatout._wire import _by_value as by_value
+
+    try:
+        return by_value.dumps(value)
+    except Exception as error:
+        from flatout._wire._diagnose import blame
+
+        raise blame(parts) from error
+
+
+def _loads(payload: bytes) -> tuple[Any, Definitions]:
+    """The value and the definitions of a payload (see `_by_value`)."""
+    unpickler = pickle.Unpickler(io.BytesIO(payload))
+    value = unpickler.load()
+    definitions: Definitions = {}
+    while new := unpickler.load():
+        definitions.update(new)
+    return value, definitions

@@ -1,0 +1,50 @@
+"""The page that a worker process shares with its parent: what it is on, and how it ended.
+
+Eight-byte slots. The worker writes BEGAN before CURRENT, so that a reader never sees a task with an older one's start.
+The zygote writes STATUS once the process is gone and only then lets go of its end of the worker's socket: who reads the
+end of the stream finds the status there. faulthandler writes behind the slots.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+
+CURRENT = 0  # index of the task the worker is on, plus 1; 0: none
+BEGAN = 1  # when it began that task, CLOCK_MONOTONIC in ns
+PID = 2
+STATUS = 3  # exit code plus STATUS_OFFSET once the process is gone; 0: it lives
+
+STATUS_OFFSET = 1000  # makes every exit code, those of signals (negative) included, differ from 0
+SIZE = mmap.PAGESIZE
+_SLOT = struct.Struct("<q")
+
+
+def create() -> int:
+    """A new page without a name: nothing can be left behind. Returns its file descriptor."""
+    if hasattr(os, "memfd_create"):
+        fd = os.memfd_create("flatout", os.MFD_CLOEXEC)
+    else:
+        import tempfile
+
+        with tempfile.TemporaryFile() as file:
+            fd = os.dup(file.fileno())
+    os.ftruncate(fd, SIZE)
+    os.lseek(fd, SIZE, os.SEEK_SET)
+    return fd
+
+
+def slots(fd: int) -> memoryview:
+    """The slots, mapped: item assignment writes."""
+    return memoryview(mmap.mmap(fd, SIZE)).cast("q")
+
+
+def write(fd: int, slot: int, value: int) -> None:
+    """Write a slot without mapping the page."""
+    os.pwrite(fd, _SLOT.pack(value), slot * _SLOT.size)
+
+
+def crash_text(fd: int) -> str:
+    """What faulthandler wrote."""
+    return os.pread(fd, 1 << 16, SIZE).decode(errors="replace").strip()

@@ -1,0 +1,161 @@
+"""Values across a process border: many at once where that is safe, each for itself where one might not make it.
+
+Plain data (numbers, strings, containers of them) is pickled in one piece: nothing in it can fail to load. Anything that
+runs code when it is loaded is pickled on its own, so that one value that cannot be loaded costs only itself. Large
+buffers travel beside the pickle (protocol 5) and are writable on arrival.
+"""
+
+from __future__ import annotations
+
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from flatout._errors import RemoteTraceback, RunError
+from flatout._wire._diagnose import not_picklable
+
+_LARGE = 1 << 16  # bytes from which a buffer travels beside the pickle: an array of that size costs 3 us so (measured)
+_ONE_PIECE = 1 << 20  # bytes above which looking through a pickle for code is not worth it
+_LOADS_CODE = b"\x93"  # STACK_GLOBAL: the only opcode by which protocol 4 and up reaches for a class or function
+
+
+class Packed(NamedTuple):
+    """Pickled values. `lengths` None: `data` is one pickle of all; else one pickle each, with so many buffers each."""
+
+    data: bytes
+    buffers: list[pickle.PickleBuffer]
+    lengths: list[tuple[int, int]] | None
+
+
+def pack(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int, BaseException]]]:
+    """Pickle values. Returns them with the (position, error) of those that cannot be: None travels in their place.
+
+    `name` is what a value is called in errors.
+    """
+    try:
+        data = pickle.dumps(list(values), 5)
+    except Exception:
+        data = b""
+    if data and len(data) < _ONE_PIECE and _LOADS_CODE not in data:
+        return Packed(data, [], None), []
+    return _pack_each(values, name)
+
+
+def _pack_each(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int, BaseException]]]:
+    blobs: list[bytes] = []
+    buffers: list[pickle.PickleBuffer] = []
+    lengths: list[tuple[int, int]] = []
+    errors: list[tuple[int, BaseException]] = []
+    for position, value in enumerate(values):
+        beside: list[pickle.PickleBuffer] = []
+        try:
+            blob = _dumps(value, beside)
+        except Exception:
+            beside = []
+            blob = pickle.dumps(None)
+            errors.append((position, not_picklable(value, name)))
+        blobs.append(blob)
+        buffers += beside
+        lengths.append((len(blob), len(beside)))
+    return Packed(b"".join(blobs), buffers, lengths), errors
+
+
+def _dumps(value: Any, beside: list[pickle.PickleBuffer]) -> bytes:
+    def in_band(buffer: pickle.PickleBuffer) -> bool:
+        if buffer.raw().nbytes < _LARGE:
+            return True
+        beside.append(buffer)
+        return False
+
+    try:
+        return pickle.dumps(value, 5, buffer_callback=in_band)
+    except Exception:
+        import cloudpickle  # by value: lambdas, local classes
+
+        beside.clear()
+        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=in_band)
+        return blob
+
+
+def unpack(
+    data: memoryview, buffers: Sequence[memoryview], lengths: list[tuple[int, int]] | None
+) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """The values again, with the (position, error) of those that cannot be loaded: None stands in their place."""
+    if lengths is None:
+        return pickle.loads(data), []
+    values: list[Any] = []
+    errors: list[tuple[int, BaseException]] = []
+    at = taken = 0
+    for position, (length, beside) in enumerate(lengths):
+        value = None
+        try:
+            value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + beside])
+        except Exception as error:
+            error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
+            errors.append((position, error))
+        values.append(value)
+        at += length
+        taken += beside
+    return values, errors
+
+
+class PackedError(NamedTuple):
+    """An exception that can be taken anywhere: pickled, and described for where it cannot be loaded."""
+
+    blob: bytes
+    described: str
+    traceback: str
+
+
+def pack_error(error: BaseException) -> PackedError:
+    """Pickle an exception; tried out here, so that it will load there too."""
+    described = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
+    text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
+    try:
+        blob = _dumps(error, [])
+        if type(pickle.loads(blob)) is not type(error):
+            blob = b""
+    except Exception:
+        blob = b""
+    return PackedError(blob, described, text)
+
+
+def unpack_error(packed: PackedError) -> BaseException:
+    """The exception again, with the traceback of the worker as its cause."""
+    error: BaseException
+    try:
+        error = pickle.loads(packed.blob) if packed.blob else RunError(packed.described)
+    except Exception:
+        error = RunError(packed.described)
+    if packed.traceback:
+        error.__cause__ = RemoteTraceback(packed.traceback)
+    return error
+
+
+def dump(value: Any) -> bytes:
+    """Pickle what is flatout's own."""
+    return pickle.dumps(value, 5)
+
+
+def load(data: memoryview | bytes) -> Any:
+    """Load what `dump` made."""
+    return pickle.loads(data)
+
+
+def size_and_seconds(value: Any, clock: Callable[[], float]) -> tuple[int, float]:
+    """Bytes and seconds that a value costs on its way across. Raises what pickling raises."""
+    began = clock()
+    beside: list[pickle.PickleBuffer] = []
+    blob = _dumps(value, beside)
+    pickle.loads(blob, buffers=beside) if sys.getsizeof(blob) < _ONE_PIECE else None
+    return len(blob) + sum(buffer.raw().nbytes for buffer in beside), clock() - began
+
+
+def is_awaitable(value: Any) -> bool:
+    """Whether `await` would take it (as `inspect.isawaitable`, which is dear to import)."""
+    if hasattr(type(value), "__await__"):
+        return True
+    code = getattr(value, "gi_code", None)  # the generator of a `types.coroutine` function
+    return code is not None and bool(code.co_flags & 0x100)  # CO_ITERABLE_COROUTINE

@@ -1,0 +1,67 @@
+"""The seat: the caller's own thread. The reference: every other kind agrees with it on order, errors and results."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from flatout._events import SEAT, BatchFinished, WorkerReady
+from flatout._model import Batch, Work
+from flatout._workers._base import Host
+from flatout._workers._call import Caller, OwnLoop
+
+
+class Seat:
+    """Holds the batch that the caller's thread is to run; that thread takes it when it has nothing else to do."""
+
+    def __init__(self, work: Work, host: Host, filled: Callable[[], None]) -> None:
+        self._work = work
+        self._host = host
+        self._filled = filled
+        self._loop = OwnLoop()
+        self._caller = Caller(work, self._loop)
+        self._batch: Batch | None = None
+
+    def start(self) -> None:
+        """Nothing to make ready but the initializer."""
+        if self._work.initializer is not None:
+            value = self._work.initializer()
+            if hasattr(value, "__await__"):
+                self._loop(value)
+        self._host.post(WorkerReady(SEAT, "the calling thread"))
+
+    def send(self, batch: Batch) -> None:
+        """Lay a batch down for the caller."""
+        self._batch = batch
+        self._filled()
+
+    def take(self) -> Batch | None:
+        """The batch that lies there, if any; called by the caller's thread."""
+        batch, self._batch = self._batch, None
+        return batch
+
+    def run(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any] | None = None) -> BatchFinished:
+        """Run it, in the caller's thread."""
+        if await_result is not None:
+            return Caller(self._work, await_result).run(batch, SEAT)
+        return self._caller.run(batch, SEAT)
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """What the caller is on."""
+        return [] if self._caller.current is None else [self._caller.current]
+
+    def cancel(self, index: int) -> None:
+        """Nothing can end a call in the caller's own thread."""
+
+    def stop(self) -> None:
+        """Nothing to stop: see `end`."""
+
+    def kill(self) -> None:
+        """As `cancel`."""
+
+    def close(self) -> None:
+        """Nothing of the host is held."""
+
+    def end(self) -> None:
+        """Close the loop that the caller's thread may have used; called by that thread."""
+        self._loop.close()

@@ -1,0 +1,110 @@
+"""A worker that is an event loop: the one the driver itself lives in. Many tasks at once, switching at every `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flatout._errors import trimmed
+from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._model import Batch, Work
+from flatout._wire._values import is_awaitable
+from flatout._workers._base import Host
+
+
+Begun = dict[int, tuple[Any, BaseException | None]]
+
+
+class LoopWorker:
+    """Runs each task as an asyncio task, in its own copy of the run's context.
+
+    `begun` holds, by index, the (value, error) of calls that have been made already: the value remains to be awaited.
+    """
+
+    def __init__(self, number: int, work: Work, host: Host, begun: Begun) -> None:
+        self._number = number
+        self._work = work
+        self._host = host
+        self._begun = begun
+        self._loop = asyncio.get_running_loop()
+        self._tasks: dict[int, tuple[asyncio.Task[None], float]] = {}
+        self._starting: asyncio.Task[None] | None = None
+        self._cpu = time.thread_time()
+
+    def start(self) -> None:
+        """Run the initializer, if any."""
+        if self._work.initializer is None:
+            self._host.post(WorkerReady(self._number, "event loop"))
+        else:
+            self._starting = self._loop.create_task(self._initialize(self._work.initializer))
+
+    async def _initialize(self, initializer: Any) -> None:
+        try:
+            value = initializer()
+            if is_awaitable(value):
+                await value
+        except BaseException as error:
+            self._host.post(WorkerExited(self._number, error, fatal=True))
+        else:
+            self._host.post(WorkerReady(self._number, "event loop"))
+
+    def send(self, batch: Batch) -> None:
+        """Start the tasks; the loop runs them as it comes round."""
+        for position, item in enumerate(batch.inputs):
+            index = batch.first + position
+            task = self._loop.create_task(self._run(index, item), context=self._work.context.copy())
+            self._tasks[index] = (task, self._loop.time())
+
+    async def _run(self, index: int, item: Any) -> None:
+        began = self._loop.time()
+        value, errors = None, ()
+        try:
+            value = await self._value(index, item)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            errors = (TaskError(0, trimmed(error, __file__)),)
+        self._tasks.pop(index, None)
+        # What the loop's thread has computed since the last task ended: which task it was for cannot be told.
+        cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
+        self._host.post(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
+
+    async def _value(self, index: int, item: Any) -> Any:
+        if index in self._begun:
+            value, error = self._begun.pop(index)
+            if error is not None:
+                raise error
+        else:
+            value = self._work.func(*item) if self._work.star else self._work.func(item)
+        return await value if is_awaitable(value) else value
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """The tasks in flight."""
+        return [(index, began) for index, (_, began) in self._tasks.items()]
+
+    def cancel(self, index: int) -> None:
+        """Cancel one task at its next `await`."""
+        if index in self._tasks:
+            self._tasks[index][0].cancel()
+
+    def stop(self) -> None:
+        """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
+        self.kill()
+
+    def kill(self) -> None:
+        """Cancel everything."""
+        for task, _ in self._tasks.values():
+            task.cancel()
+        if self._starting is not None:
+            self._starting.cancel()
+
+    def close(self) -> None:
+        """Nothing of the host is held."""
+
+    async def ended(self) -> None:
+        """Wait until every cancelled task has cleaned up."""
+        tasks = [task for task, _ in self._tasks.values()]
+        if tasks:
+            await asyncio.wait(tasks)

@@ -1,0 +1,208 @@
+"""The worker processes of this process: forked by a zygote, kept warm between runs.
+
+The zygote is started once, through a socket pair, with the interpreter flags of this process; the user's `__main__` is
+not imported in it. It is lost to a fork of this process, which starts its own. See `_child/_zygote.py` for its side.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+from typing import Any
+
+from flatout import _child
+from flatout._child import _zygote
+from flatout._wire import _frames, _page
+
+_SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1.6 with the system's default (measured)
+
+
+def unavailable() -> str:
+    """Why worker processes cannot be had here; empty where they can."""
+    if getattr(sys, "frozen", False):
+        return "this is a frozen program, in which no further interpreter can be started"
+    if not hasattr(os, "fork"):
+        return "this system cannot fork"
+    if not sys.executable:
+        return "the path of the Python interpreter is not known (sys.executable)"
+    return ""
+
+
+def inside_worker() -> bool:
+    """Whether this process is itself a worker of flatout."""
+    return _child.inside
+
+
+class Process:
+    """One worker process, as its parent sees it."""
+
+    def __init__(self, number: int, sock: socket.socket, page: int) -> None:
+        self.number = number
+        self.sock = sock
+        self.sender = _frames.Sender(sock)
+        self.receiver = _frames.Receiver(sock)
+        self.digests: set[str] = set()  # packed callables it has
+        self.defined: dict[str, Any] = {}  # what stands in its __main__
+        self._page = page
+        self._slots = _page.slots(page)
+
+    @property
+    def pid(self) -> int:
+        """0 while the zygote has not forked it yet."""
+        return int(self._slots[_page.PID])
+
+    @property
+    def exitcode(self) -> int | None:
+        """As in `subprocess`, negative for a signal; None while it lives or when the zygote died before it could tell."""
+        status = int(self._slots[_page.STATUS])
+        return None if status == 0 else status - _page.STATUS_OFFSET
+
+    @property
+    def current(self) -> tuple[int, float] | None:
+        """(index of the task it is on, when it began it by time.monotonic)."""
+        current = int(self._slots[_page.CURRENT])
+        return None if current == 0 else (current - 1, self._slots[_page.BEGAN] / 1e9)
+
+    def crash_text(self) -> str:
+        """The traceback that faulthandler wrote when it crashed, if it did."""
+        return _page.crash_text(self._page)
+
+    def forget(self) -> None:
+        """Close this side."""
+        self.sock.close()
+        os.close(self._page)
+        self._slots.release()
+
+
+class Pool:
+    """The zygote and its workers. Runs lease workers and give them back; any thread may."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._idle: list[Process] = []
+        self._last = 0
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._zygote = _start_zygote(theirs.fileno())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the zygote still takes orders."""
+        return self._zygote.poll() is None
+
+    def lease(self) -> Process:
+        """A warm worker, or a new one."""
+        with self._lock:
+            if self._idle:
+                return self._idle.pop()
+            self._last += 1
+            ours, theirs = socket.socketpair()
+            page = _page.create()
+            with theirs:
+                self._order(_zygote.FORK, self._last, [theirs.fileno(), page])
+        for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+            ours.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BYTES)
+        ours.setblocking(False)
+        return Process(self._last, ours, page)
+
+    def give_back(self, process: Process, keep: int) -> None:
+        """Keep it warm, unless there are `keep` already."""
+        with self._lock:
+            if len(self._idle) < keep:
+                self._idle.append(process)
+                return
+        self.dismiss(process)
+
+    def dismiss(self, process: Process) -> None:
+        """Let an idle worker end by itself: it sees the end of its stream."""
+        process.forget()
+
+    def kill(self, process: Process) -> None:
+        """Have the zygote kill it with all it started. Its stream ends when it is gone."""
+        with self._lock, contextlib.suppress(OSError):
+            self._order(_zygote.KILL, process.number)
+
+    def preload(self) -> None:
+        """Have workers find cloudpickle loaded."""
+        with self._lock, contextlib.suppress(OSError):
+            self._order(_zygote.PRELOAD, 0)
+
+    def _order(self, operation: bytes, number: int, fds: list[int] | None = None) -> None:
+        record = _zygote.ORDER.pack(operation, number)
+        if fds:
+            socket.send_fds(self._control, [record], fds)
+        else:
+            self._control.sendall(record)
+
+    def close(self) -> None:
+        """End the zygote, and with it every worker."""
+        for process in self._idle:
+            process.forget()
+        self._idle.clear()
+        self._control.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._zygote.wait(timeout=5)
+
+    def abandon(self) -> None:
+        """In a fork of the process that owns it: close the copies of its descriptors, harm nothing."""
+        for process in self._idle:
+            process.forget()
+        self._idle.clear()
+        self._control.close()
+        self._zygote.returncode = 0  # not our child: nothing to wait for
+
+
+def _start_zygote(control: int) -> subprocess.Popen[bytes]:
+    flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
+    path = [entry for entry in sys.path if entry]
+    code = (
+        f"import sys; sys.path[:] = {path!r}\n"
+        f"from flatout._child._zygote import main\nmain({control}, {os.getpid()})"
+    )
+    return subprocess.Popen(
+        [sys.executable, *flags, "-c", code],
+        stdin=subprocess.DEVNULL,
+        pass_fds=[control],
+        start_new_session=True,
+    )
+
+
+_pool: Pool | None = None
+_pool_lock = threading.Lock()
+
+
+def pool() -> Pool:
+    """The pool of this process; its zygote is started by the first call, and replaced when it has died."""
+    global _pool
+    with _pool_lock:
+        if _pool is not None and not _pool.alive:
+            _pool.close()
+            _pool = None
+        if _pool is None:
+            _pool = Pool()
+        return _pool
+
+
+def _forget_parents_pool() -> None:
+    global _pool, _pool_lock
+    _pool_lock = threading.Lock()
+    if _pool is not None:
+        _pool.abandon()
+        _pool = None
+
+
+@atexit.register
+def _close() -> None:
+    global _pool
+    if _pool is not None:
+        _pool.close()
+        _pool = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_parents_pool)

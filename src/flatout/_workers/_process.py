@@ -1,0 +1,218 @@
+"""A worker that is a process. What happens in it, to it and by it harms no other task."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flatout._errors import NotPicklable, WorkerDied
+from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._model import Batch, Work
+from flatout._wire import _frames, _functions, _values
+from flatout._wire._frames import Frame
+from flatout._workers import _pool
+from flatout._workers._base import Host
+from flatout._workers._pool import Process
+
+Emit = Callable[[str, Any], None]
+
+
+class Setup:
+    """What every worker process of a run is told first; made once a run. Raises NotPicklable."""
+
+    def __init__(self, work: Work) -> None:
+        self.packed = _functions.pack_callables(work.func, work.initializer)
+        main = sys.modules.get("__main__")
+        logging = sys.modules.get("logging")
+        self.meta = _values.dump(
+            {
+                "digest": self.packed.digest,
+                "star": work.star,
+                "path": [entry or os.getcwd() for entry in sys.path],
+                "argv": list(sys.argv),
+                "environ": dict(os.environ),
+                "cwd": os.getcwd(),
+                "main_file": getattr(main, "__file__", None),
+                "log_level": logging.getLogger().level if logging is not None else None,
+            }
+        )
+
+
+class ProcessWorker:
+    """One leased worker process.
+
+    `emit("stdout" | "stderr" | "log", what)` is given what it prints and logs. `keep`: how many may stay warm after.
+    """
+
+    def __init__(self, number: int, setup: Setup, host: Host, emit: Emit, keep: int) -> None:
+        self._number = number
+        self._setup = setup
+        self._host = host
+        self._emit = emit
+        self._keep = keep
+        self._process: Process | None = None
+        self._handlers: dict[int, Callable[[Frame], None]] = {
+            _frames.READY: self._ready,
+            _frames.STALE: self._stale,
+            _frames.SETUP_FAILED: self._setup_failed,
+            _frames.RESULTS: self._results,
+            _frames.OUTPUT: lambda frame: self._emit(*_values.load(frame.head)),
+            _frames.LOG: lambda frame: self._emit("log", _values.load(frame.head)),
+        }
+        self._is_stale = False
+
+    def start(self) -> None:
+        """Lease a process and set it up."""
+        try:
+            pool = _pool.pool()
+            if self._setup.packed.by_value:
+                pool.preload()
+            self._process = process = pool.lease()
+        except OSError as error:  # no descriptors, no memory, no zygote
+            self._host.post(WorkerExited(self._number, error))
+            return
+        self._host.watch(process.sock.fileno(), self._readable)
+        known = self._setup.packed.digest in process.digests
+        process.digests.add(self._setup.packed.digest)
+        self._put(_frames.pieces(_frames.SETUP, self._setup.meta, [] if known else [self._setup.packed.payload]))
+
+    def send(self, batch: Batch) -> None:
+        """Pickle the tasks and send them; what cannot be pickled fails here."""
+        packed, errors = _values.pack(batch.inputs, "the input")
+        if errors:
+            self._send_around(batch, dict(errors))
+            return
+        process = self._process
+        assert process is not None
+        if b"__main__" in packed.data:
+            self._define(_functions.main_globals_in(batch.inputs))
+        head = _values.dump((batch.first, packed.lengths))
+        self._put(_frames.pieces(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)]))
+
+    def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
+        """Send what can be sent, in the runs between the tasks that cannot."""
+        start = batch.first
+        for position, error in sorted(errors.items()):
+            index = batch.first + position
+            if start < index:
+                self.send(batch.part(start, index))
+            failed = TaskError(0, error, retryable=not isinstance(error, NotPicklable))
+            self._host.post(BatchFinished(self._number, index, [None], (failed,)))
+            start = index + 1
+        if start < batch.end:
+            self.send(batch.part(start, batch.end))
+
+    def _define(self, names: dict[str, Any]) -> None:
+        process = self._process
+        assert process is not None
+        new = {name: value for name, value in names.items() if process.defined.get(name) is not value}
+        if new:
+            process.defined.update(new)
+            self._put(_frames.pieces(_frames.DEFINE, b"", [_functions.pack_definitions(new)]))
+
+    def _put(self, frame: list[_frames.Piece]) -> None:
+        process = self._process
+        assert process is not None
+        process.sender.put(frame)
+        self._writable()
+
+    def _writable(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            done = process.sender.flush()
+        except OSError:
+            return  # it is gone: the end of its stream tells the rest
+        self._host.watch(process.sock.fileno(), self._readable, None if done else self._writable)
+
+    def _readable(self) -> None:
+        process = self._process
+        if process is None:
+            return
+        try:
+            for frame in process.receiver.receive():
+                self._handlers[frame.kind](frame)
+        except BlockingIOError:
+            return
+        except (EOFError, OSError):
+            self._gone(process)
+
+    def _ready(self, frame: Frame) -> None:
+        assert self._process is not None
+        self._host.post(WorkerReady(self._number, f"process {self._process.pid}"))
+
+    def _stale(self, frame: Frame) -> None:
+        self._is_stale = True  # it has imported what was edited since; its end follows, and another takes its place
+
+    def _setup_failed(self, frame: Frame) -> None:
+        error = _values.unpack_error(_values.PackedError(*_values.load(frame.head)))
+        process = self._release()
+        if process is not None:
+            _pool.pool().dismiss(process)
+        self._host.post(WorkerExited(self._number, error, fatal=True))
+
+    def _results(self, frame: Frame) -> None:
+        first, _count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
+        errors = [(position, _values.unpack_error(_values.PackedError(*packed))) for position, packed in failed]
+        tasks = tuple(TaskError(position, error) for position, error in sorted([*errors, *unloadable], key=_position))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu))
+
+    def _gone(self, process: Process) -> None:
+        """The stream has ended, after everything that was sent before."""
+        self._release()
+        code, current = process.exitcode, process.current
+        error = None if self._is_stale else WorkerDied(_how(process.pid, code), code, process.crash_text())
+        process.forget()
+        self._host.post(WorkerExited(self._number, error, [] if current is None else [current[0]]))
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """The task that its page says it is on."""
+        current = None if self._process is None else self._process.current
+        return [] if current is None else [current]
+
+    def cancel(self, index: int) -> None:
+        """A process ends a task by ending itself: see `kill`."""
+
+    def stop(self) -> None:
+        """Give the process back, warm."""
+        process = self._release()
+        if process is not None:
+            _pool.pool().give_back(process, self._keep)
+
+    def kill(self) -> None:
+        """Have it killed; its end is reported when its stream ends."""
+        if self._process is not None:
+            _pool.pool().kill(self._process)
+
+    def close(self) -> None:
+        """The run is over: do not wait for the end of one that is being killed."""
+        process = self._release()
+        if process is not None:
+            process.forget()
+
+    def _release(self) -> Process | None:
+        process, self._process = self._process, None
+        if process is not None:
+            self._host.unwatch(process.sock.fileno())
+        return process
+
+
+def _position(entry: tuple[int, BaseException]) -> int:
+    return entry[0]
+
+
+def _how(pid: int, code: int | None) -> str:
+    if code is None:
+        return f"worker process {pid} was lost together with its supervisor"
+    if code < 0:
+        try:
+            name = signal.Signals(-code).name
+        except ValueError:
+            name = f"signal {-code}"
+        return f"worker process {pid} was killed by {name}"
+    return f"worker process {pid} exited with status {code} in the middle of a task"

@@ -1,0 +1,84 @@
+"""A worker that is a thread of this process.
+
+Threads cannot be killed. A thread that is killed is left behind: it ends its call some time, nobody listens any more,
+and being a daemon it keeps no program from ending.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from queue import SimpleQueue
+
+from flatout._events import WorkerExited, WorkerReady
+from flatout._model import Batch, Work
+from flatout._workers._base import Host
+from flatout._workers._call import Caller, OwnLoop
+
+
+class ThreadWorker:
+    """One daemon thread with an inbox."""
+
+    def __init__(self, number: int, work: Work, host: Host) -> None:
+        self._number = number
+        self._work = work
+        self._host = host
+        self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
+        self._loop = OwnLoop()
+        self._caller = Caller(work, self._loop)
+        self._left_behind = False
+        self._thread = threading.Thread(target=self._serve, name=f"flatout-{number}", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # no more threads to be had
+            self._host.post(WorkerExited(self._number, error))
+
+    def send(self, batch: Batch) -> None:
+        """Put a batch into the inbox."""
+        self._inbox.put(batch)
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """The task it is on."""
+        current = self._caller.current
+        return [] if current is None else [current]
+
+    def cancel(self, index: int) -> None:
+        """A thread cannot be made to end a call."""
+
+    def stop(self) -> None:
+        """Let the thread end."""
+        self._inbox.put(None)
+
+    def kill(self) -> None:
+        """Leave the thread behind; its name tells, in a debugger, what it was left with."""
+        self._left_behind = True
+        current = self._caller.current
+        self._thread.name = f"{self._thread.name} (left behind in task {current[0] if current else '?'})"
+        self._inbox.put(None)
+        self._host.post(WorkerExited(self._number))
+
+    def close(self) -> None:
+        """Nothing of the host is held."""
+
+    def _serve(self) -> None:
+        try:
+            if self._work.initializer is not None:
+                value = self._work.initializer()
+                if hasattr(value, "__await__"):
+                    self._loop(value)
+        except BaseException as error:
+            self._host.post(WorkerExited(self._number, error, fatal=True))
+            return
+        self._host.post(WorkerReady(self._number, self._thread.name))
+        while (batch := self._inbox.get()) is not None and not self._left_behind:
+            try:
+                event = self._caller.run(batch, self._number)
+            except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
+                index = self._caller.current[0] if self._caller.current else batch.first
+                self._host.post(WorkerExited(self._number, error, [index]))
+                break
+            self._host.post(event)
+        self._loop.close()

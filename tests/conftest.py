@@ -1,0 +1,34 @@
+"""What holds for all tests: subprocesses find the same flatout, and no process is left behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import psutil
+import pytest
+
+# Tests start Pythons in other folders: a relative entry (PYTHONPATH=src) would lead nowhere there.
+if os.environ.get("PYTHONPATH"):
+    os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_process_left_behind() -> Iterator[None]:
+    """After the last test this process may have one child at most: the zygote, which lives as long as we do."""
+    yield
+    _, running = psutil.wait_procs(psutil.Process().children(), timeout=0)
+    others = [process for process in running if not _is_zygote(process)]
+    _, left = psutil.wait_procs(others, timeout=5)  # seconds that a process may take to end
+    assert not left, f"tests left processes behind: {[(process.pid, _command(process)) for process in left]}"
+
+
+def _is_zygote(process: psutil.Process) -> bool:
+    return any("_zygote" in argument for argument in _command(process))
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:  # it ended meanwhile
+        return []
