@@ -1,0 +1,158 @@
+"""The command `flatout`: the public names from a shell.
+
+What it needs beyond click is imported by the command that needs it, so that `flatout --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from types import FrameType
+from typing import Any
+
+import click
+
+import flatout
+from flatout._cli._failures import TASK_FAILED
+from flatout._cli._map import explain, map_
+from flatout._cli._output import OutputClosed, OutputError, complain
+
+# exit statuses; 2, for what was asked wrongly, is click's own, 1 is TASK_FAILED
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+OUTPUT_CLOSED = 128 + 13  # as if SIGPIPE, which Python ignores, had done it
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM: all is brought to an end in the same way as after Ctrl-C."""
+
+
+class _Edge(click.Group):
+    """The one place where what ends a command becomes an exit status."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except flatout.PlanError as error:
+            raise click.UsageError(str(error), ctx) from error
+        except OutputClosed:
+            os.dup2(
+                os.open(os.devnull, os.O_WRONLY), 1
+            )  # what is still buffered would break the end of the interpreter
+            ctx.exit(OUTPUT_CLOSED)
+        except OutputError as error:
+            complain(str(error))
+            ctx.exit(TASK_FAILED)
+        except _Terminated:
+            complain("terminated")
+            ctx.exit(TERMINATED)
+        except KeyboardInterrupt:
+            complain("interrupted")
+            ctx.exit(INTERRUPTED)
+
+
+def main() -> None:
+    """The console script."""
+    signal.signal(signal.SIGTERM, _terminate)
+    cli(prog_name="flatout")
+
+
+def _terminate(signum: int, frame: FrameType | None) -> None:
+    raise _Terminated
+
+
+@click.group(
+    cls=_Edge,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Each command has its own help with examples: flatout map --help",
+)
+@click.version_option(flatout.__version__, prog_name="flatout", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Run any Python function over any inputs, as fast as this machine allows.
+
+    flatout measures the first calls, sees whether they compute or wait, and picks the event loop, threads, processes
+    or the plain loop by itself.
+    """
+
+
+cli.add_command(map_)
+cli.add_command(explain)
+
+
+@cli.command()
+def machine() -> None:
+    """Say what this machine can give: cores, memory, open files, and whether Python has a GIL.
+
+    \b
+    Example:
+      flatout machine
+    """
+    click.echo(str(flatout.machine()))
+
+
+@cli.command()
+@click.option("--opponents", type=click.IntRange(min=1), default=24, show_default=True, help="Tables.")
+@click.option(
+    "--move",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=5.0,
+    show_default=True,
+    help="What a master needs for a move.",
+)
+@click.option(
+    "--reply",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=55.0,
+    show_default=True,
+    help="What an opponent needs for a reply.",
+)
+@click.option("--pairs", type=click.IntRange(min=1), default=30, show_default=True, help="Pairs of moves in a game.")
+@click.option(
+    "--masters", type=click.IntRange(min=1), default=1, show_default=True, help="Masters who share the tables."
+)
+@click.option(
+    "--live",
+    metavar="SPEED",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Play it before your eyes, so many times as fast as life.",
+)
+def chess(opponents: int, move: float, reply: float, pairs: int, masters: int, live: float | None) -> None:
+    """Play the chess exhibition that explains flatout.
+
+    A master who plays game after game waits most of the time; one who walks from table to table waits hardly at all.
+
+    \b
+    Examples:
+      flatout chess
+      flatout chess --masters 2
+      flatout chess --opponents 8 --pairs 10 --live 600
+    """
+    import shutil
+
+    from flatout._chess import Exhibition, lines
+
+    exhibition = Exhibition(opponents=opponents, move=move, reply=reply, pairs=pairs, masters=masters)
+    for line in lines(exhibition, live=live, width=shutil.get_terminal_size().columns):
+        click.echo(line)
+
+
+@cli.command()
+@click.option(
+    "--only",
+    metavar="NAME",
+    type=click.Choice(["computing", "waiting", "coroutines", "hashing"]),
+    help="Only this part: computing, waiting, coroutines or hashing.",
+)
+def demo(only: str | None) -> None:
+    """Show on this machine what flatout does: some 20 seconds, no network, nothing to prepare.
+
+    \b
+    Examples:
+      flatout demo
+      flatout demo --only waiting
+    """
+    from flatout import _demo
+
+    _demo.show(only)
