@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from flatout._model import Failure as Failure
     from flatout._model import Plan as Plan
     from flatout._model import Retry as Retry
-    from flatout._report import Report as Report
     from flatout._plan._explain import Explanation as Explanation
+    from flatout._report import Report as Report
     from flatout._run import Run as Run
 
 __version__ = "0.1.0"

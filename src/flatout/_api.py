@@ -124,9 +124,7 @@ def _process_plan(why: str, most: int | None) -> Plan:
 
 def _chooser(work: Work, options: Options) -> Chooser:
     inside = "this is itself a worker process of flatout" if _pool.inside_worker() else ""
-    return Chooser(
-        work, options, usable_cores(), _pool.unavailable() or inside, _pool.warm, _pool.pool
-    )
+    return Chooser(work, options, usable_cores(), _pool.unavailable() or inside, _pool.warm, _pool.pool)
 
 
 def _observers(options: Options) -> list[Watcher]:

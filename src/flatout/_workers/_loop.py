@@ -13,7 +13,6 @@ from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
-
 Begun = dict[int, tuple[Any, BaseException | None]]
 
 
