@@ -22,7 +22,7 @@ from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import NotPicklable
-from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, WorkerExited
+from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Options, Plan, Statistics, Work
@@ -107,6 +107,7 @@ class Engine:
         else:
             if plan.kind == "process":
                 self._setup_processes()
+            self._driver.post(Tick())  # nobody is there yet to report anything: have it look what to do
             self._move_to(plan.kind)
 
     def _left(self) -> int | None:
