@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
+from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than the plain loop to be worth the move
 LEAST_GAIN = 0.002  # seconds that the move must save at least
@@ -140,15 +141,3 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
     return f"a call takes {length} and {' and '.join(parts) or 'does next to nothing'}"
-
-
-def duration(seconds: float) -> str:
-    """For people: 12 us, 3.4 ms, 1.5 s, 2 min 5 s, 12 h 0 min."""
-    if seconds == math.inf:
-        return "for ever"
-    for limit, unit, factor in ((1e-3, "us", 1e6), (1.0, "ms", 1e3), (100.0, "s", 1.0)):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
