@@ -94,7 +94,7 @@ def map(
         initializer=initializer,
         progress=progress,
     )
-    work = Work(func, len(iterables) > 1, initializer, contextvars.copy_context())
+    work = Work(func, len(iterables) > 1, initializer, contextvars.copy_context(), timeout is not None)
     plan = plan_for(func, options)
 
     def start(**how: Any) -> Engine:

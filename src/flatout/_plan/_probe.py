@@ -42,6 +42,9 @@ class Probe:
         self._began: float | None = None
         self._cpu_began = 0.0
         self._thread_clock: int | None = None
+        self._queue: _RunQueue | None = None  # of the thread that makes the calls
+        self._queued_began = 0.0
+        self._queued = 0.0
         self._process_began = time.process_time()
         self._own_clock = 0.0
 
@@ -49,8 +52,10 @@ class Probe:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
+            self._queue = _RunQueue()
             threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
         self._cpu_began = time.thread_time()
+        self._queued_began = self._queue.seconds() if self._queue else 0.0
         self._began = time.perf_counter()
 
     def end(self, calls: int) -> None:
@@ -59,6 +64,7 @@ class Probe:
             if self._began is not None:
                 self._seconds += time.perf_counter() - self._began
                 self._cpu += time.thread_time() - self._cpu_began
+                self._queued += self._queue.seconds() - self._queued_began if self._queue else 0.0
                 self._calls += calls
                 self._began = None
         if self._seconds >= ENOUGH:
@@ -76,7 +82,7 @@ class Probe:
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
-            seconds, cpu, calls = self._so_far()
+            seconds, cpu, queued, calls = self._so_far()
         held = self._held / self._watched if self._watched else 1.0
         if not _gil_enabled():
             held = 0.0
@@ -84,18 +90,24 @@ class Probe:
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
-        wait = max(0.0, seconds - cpu)
+        wait = max(0.0, seconds - cpu - queued)  # waiting for a core is no waiting that others could use
         return Measurement(gil * scale, free * scale, wait * scale, calls=self._calls)
 
-    def _so_far(self) -> tuple[float, float, int]:
-        """(seconds, CPU seconds, calls), the call that is under way included once it is longer than those before."""
+    def _so_far(self) -> tuple[float, float, float, int]:
+        """(seconds, of them on a core, of them in the queue for a core, calls).
+
+        The call that is under way is included once it is longer than those before.
+        """
+        past = self._seconds, self._cpu, self._queued, self._calls
         if self._began is None:
-            return self._seconds, self._cpu, self._calls
+            return past
         current = time.perf_counter() - self._began
         if self._calls and current < self._seconds / self._calls:
-            return self._seconds, self._cpu, self._calls
+            return past
         cpu = _read(self._thread_clock) - self._cpu_began if self._thread_clock is not None else current
-        return self._seconds + current, self._cpu + max(0.0, cpu), self._calls + (self._calls > 0)
+        queued = self._queue.seconds() - self._queued_began if self._queue else 0.0
+        calls = self._calls + (self._calls > 0)
+        return self._seconds + current, self._cpu + max(0.0, cpu), self._queued + queued, calls
 
     def _judge(self) -> None:
         with self._lock:
@@ -120,7 +132,7 @@ class Probe:
 
     def _look(self) -> None:
         with self._lock:
-            seconds, cpu, _ = self._so_far()
+            seconds, cpu, _, _ = self._so_far()
         if cpu > BOOT_AFTER and cpu > seconds / 2 and not self._told:
             self._told = True
             self._computing()
