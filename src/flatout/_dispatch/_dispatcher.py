@@ -1,4 +1,7 @@
-"""The brain of a run: events in, commands out; no I/O, no thread, no clock. See README.md beside this file."""
+"""The brain of a run: events in, commands out; no I/O, no thread, no clock. See README.md beside this file.
+
+Longer than other files, because what is promised here (no task lost, none twice) holds for one state, kept in one place.
+"""
 
 from __future__ import annotations
 
