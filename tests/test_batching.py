@@ -72,7 +72,8 @@ def test_batches_shrink_towards_the_end() -> None:
         sizes.append(sizer.size(left, 4))
         left -= sizes[-1]
         sizer.finished(sizes[-1], sizes[-1] * 1e-7)
-    assert sizes[0] == 125 and sizes[-1] == 1
+    assert sizes[0] == 125
+    assert sizes[-1] == 1
     assert all(later <= earlier for earlier, later in pairwise(sizes))
 
 
@@ -81,7 +82,8 @@ def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> N
     last = sizer.size(PLENTY, 4)
     assert last <= 2 * 2**9, "no leap beyond twice of what has been tried"
     sizer.finished(last, last * 1.0)
-    assert sizer.size(PLENTY, 4) == 1 and not sizer.cheap
+    assert sizer.size(PLENTY, 4) == 1
+    assert not sizer.cheap
 
 
 def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_mean() -> None:
@@ -96,7 +98,8 @@ def test_the_seat_has_smaller_batches() -> None:
 
 
 def test_cheap_is_what_is_shorter_than_its_bound() -> None:
-    assert measured((1, CHEAP * 0.9)).cheap and not measured((1, CHEAP * 1.1)).cheap
+    assert measured((1, CHEAP * 0.9)).cheap
+    assert not measured((1, CHEAP * 1.1)).cheap
 
 
 def test_tasks_that_take_no_time_at_all_are_no_trouble() -> None:

@@ -126,13 +126,15 @@ class World:
         """Check a command against what the world knows, and take it in."""
         match command:
             case Draw(count):
-                assert self.asked is None and count >= 1
+                assert self.asked is None
+                assert count >= 1
                 if self.buffersize is not None:
                     done = len(self.reported) + len(self.failed) if self.collect else self.consumed
                     assert self.drawn - done + count <= self.buffersize, "the window is never exceeded"
                 self.asked = count
             case StartWorker(number, kind):
-                assert number not in self.crew and number > max((w.number for w in self.gone), default=0)
+                assert number not in self.crew
+                assert number > max((w.number for w in self.gone), default=0)
                 due = [i for i in self.waiting() if self.now >= self.not_before.get(i, 0.0)]
                 waiting = [i for i in due if self.routes[i] in (None, kind)]
                 starting = sum(w.kind == kind and not w.ready for w in self.crew.values())
@@ -142,17 +144,21 @@ class World:
             case SendBatch(number, batch):
                 self._sent(self.crew[number], batch)
             case Observe(number):
-                assert self.crew[number].tasks and not self.crew[number].killed
+                assert self.crew[number].tasks
+                assert not self.crew[number].killed
                 assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
                 self.to_observe.append(number)
             case CancelTask(number, index):
-                assert self.crew[number].kind == "async" and index in self.crew[number].tasks
+                assert self.crew[number].kind == "async"
+                assert index in self.crew[number].tasks
                 self.crew[number].overdue.add(index)
             case KillWorker(number):
-                assert number != SEAT and not self.crew[number].killed
+                assert number != SEAT
+                assert not self.crew[number].killed
                 self.crew[number].killed = True
             case StopWorker(number):
-                assert number != SEAT and not self.crew[number].tasks
+                assert number != SEAT
+                assert not self.crew[number].tasks
                 self._leave(self.crew[number])
             case Deliver(settled):
                 self._delivered(settled)
@@ -178,15 +184,18 @@ class World:
         return [i for i in range(self.drawn) if i not in held and i not in self.reported and i not in self.failed]
 
     def _sent(self, worker: Hired, batch: Batch) -> None:
-        assert worker.ready and not worker.killed, "a batch goes to a worker that is ready and not being killed"
-        assert len(batch) >= 1 and (worker.kind != "async" or len(batch) == 1)
+        assert worker.ready
+        assert not worker.killed
+        assert len(batch) >= 1
+        assert worker.kind != "async" or len(batch) == 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
         for index in range(batch.first, batch.end):
             assert self.routes[index] == batch.route
             assert not any(index in w.tasks for w in self.crew.values()), "no task is in two hands"
-            assert index not in self.reported and index not in self.failed, "nothing that has its outcome is run again"
+            assert index not in self.reported, "nothing that has its outcome is run again"
+            assert index not in self.failed
             assert batch.attempt == self.failures.get(index, 0) + 1 <= self.options.retry.attempts
             assert self.now >= self.not_before.get(index, 0.0), "a failed task is left alone for its backoff"
             if self.options.on_error == "raise" and self.failed:
@@ -202,7 +211,8 @@ class World:
             assert index not in self.delivered, "nothing is delivered twice"
             assert not self.ordered or index == len(self.delivered), "in the order of the inputs"
             if offset in settled.failed:
-                assert isinstance(value, Failure) and value.index == index
+                assert isinstance(value, Failure)
+                assert value.index == index
                 assert value.attempts == self.failed[index]
                 if self.options.on_error == "raise":
                     assert index == min(self.failed), "only the lowest failure is told"
@@ -351,7 +361,8 @@ class World:
     def check_end(self) -> None:
         """What must hold when the run is over."""
         counts = self.dispatcher.statistics()
-        assert self.finish is not None and self.dispatcher.finished
+        assert self.finish is not None
+        assert self.dispatcher.finished
         assert counts.drawn == self.drawn == counts.succeeded + counts.failed + counts.cancelled
         assert counts.succeeded == len(self.reported)
         assert self.finish.cancelled == self.cancelled
@@ -364,7 +375,8 @@ class World:
             return
         if raised:
             lowest = min(self.failed)
-            assert list(self.delivered)[-1] == lowest and self.finish.error is None
+            assert list(self.delivered)[-1] == lowest
+            assert self.finish.error is None
             assert set(range(lowest)) < self.delivered.keys()
         else:
             assert set(self.delivered) == set(range(self.drawn)) == self.reported.keys() | self.failed.keys()
@@ -601,7 +613,8 @@ def test_a_death_under_raise_delivers_what_the_dead_worker_had_before_the_failur
     dispatcher = brain(Plan("process", 2, chunksize=4))
     assert sent(crew_of(dispatcher, 1, 4)) == [(1, [0, 1, 2, 3])]
     commands = dispatcher.handle(WorkerExited(1, POISON, [2]), 1.0)
-    assert not of(commands, Finish) and not of(commands, Deliver)
+    assert not of(commands, Finish)
+    assert not of(commands, Deliver)
     commands = dispatcher.handle(WorkerReady(2), 1.0)
     assert sent(commands) == [(2, [0, 1])]
     commands = dispatcher.handle(BatchFinished(2, 0, ["a", "b"]), 2.0)
@@ -643,7 +656,8 @@ def test_a_task_that_must_run_in_a_process_never_runs_in_the_caller() -> None:
     dispatcher.handle(inputs(0, 1), 0.0)
     dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)  # cheap: now the seat would stand in
     commands = dispatcher.handle(inputs(1, 9, "process"), 0.0)
-    assert [c.kind for c in of(commands, StartWorker)] == ["process"] and not sent(commands)
+    assert [c.kind for c in of(commands, StartWorker)] == ["process"]
+    assert not sent(commands)
 
 
 def test_the_caller_stands_in_while_processes_start() -> None:
@@ -653,7 +667,8 @@ def test_the_caller_stands_in_while_processes_start() -> None:
     dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)
     dispatcher.handle(PlanChosen(Plan("process", 2)), 0.0)
     commands = dispatcher.handle(inputs(1, 9), 0.0)
-    assert len(of(commands, StartWorker)) == 2 and sent(commands)[0][0] == SEAT
+    assert len(of(commands, StartWorker)) == 2
+    assert sent(commands)[0][0] == SEAT
 
 
 def timed_out_in_the_loop(**options: Any) -> Dispatcher:
@@ -662,7 +677,9 @@ def timed_out_in_the_loop(**options: Any) -> Dispatcher:
     assert sent(crew_of(dispatcher, 1, 2)) == [(1, [0])]
     assert of(dispatcher.handle(Tick(), 1.0), Observe) == [Observe(1)]
     commands = dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 1.0)
-    assert CancelTask(1, 0) in commands and not sent(commands) and not told(commands)
+    assert CancelTask(1, 0) in commands
+    assert not sent(commands)
+    assert not told(commands)
     return dispatcher
 
 
@@ -670,9 +687,11 @@ def test_a_cancelled_task_fails_when_the_loop_reports_it_and_is_not_mistaken_for
     dispatcher = timed_out_in_the_loop(retry=Retry(2, backoff=0.0))
     cancellation = BaseException("cancelled")
     commands = dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, cancellation, False),)), 1.1)
-    assert not told(commands) and sent(commands) == [(1, [0])]
+    assert not told(commands)
+    assert sent(commands) == [(1, [0])]
     commands = dispatcher.handle(BatchFinished(1, 0, ["second"]), 1.2)
-    assert told(commands) == ["second"] and sent(commands) == [(1, [1])]
+    assert told(commands) == ["second"]
+    assert sent(commands) == [(1, [1])]
 
 
 def test_a_value_that_comes_in_spite_of_the_cancellation_counts() -> None:
@@ -685,7 +704,8 @@ def test_an_attempt_after_a_timeout_has_its_full_time_and_its_own_cancellation()
     dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, BaseException()),)), 1.1)
     dispatcher.handle(Tick(), 2.1)
     commands = dispatcher.handle(WorkerObserved(1, [(0, 1.1)]), 2.1)
-    assert CancelTask(1, 0) in commands and not told(commands)
+    assert CancelTask(1, 0) in commands
+    assert not told(commands)
 
 
 def test_a_task_that_ignores_its_cancellation_is_left_behind() -> None:
@@ -694,7 +714,8 @@ def test_a_task_that_ignores_its_cancellation_is_left_behind() -> None:
     assert of(dispatcher.handle(Tick(), 2.0), Observe)
     commands = dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 2.0)
     (error,) = told(commands)
-    assert isinstance(error, TaskTimeout) and sent(commands) == [(1, [1])]
+    assert isinstance(error, TaskTimeout)
+    assert sent(commands) == [(1, [1])]
     assert not told(dispatcher.handle(BatchFinished(1, 0, ["much later"]), 9.0))
 
 
@@ -744,7 +765,8 @@ def test_a_smaller_plan_is_obeyed_by_the_workers_there_are() -> None:
     assert len(sent(crew_of(dispatcher, 4, 12))) == 4
     dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
     commands = [c for n in range(1, 5) for c in dispatcher.handle(BatchFinished(n, n - 1, ["x"], seconds=1.0), 1.0)]
-    assert len(of(commands, StopWorker)) == 3 and len(sent(commands)) == 1
+    assert len(of(commands, StopWorker)) == 3
+    assert len(sent(commands)) == 1
 
 
 def test_a_smaller_plan_lets_idle_workers_go() -> None:
@@ -798,7 +820,8 @@ def test_one_blow_that_ends_many_workers_does_not_end_the_run() -> None:
     crew_of(dispatcher, 0, 20)
     for number in range(1, 21):
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
-        assert not of(commands, Finish) and len(of(commands, StartWorker)) == 1
+        assert not of(commands, Finish)
+        assert len(of(commands, StartWorker)) == 1
 
 
 def test_a_result_between_two_deaths_forgives_the_first() -> None:
@@ -827,7 +850,8 @@ def test_a_backoff_function_that_raises_fails_the_task_with_what_it_raised() -> 
     crew_of(dispatcher, 1, 1)
     cause = Transient()
     (error,) = told(dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, cause),)), 0.0))
-    assert isinstance(error, ZeroDivisionError) and error.__context__ is cause
+    assert isinstance(error, ZeroDivisionError)
+    assert error.__context__ is cause
 
 
 def test_results_come_before_the_error_of_the_input() -> None:
@@ -838,7 +862,8 @@ def test_results_come_before_the_error_of_the_input() -> None:
     commands = dispatcher.handle(BatchFinished(1, 0, ["a"]), 0.0)
     assert told(commands) == ["a"]
     error = commands[-1].error if isinstance(commands[-1], Finish) else None
-    assert isinstance(error, InputError) and error.__cause__ is broken
+    assert isinstance(error, InputError)
+    assert error.__cause__ is broken
 
 
 def test_cheap_tasks_are_sent_one_batch_ahead_and_long_ones_are_not() -> None:
@@ -852,3 +877,35 @@ def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:
     dispatcher = brain(Plan("async", 3))
     assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0]), (1, [1]), (1, [2])]
     assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [3])]
+
+
+def in_flight(waiting: int) -> int:
+    """Most tasks in flight during 200 completions, with so many inputs brought at a time."""
+    dispatcher = brain(Plan("async", 2, ceiling=64))
+    hands = sent(crew_of(dispatcher, 1, waiting))
+    drawn, most = waiting, 0
+    for turn in range(200):
+        (_, (index,)), *hands = hands
+        commands = dispatcher.handle(BatchFinished(1, index, ["x"], seconds=0.1), 0.05 * turn)
+        commands += dispatcher.handle(Consumed(1), 0.05 * turn)
+        if of(commands, Draw) or (not hands and not sent(commands)):
+            commands += dispatcher.handle(inputs(drawn, drawn + waiting), 0.05 * turn)
+            drawn += waiting
+        hands += sent(commands)
+        most = max(most, len(hands))
+    return most
+
+
+def test_the_limit_is_tried_while_tasks_wait_and_never_while_the_input_starves_it() -> None:
+    assert in_flight(waiting=64) > 2
+    assert in_flight(waiting=2) == 2
+
+
+def test_completions_while_workers_are_starting_are_no_evidence_that_the_limit_holds_back() -> None:
+    dispatcher = brain(Plan("thread", 4, ceiling=64), chunksize=1)
+    crew_of(dispatcher, 1, 60)  # of four
+    started = 0
+    for turn in range(50):
+        commands = dispatcher.handle(BatchFinished(1, turn, ["x"], seconds=1.0), float(turn))
+        started += len(of(commands, StartWorker))
+    assert started == 0

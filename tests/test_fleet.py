@@ -101,7 +101,8 @@ class Fleet:
 
     def work(self, worker: int, batch: Batch) -> None:
         """Run a batch as the dice fall; one on which a worker dies is reported up to there."""
-        assert len(batch) <= CHUNK and batch.attempt <= RETRY.attempts
+        assert len(batch) <= CHUNK
+        assert batch.attempt <= RETRY.attempts
         self.retried += len(batch) * (batch.attempt > 1)
         if batch.end == TASKS and not self.last_begun:
             self.last_begun = self.now
@@ -147,16 +148,19 @@ def test_ten_thousand_workers_and_a_million_tasks() -> None:
     failed = {failure.index: failure for failure in fleet.failures}
     assert len(failed) == len(fleet.failures) == counts.failed
     assert all(value == -i for i, value in enumerate(fleet.outcomes) if i not in failed)
-    assert counts.succeeded == TASKS - len(failed) and counts.cancelled == 0
+    assert counts.succeeded == TASKS - len(failed)
+    assert counts.cancelled == 0
 
     # Those failed that had to, and hardly any other (a thousandth, three times over), each after all its attempts.
-    assert failed.keys() >= BROKEN | DEADLY and len(failed) <= len(BROKEN | DEADLY) + 3
+    assert failed.keys() >= BROKEN | DEADLY
+    assert len(failed) <= len(BROKEN | DEADLY) + 3
     assert all(failure.attempts == RETRY.attempts for failure in failed.values())
     assert all(isinstance(failed[index].error, WorkerDied) for index in DEADLY)
     assert counts.retried == fleet.retried > TASKS * FLAKY * 0.9
 
     # About one worker in a hundred died, and each was replaced.
-    assert counts.died == fleet.deaths and DEATHS * 0.6 < fleet.deaths < DEATHS * 1.4
+    assert counts.died == fleet.deaths
+    assert DEATHS * 0.6 < fleet.deaths < DEATHS * 1.4
     assert counts.peak_workers == WORKERS
 
     # Graham's bound: no worker is idle while a task waits, so that the last task is begun before the ideal end, and what

@@ -21,7 +21,9 @@ def spans(draw: st.DrawFn) -> list[Settled]:
 
 @given(spans())
 def test_in_order_each_once_and_as_early_as_can_be(finished: list[Settled]) -> None:
-    order, given_on, seen = Order(ordered=True), [], set()
+    order = Order(ordered=True)
+    given_on: list[int] = []
+    seen: set[int] = set()
     for settled in finished:
         seen.update(settled.values)
         given_on += [value for due in order.add(settled) for value in due.values]
