@@ -97,7 +97,7 @@ def test_every_kind_of_place(value: object, where: str) -> None:
 
 def test_a_global_that_a_function_uses() -> None:
     namespace = {"__name__": "__main__", "session": lock()}
-    exec("def f(): return session", namespace)  # noqa: S102
+    exec("def f(): return session", namespace)
     assert culprit(namespace["f"], "it") == f"it -> global 'session' of function f: {LOCK}"
 
 

@@ -16,16 +16,18 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Observer, Outlet
+from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import NotPicklable
-from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, WorkerExited
+from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._machine import usable_cores
-from flatout._model import Batch, Kind, Options, Plan, Statistics, Work
+from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
+from flatout._plan._choose import describe
 from flatout._plan._chooser import Chooser
 from flatout._workers._base import Worker
 from flatout._workers._inline import Seat
@@ -54,12 +56,14 @@ class Engine:
         collect: bool,
         observers: Sequence[Observer] = (),
         chooser: Chooser | None = None,
+        source: Source | None = None,
     ) -> None:
         self.outlet = Outlet()
         self.total = _inputs.length(iterables)
         self.chooser = chooser
         self._work = work
         self._iterables = iterables
+        self._given_source = source
         self._options = options
         self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
         self._plan = plan
@@ -105,12 +109,15 @@ class Engine:
         else:
             if plan.kind == "process":
                 self._setup_processes()
+            self._driver.post(Tick())  # nobody is there yet to report anything: have it look what to do
             self._move_to(plan.kind)
 
     def _left(self) -> int | None:
         return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
 
     def _source(self) -> Any:
+        if self._given_source is not None:
+            return self._given_source
         if not _inputs.are_async(self._iterables):
             return _inputs.Inputs(self._iterables, self._work.context)
         if self._callers_loop is not None:
@@ -141,6 +148,8 @@ class Engine:
         from flatout._workers._home import emit
         from flatout._workers._process import ProcessWorker
 
+        if self._setup is None:
+            self._setup_processes()
         assert self._setup is not None
         return ProcessWorker(number, self._setup, self._driver, emit, keep=2 * usable_cores())
 
@@ -217,7 +226,12 @@ class Engine:
             return
         chooser.before(batch)
         awaitables: list[Awaitable[Any]] = []
-        event = self._seat.run(batch, lambda value: awaitables.append(value) or value)
+
+        def set_aside(value: Awaitable[Any]) -> Awaitable[Any]:
+            awaitables.append(value)
+            return value
+
+        event = self._seat.run(batch, set_aside)
         if awaitables:
             self._hand_back(event, awaitables)
             return
@@ -275,8 +289,17 @@ class Engine:
 
     @property
     def plan(self) -> Plan | None:
-        """The plan, once there is one."""
-        return self._plan
+        """The plan, once there is one; one that needed no measurement gets its figures as it goes."""
+        plan = self._plan
+        if plan is None or plan.kind != "async" or plan.measured is not None:
+            return plan
+        counts = self.statistics()
+        calls = counts.succeeded + counts.failed + counts.retried
+        if not calls:
+            return plan
+        cpu = min(counts.cpu_seconds, counts.busy_seconds)
+        measured = Measurement(cpu / calls, 0.0, (counts.busy_seconds - cpu) / calls, calls=calls)
+        return replace(plan, measured=measured, reason=f"{plan.reason}; {describe(measured)}")
 
     @property
     def seconds(self) -> float:

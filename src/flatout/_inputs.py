@@ -21,7 +21,7 @@ from flatout._model import Batch
 
 FAST = 1e-4  # seconds: inputs that come quicker may be drawn in one go by a caller who would have to wait for them
 
-_VIEWS = (type({}.keys()), type({}.values()), type({}.items()))
+_VIEWS: tuple[type, ...] = (type({}.keys()), type({}.values()), type({}.items()))
 _IN_MEMORY = (list, tuple, range, str, bytes, bytearray, dict, set, frozenset, deque, *_VIEWS)
 
 Post = Callable[[TasksDrawn | InputEnded], None]

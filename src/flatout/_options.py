@@ -65,7 +65,9 @@ def check_options(
             raise PlanError(f"{name} must be a whole number from 1 on, or None for flatout to choose; it is {value!r}")
     check_timeout(timeout, via, func)
     if on_error not in ON_ERRORS:
-        raise PlanError(f"on_error must be one of {_list(ON_ERRORS)}{_nearest(on_error, ON_ERRORS)}; it is {on_error!r}")
+        raise PlanError(
+            f"on_error must be one of {_list(ON_ERRORS)}{_nearest(on_error, ON_ERRORS)}; it is {on_error!r}"
+        )
     if initializer is not None:
         check_callable(initializer, "initializer")
     return Options(
@@ -85,7 +87,9 @@ def check_via(via: Any, func: Callable[..., Any]) -> None:
     """It must be a kind of worker that can run the function, "auto" or a Plan."""
     if isinstance(via, Plan):
         if via.kind not in KINDS or via.concurrency < 1:
-            raise PlanError(f"a Plan needs one of the kinds {_list(KINDS)} and a concurrency from 1 on; this is {via!r}")
+            raise PlanError(
+                f"a Plan needs one of the kinds {_list(KINDS)} and a concurrency from 1 on; this is {via!r}"
+            )
         via = via.kind
     elif via not in VIAS:
         raise PlanError(f"via must be one of {_list(VIAS)} or a Plan{_nearest(via, VIAS)}; it is {via!r}")
@@ -106,7 +110,7 @@ def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> 
     kind = via.kind if isinstance(via, Plan) else via
     if kind == "inline":
         raise PlanError(
-            "timeout cannot be kept with via=\"inline\": nothing can end a call in the caller's own thread. "
+            'timeout cannot be kept with via="inline": nothing can end a call in the caller\'s own thread. '
             'Use via="process", where a task that is over its time is really ended'
         )
 
@@ -138,7 +142,7 @@ def _underlying(func: Any) -> Any:
         func = func.func
     if inspect.isroutine(func) or inspect.isclass(func):
         return func
-    call = getattr(type(func), "__call__", None)
+    call = getattr(type(func), "__call__", None)  # noqa: B004 - not whether, but what
     return call if inspect.isfunction(call) else func
 
 

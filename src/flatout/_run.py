@@ -48,7 +48,11 @@ class Run(Generic[T]):
     """
 
     def __init__(
-        self, start: Callable[..., Engine], on_error: OnError, observers: Sequence[Watcher] = (), plan: Plan | None = None
+        self,
+        start: Callable[..., Engine],
+        on_error: OnError,
+        observers: Sequence[Watcher] = (),
+        plan: Plan | None = None,
     ) -> None:
         self._start = start
         self._on_error = on_error
@@ -107,7 +111,9 @@ class Run(Generic[T]):
     def __enter__(self) -> Run[T]:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._engine is not None:
             self._engine.end()
         self._cancelled = True
@@ -308,4 +314,3 @@ def _notifier(loop: Any, news: Any) -> Callable[[], None]:
                 pass
 
     return notify
-

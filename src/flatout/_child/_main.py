@@ -99,7 +99,7 @@ class Results:
         self._first, self._values, self._errors = first + len(values), [], []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        packed, unpicklable = _values.pack(values, "the result")
+        packed, unpicklable = _values.pack(values, "the result", by_value=False)
         failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
         meta = (first, len(values), packed.lengths, failed, seconds, cpu)
         self._channel.send(_frames.RESULTS, meta, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
@@ -113,8 +113,8 @@ class Worker:
         self._channel = Channel(sock)
         self._results = Results(self._channel)
         self._slots = _page.slots(page)
-        self._loaded: dict[str, tuple[Any, ...]] = {}
-        self._initialized: set[str] = set()
+        self._initializer: Callable[[], Any] | None = None
+        self._initialized = False
         self._modules: dict[str, float] = {}
         self._func: Callable[..., Any] = _not_set_up
         self._star = False
@@ -142,15 +142,14 @@ class Worker:
             return True
         try:
             _take_on(setup)
-            digest = setup["digest"]
-            if digest not in self._loaded:
-                self._loaded[digest] = _functions.unpack_callables(bytes(frame.buffers[0]))
-            self._func, initializer = self._loaded[digest]
+            if frame.buffers:
+                self._func, self._initializer = _functions.unpack_callables(bytes(frame.buffers[0]))
+                self._initialized = False
             self._star = setup["star"]
             self._output.capture_logs(setup["log_level"], lambda record: self._channel.send(_frames.LOG, record))
-            if initializer is not None and digest not in self._initialized:
-                self._await.finished(initializer())
-                self._initialized.add(digest)
+            if self._initializer is not None and not self._initialized:
+                self._await.finished(self._initializer())
+                self._initialized = True
         except BaseException as error:
             self._output.flush()
             self._channel.send(_frames.SETUP_FAILED, _values.pack_error(error))

@@ -48,7 +48,7 @@ class Output:
             _Lines(2, lambda text: send("stderr", text)),
         ]
         sys.stdout, sys.stderr = (
-            io.TextIOWrapper(lines, "utf-8", "surrogateescape", write_through=True)  # type: ignore[arg-type]
+            io.TextIOWrapper(lines, "utf-8", "surrogateescape", write_through=True)  # type: ignore[type-var]
             for lines in self._lines
         )
         self._handler: Any = None

@@ -20,7 +20,7 @@ import signal
 import socket
 import struct
 import sys
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from flatout._wire import _page
 
@@ -186,7 +186,7 @@ def _prctl(option: int, value: int) -> None:
         _libc.prctl(option, value, 0, 0, 0)
 
 
-def _load_libc() -> object | None:
+def _load_libc() -> Any:
     if sys.platform != "linux":
         return None
     import ctypes
@@ -194,7 +194,7 @@ def _load_libc() -> object | None:
     return ctypes.CDLL(None)
 
 
-_libc = None
+_libc: Any = None
 
 
 def main(control: int, parent: int) -> None:

@@ -239,7 +239,9 @@ class Dispatcher:
         if wanted and retryable and task.attempt < retry.attempts and isinstance(error, retry.on):
             self._retried += 1
             due = now + retry.delay(task.attempt)
-            heapq.heappush(self._delayed, (due, task.first, Batch(task.first, task.inputs, task.attempt + 1, task.route)))
+            heapq.heappush(
+                self._delayed, (due, task.first, Batch(task.first, task.inputs, task.attempt + 1, task.route))
+            )
             return
         self._failed += 1
         failure = Failure(task.first, short_repr(task.inputs[0]), error, worker.kind, task.attempt, seconds)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
+from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than the plain loop to be worth the move
 LEAST_GAIN = 0.002  # seconds that the move must save at least
@@ -14,7 +15,9 @@ UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
 THREAD_START = 0.00015  # seconds (measured: 0.12-0.2 ms)
 PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
 ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
-THREAD_TASK = 10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+THREAD_TASK = (
+    10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+)
 PROCESS_TASK = 4e-6  # the same for a process, pickling apart (measured)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
@@ -93,7 +96,8 @@ def _useful(seconds: float, bottleneck: float) -> float:
 
 
 def _clamp(useful: float, left: int, most: int | None, ceiling: int) -> int:
-    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(useful - 0.1))
+    """Calls in flight to plan for. A tenth of what would be useful is given away: some waiting is but noise."""
+    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(0.9 * useful - 0.1))
     return max(1, int(k))
 
 
@@ -104,7 +108,9 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, by_ki
     if best.kind != "inline":
         others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
         against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        text = f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
+        text = (
+            f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
+        )
         blocked = by_kind["process"].impossible
         return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
     rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
@@ -114,7 +120,12 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, by_ki
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-_NAMES: dict[Kind, str] = {"inline": "the plain loop", "async": "coroutines", "thread": "threads", "process": "processes"}
+_NAMES: dict[Kind, str] = {
+    "inline": "the plain loop",
+    "async": "coroutines",
+    "thread": "threads",
+    "process": "processes",
+}
 
 
 def describe(measured: Measurement, gil: bool = True) -> str:
@@ -122,24 +133,12 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     seconds = measured.seconds or 1e-9
     parts = []
     for share, what in (
-        (measured.gil, "computes with the GIL held"),
-        (measured.free, "computes with the GIL let go" if gil else "computes (no GIL)"),
-        (measured.wait, "waits"),
+        (measured.gil, "computing with the GIL held"),
+        (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
+        (measured.wait, "waiting"),
     ):
         if share >= 0.05 * seconds:
-            parts.append(f"{what} {share / seconds:.0%} of its time")
+            parts.append(f"{share / seconds:.0%} {what}")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
-    return f"a call takes {length} and {' and '.join(parts) or 'does next to nothing'}"
-
-
-def duration(seconds: float) -> str:
-    """For people: 12 us, 3.4 ms, 1.5 s, 2 min 5 s, 12 h 0 min."""
-    if seconds == math.inf:
-        return "for ever"
-    for limit, unit, factor in ((1e-3, "us", 1e6), (1.0, "ms", 1e3), (100.0, "s", 1.0)):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"

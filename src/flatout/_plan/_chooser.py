@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import MOST_TASKS, START, Situation, choose, duration
+from flatout._plan._choose import MOST_TASKS, START, Situation, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
+from flatout._units import duration
 from flatout._wire import _values
 
 
@@ -29,7 +30,7 @@ class Chooser:
         cores: int,
         no_process: str,
         warm: Callable[[], bool],
-        boot: Callable[[], None],
+        boot: Callable[[], object],
     ) -> None:
         self.decided = False
         self.adopt: Callable[[Plan], None] = lambda plan: None
@@ -69,7 +70,10 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            costs = [_values.size_and_seconds(value, time.perf_counter) for value in self._first]
+            costs = [
+                _values.size_and_seconds(value, place == 0, time.perf_counter)
+                for place, value in enumerate(self._first)
+            ]
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         item_bytes, seconds = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
@@ -131,5 +135,3 @@ def _gil() -> bool:
 
     enabled = getattr(sys, "_is_gil_enabled", None)
     return True if enabled is None else bool(enabled())
-
-

@@ -15,7 +15,7 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from cloudpickle.cloudpickle import _extract_code_globals  # type: ignore[import-untyped]
+from cloudpickle.cloudpickle import _extract_code_globals
 
 from flatout._errors import NotPicklable
 from flatout._wire._by_value import ByValue
@@ -115,7 +115,7 @@ class _Nowhere:
 def _failure(value: object) -> Exception | None:
     try:
         ByValue(_Nowhere()).dump_all(value)
-    except Exception as error:  # noqa: BLE001
+    except Exception as error:
         return error
     return None
 
@@ -177,7 +177,7 @@ def _parts_of_object(value: Any) -> Iterator[_Part]:
     """Taken apart as the pickler does it."""
     try:
         reduced = _reduce(value)
-    except Exception:  # noqa: BLE001 - it fails as a whole
+    except Exception:
         return
     if isinstance(reduced, str):
         return

@@ -32,7 +32,7 @@ def fingerprint(value: object) -> bytes | None:
         return None
     except RuntimeError:  # "dictionary changed size during iteration"
         return MUTATED
-    except Exception:  # noqa: BLE001 - users' own pickling may raise anything
+    except Exception:
         return None
     return sink.getvalue()
 
@@ -70,7 +70,7 @@ def _reduce(obj: Any) -> Any:
     reduce = copyreg.dispatch_table.get(type(obj))
     try:
         reduced = reduce(obj) if reduce else obj.__reduce_ex__(5)
-    except Exception:  # noqa: BLE001
+    except Exception:
         return _named, (_name(type(obj)),)
     return (_named, (reduced,)) if isinstance(reduced, str) else reduced
 

@@ -85,7 +85,8 @@ class Receiver:
         return self._complete()
 
     def _complete(self) -> list[Frame]:
-        frames, start = [], 0
+        frames: list[Frame] = []
+        start = 0
         while True:
             size = self._size(start)
             if size is None or start + size > self._have:

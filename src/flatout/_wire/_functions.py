@@ -125,7 +125,7 @@ def _by_reference(value: object) -> bytes | None:
         pickler = _ByReference(file, protocol=5)
         try:
             pickler.dump(value)
-        except Exception:  # noqa: BLE001 - by value it may yet go, and what then still fails is diagnosed
+        except Exception:
             return None
         payload = file.getvalue()
         pickler.dump(_END)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from flatout._errors import RemoteTraceback, RunError
-from flatout._wire._diagnose import not_picklable
 
 _LARGE = 1 << 16  # bytes from which a buffer travels beside the pickle: an array of that size costs 3 us so (measured)
 _ONE_PIECE = 1 << 20  # bytes above which looking through a pickle for code is not worth it
@@ -29,10 +28,11 @@ class Packed(NamedTuple):
     lengths: list[tuple[int, int]] | None
 
 
-def pack(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int, BaseException]]]:
+def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
     """Pickle values. Returns them with the (position, error) of those that cannot be: None travels in their place.
 
-    `name` is what a value is called in errors.
+    `name` is what a value is called in errors. `by_value`: lambdas and local classes may go by value. They may not on the
+    way home: a class loaded by value where it was born would have its attributes set anew.
     """
     try:
         data = pickle.dumps(list(values), 5)
@@ -40,10 +40,10 @@ def pack(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int, Base
         data = b""
     if data and len(data) < _ONE_PIECE and _LOADS_CODE not in data:
         return Packed(data, [], None), []
-    return _pack_each(values, name)
+    return _pack_each(values, name, by_value)
 
 
-def _pack_each(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int, BaseException]]]:
+def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
     blobs: list[bytes] = []
     buffers: list[pickle.PickleBuffer] = []
     lengths: list[tuple[int, int]] = []
@@ -51,18 +51,24 @@ def _pack_each(values: Sequence[Any], name: str) -> tuple[Packed, list[tuple[int
     for position, value in enumerate(values):
         beside: list[pickle.PickleBuffer] = []
         try:
-            blob = _dumps(value, beside)
+            blob = _dumps(value, beside, by_value)
         except Exception:
             beside = []
             blob = pickle.dumps(None)
-            errors.append((position, not_picklable(value, name)))
+            errors.append((position, _not_picklable(value, name)))
         blobs.append(blob)
         buffers += beside
         lengths.append((len(blob), len(beside)))
     return Packed(b"".join(blobs), buffers, lengths), errors
 
 
-def _dumps(value: Any, beside: list[pickle.PickleBuffer]) -> bytes:
+def _not_picklable(value: Any, name: str) -> BaseException:
+    from flatout._wire._diagnose import not_picklable
+
+    return not_picklable(value, name)
+
+
+def _dumps(value: Any, beside: list[pickle.PickleBuffer], by_value: bool) -> bytes:
     def in_band(buffer: pickle.PickleBuffer) -> bool:
         if buffer.raw().nbytes < _LARGE:
             return True
@@ -72,7 +78,9 @@ def _dumps(value: Any, beside: list[pickle.PickleBuffer]) -> bytes:
     try:
         return pickle.dumps(value, 5, buffer_callback=in_band)
     except Exception:
-        import cloudpickle  # by value: lambdas, local classes
+        if not by_value:
+            raise
+        import cloudpickle
 
         beside.clear()
         blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=in_band)
@@ -114,7 +122,7 @@ def pack_error(error: BaseException) -> PackedError:
     described = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
     try:
-        blob = _dumps(error, [])
+        blob = pickle.dumps(error, 5)
         if type(pickle.loads(blob)) is not type(error):
             blob = b""
     except Exception:
@@ -144,11 +152,11 @@ def load(data: memoryview | bytes) -> Any:
     return pickle.loads(data)
 
 
-def size_and_seconds(value: Any, clock: Callable[[], float]) -> tuple[int, float]:
+def size_and_seconds(value: Any, by_value: bool, clock: Callable[[], float]) -> tuple[int, float]:
     """Bytes and seconds that a value costs on its way across. Raises what pickling raises."""
     began = clock()
     beside: list[pickle.PickleBuffer] = []
-    blob = _dumps(value, beside)
+    blob = _dumps(value, beside, by_value)
     pickle.loads(blob, buffers=beside) if sys.getsizeof(blob) < _ONE_PIECE else None
     return len(blob) + sum(buffer.raw().nbytes for buffer in beside), clock() - began
 

@@ -13,7 +13,6 @@ from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
-
 Begun = dict[int, tuple[Any, BaseException | None]]
 
 
@@ -59,7 +58,8 @@ class LoopWorker:
 
     async def _run(self, index: int, item: Any) -> None:
         began = self._loop.time()
-        value, errors = None, ()
+        value: Any = None
+        errors: tuple[TaskError, ...] = ()
         try:
             value = await self._value(index, item)
         except KeyboardInterrupt:

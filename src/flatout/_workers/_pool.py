@@ -46,8 +46,8 @@ class Process:
         self.sock = sock
         self.sender = _frames.Sender(sock)
         self.receiver = _frames.Receiver(sock)
-        self.digests: set[str] = set()  # packed callables it has
-        self.defined: dict[str, Any] = {}  # what stands in its __main__
+        self.digest = ""  # of the callables that it has unpacked
+        self.defined: dict[str, Any] = {}  # what stands in its `__main__`
         self._page = page
         self._slots = _page.slots(page)
 
@@ -161,8 +161,7 @@ def _start_zygote(control: int) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
     path = [entry for entry in sys.path if entry]
     code = (
-        f"import sys; sys.path[:] = {path!r}\n"
-        f"from flatout._child._zygote import main\nmain({control}, {os.getpid()})"
+        f"import sys; sys.path[:] = {path!r}\nfrom flatout._child._zygote import main\nmain({control}, {os.getpid()})"
     )
     return subprocess.Popen(
         [sys.executable, *flags, "-c", code],
@@ -186,6 +185,11 @@ def pool() -> Pool:
         if _pool is None:
             _pool = Pool()
         return _pool
+
+
+def warm() -> bool:
+    """Whether the zygote runs already."""
+    return _pool is not None and _pool.alive
 
 
 def _forget_parents_pool() -> None:

@@ -29,7 +29,6 @@ class Setup:
         logging = sys.modules.get("logging")
         self.meta = _values.dump(
             {
-                "digest": self.packed.digest,
                 "star": work.star,
                 "path": [entry or os.getcwd() for entry in sys.path],
                 "argv": list(sys.argv),
@@ -75,13 +74,16 @@ class ProcessWorker:
             self._host.post(WorkerExited(self._number, error))
             return
         self._host.watch(process.sock.fileno(), self._readable)
-        known = self._setup.packed.digest in process.digests
-        process.digests.add(self._setup.packed.digest)
-        self._put(_frames.pieces(_frames.SETUP, self._setup.meta, [] if known else [self._setup.packed.payload]))
+        packed = self._setup.packed
+        buffers: list[_frames.Piece] = []
+        if process.digest != packed.digest:  # it begins with a new `__main__`, and with the initializer
+            process.digest, process.defined = packed.digest, dict(packed.definitions)
+            buffers = [packed.payload]
+        self._put(_frames.pieces(_frames.SETUP, self._setup.meta, buffers))
 
     def send(self, batch: Batch) -> None:
         """Pickle the tasks and send them; what cannot be pickled fails here."""
-        packed, errors = _values.pack(batch.inputs, "the input")
+        packed, errors = _values.pack(batch.inputs, "the input", by_value=True)
         if errors:
             self._send_around(batch, dict(errors))
             return

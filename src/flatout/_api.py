@@ -1,0 +1,167 @@
+"""The front door: arguments are checked here, once, and made into a Run."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from typing import Any, Literal, TypeVar, overload
+
+from flatout._engine import Engine
+from flatout._errors import PlanError
+from flatout._explain import Explanation, measure
+from flatout._gather import gather_run
+from flatout._machine import usable_cores
+from flatout._model import Kind, Options, Plan, Retry, Work
+from flatout._options import check_callable, check_iterables, check_options, is_async
+from flatout._plan._choose import MOST_THREADS, START
+from flatout._plan._chooser import Chooser, async_plan
+from flatout._run import Run, Watcher
+from flatout._workers import _pool
+
+R = TypeVar("R")
+
+
+@overload
+def map(
+    func: Callable[..., Awaitable[R]],
+    *iterables: Iterable[Any] | AsyncIterable[Any],
+    via: Kind | Literal["auto"] | Plan = ...,
+    max_concurrency: int | None = ...,
+    chunksize: int | None = ...,
+    buffersize: int | None = ...,
+    timeout: float | None = ...,
+    retry: int | Retry | None = ...,
+    on_error: Literal["raise", "return", "skip"] = ...,
+    initializer: Callable[[], Any] | None = ...,
+    progress: bool = ...,
+) -> Run[R]: ...
+
+
+@overload
+def map(
+    func: Callable[..., R],
+    *iterables: Iterable[Any] | AsyncIterable[Any],
+    via: Kind | Literal["auto"] | Plan = ...,
+    max_concurrency: int | None = ...,
+    chunksize: int | None = ...,
+    buffersize: int | None = ...,
+    timeout: float | None = ...,
+    retry: int | Retry | None = ...,
+    on_error: Literal["raise", "return", "skip"] = ...,
+    initializer: Callable[[], Any] | None = ...,
+    progress: bool = ...,
+) -> Run[R]: ...
+
+
+def map(
+    func: Callable[..., Any],
+    *iterables: Iterable[Any] | AsyncIterable[Any],
+    via: Kind | Literal["auto"] | Plan = "auto",
+    max_concurrency: int | None = None,
+    chunksize: int | None = None,
+    buffersize: int | None = None,
+    timeout: float | None = None,
+    retry: int | Retry | None = None,
+    on_error: Literal["raise", "return", "skip"] = "raise",
+    initializer: Callable[[], Any] | None = None,
+    progress: bool = False,
+) -> Run[Any]:
+    """Call `func` with every input, by the kind of worker that suits it; like the builtin `map`, but at once.
+
+    func: any callable: plain, `async def`, a lambda, a bound method. iterables: the inputs, sync or async; with several,
+    `func` gets one of each, until the shortest ends. Returns a lazy `Run`: nothing is called before it is consumed.
+
+    via: "auto" measures the first calls and chooses; or "inline", "thread", "process", "async", or a `Plan`.
+    max_concurrency: most tasks at once. chunksize: tasks sent to a worker together. buffersize: most inputs and results
+    held. None: chosen. timeout: seconds for one task; past it, it fails: a process is killed, a coroutine cancelled, a
+    thread left behind. Under "auto" a timeout means processes for plain functions. retry: attempts in all, or a `Retry`.
+    on_error: "raise" the task's own exception, "return" a `Failure` in place of its value, or "skip" it. initializer:
+    called once in every worker. progress: show a live display on stderr.
+
+    Raises PlanError for arguments that cannot work, before anything runs.
+    """
+    check_callable(func)
+    check_iterables(iterables)
+    options = check_options(
+        func,
+        via=via,
+        max_concurrency=max_concurrency,
+        chunksize=chunksize,
+        buffersize=buffersize,
+        timeout=timeout,
+        retry=retry,
+        on_error=on_error,
+        initializer=initializer,
+        progress=progress,
+    )
+    work = Work(func, len(iterables) > 1, initializer, contextvars.copy_context(), timeout is not None)
+    plan = plan_for(func, options)
+
+    def start(**how: Any) -> Engine:
+        chooser = _chooser(work, options) if plan is None else None
+        return Engine(work, iterables, options, plan, chooser=chooser, **how)
+
+    return Run(start, options.on_error, _observers(options), plan)
+
+
+def gather(*calls: Any, on_error: Literal["raise", "return", "skip"] = "raise") -> Run[Any]:
+    """Run unlike calls at once, each where it belongs: coroutines on an event loop, the rest in threads or processes.
+
+    calls: coroutine objects (anything awaitable) and callables without arguments, such as `functools.partial` objects.
+    Returns a `Run`: unpack it (`a, b = flatout.gather(...)`) or, inside a running loop, await it. Results come in the
+    order of the calls. on_error: as in `map`.
+    """
+    return gather_run(calls, on_error, _chooser)
+
+
+def explain(func: Callable[..., Any], *iterables: Iterable[Any]) -> Explanation:
+    """Say what `map` would do with these arguments, and why.
+
+    The first few calls are made for it, in this thread, until they have taken some 30 ms; nothing more is run, and their
+    results are dropped. An exception of theirs is raised.
+    """
+    check_callable(func)
+    check_iterables(iterables)
+    work = Work(func, len(iterables) > 1, None, contextvars.copy_context())
+    return measure(work, iterables, _chooser(work, Options()), is_async(func))
+
+
+def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
+    """The plan where no measurement is needed for it, else None."""
+    via, most = options.via, options.max_concurrency
+    if isinstance(via, Plan):
+        return via
+    if via == "process":
+        return _process_plan('via="process" was asked for', most)
+    if via == "async":
+        return async_plan('via="async" was asked for', most)
+    if via == "thread":
+        return Plan("thread", most or START, most or MOST_THREADS, reason='via="thread" was asked for')
+    if via == "inline":
+        return Plan("inline", reason='via="inline" was asked for')
+    if is_async(func):
+        return async_plan("the function is a coroutine function", most)
+    if options.timeout is not None:
+        return _process_plan("only a process can be ended when its task is over its time", most)
+    return None
+
+
+def _process_plan(why: str, most: int | None) -> Plan:
+    unavailable = _pool.unavailable()
+    if unavailable:
+        raise PlanError(f'worker processes cannot be had: {unavailable}. Use via="thread"')
+    count = usable_cores() if most is None else most
+    return Plan("process", count, reason=f"{why}: {count} processes")
+
+
+def _chooser(work: Work, options: Options) -> Chooser:
+    inside = "this is itself a worker process of flatout" if _pool.inside_worker() else ""
+    return Chooser(work, options, usable_cores(), _pool.unavailable() or inside, _pool.warm, _pool.pool)
+
+
+def _observers(options: Options) -> list[Watcher]:
+    if not options.progress:
+        return []
+    from flatout._observe._progress import Progress
+
+    return [Progress()]

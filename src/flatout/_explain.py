@@ -1,0 +1,125 @@
+"""What `map` would do and why, as a table."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+from flatout._errors import PlanError
+from flatout._model import Batch, Measurement, Plan, Prediction, Work
+from flatout._plan._choose import Situation, choose, describe
+from flatout._plan._chooser import Chooser, async_plan
+from flatout._plan._probe import ENOUGH
+from flatout._units import duration
+from flatout._wire._values import is_awaitable
+
+MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """What was measured, what the exhibition law predicts for each kind of worker, and the choice.
+
+    calls: how many inputs were used up for it. inputs: their number, None where it cannot be known. `print` it.
+    """
+
+    plan: Plan
+    measured: Measurement
+    predictions: tuple[Prediction, ...]
+    calls: int
+    inputs: int | None
+
+    def __str__(self) -> str:
+        measured = self.measured
+        lines = [
+            f"measured over {self.calls} call{'s' * (self.calls != 1)}: {describe(measured)}",
+            f"  with the GIL {duration(measured.gil)}, without {duration(measured.free)}, "
+            f"waiting {duration(measured.wait)}, moving it to a process and back {duration(measured.transfer)}",
+            f"predicted for {f'all {self.inputs} inputs' if self.inputs is not None else '1000 inputs'}:",
+        ]
+        for prediction in self.predictions:
+            chosen = "  <- chosen" if prediction.kind == self.plan.kind else ""
+            if prediction.impossible:
+                lines.append(f"  {prediction.kind:8} {'-':>10}        {prediction.impossible}")
+            else:
+                at_once = f"{prediction.concurrency} at once"
+                lines.append(f"  {prediction.kind:8} {duration(prediction.seconds):>10}   {at_once}{chosen}")
+        return "\n".join([*lines, str(self.plan)])
+
+
+def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: bool) -> Explanation:
+    """Make the first few calls and say what follows from them."""
+    if any(not hasattr(type(iterable), "__iter__") for iterable in iterables if hasattr(iterable, "__aiter__")):
+        raise PlanError("explain draws inputs in this thread and cannot await them: pass a list of a few of them")
+    items: Iterator[Any] = zip(*iterables, strict=False) if work.star else iter(iterables[0])
+    try:
+        inputs: int | None = min(len(iterable) for iterable in iterables)
+    except TypeError:
+        inputs = None
+    try:
+        if is_async:
+            return _awaited(work, items, chooser, inputs)
+        return _called(work, items, chooser, inputs)
+    finally:
+        chooser.stop()
+
+
+def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | None) -> Explanation:
+    chooser.left = lambda: inputs
+    plans: list[Plan] = []
+    chooser.adopt = plans.append
+    calls = 0
+    for item in items:
+        chooser.before(Batch(calls, [item]))
+        value = work.context.copy().run(work.func, *(item if work.star else (item,)))
+        calls += 1
+        if is_awaitable(value):
+            value.close() if hasattr(value, "close") else None
+            return _awaited(work, items, chooser, inputs)
+        chooser.after(1, value)
+        if plans:
+            break
+    if not calls:
+        raise PlanError("there is no input, so there is nothing to measure")
+    measured = chooser.measure()
+    plan = choose(measured, chooser.situation())
+    return Explanation(plan, measured, plan.predictions, calls, inputs)
+
+
+def _awaited(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | None) -> Explanation:
+    from flatout._workers._call import OwnLoop
+
+    own_loop = OwnLoop()
+    calls, seconds, cpu = own_loop(_await_some(work, items))
+    own_loop.close()
+    if not calls:
+        raise PlanError("there is no input, so there is nothing to measure")
+    measured = Measurement(cpu / calls, 0.0, max(0.0, seconds - cpu) / calls, calls=calls)
+    situation = replace(chooser.situation(), left=inputs)
+    plan = async_plan("the function returns an awaitable", None)
+    predictions = tuple(_loop_prediction(p, measured, situation, plan) for p in choose(measured, situation).predictions)
+    return Explanation(replace(plan, measured=measured, predictions=predictions), measured, predictions, calls, inputs)
+
+
+def _loop_prediction(prediction: Prediction, measured: Measurement, situation: Situation, plan: Plan) -> Prediction:
+    if prediction.kind != "async":
+        return prediction
+    calls = 1000 if situation.left is None else situation.left
+    most = max(1, min(plan.ceiling or 1, calls))
+    useful = measured.seconds / measured.gil if measured.gil else math.inf
+    k = int(max(1, min(most, math.ceil(useful))))
+    return Prediction("async", k, max(calls * max(measured.gil, measured.seconds / k), measured.seconds))
+
+
+async def _await_some(work: Work, items: Iterator[Any]) -> tuple[int, float, float]:
+    calls, began, cpu = 0, time.perf_counter(), time.thread_time()
+    for item in islice(items, MOST_AWAITED):
+        await work.func(*(item if work.star else (item,)))
+        calls += 1
+        if time.perf_counter() - began > ENOUGH:
+            break
+    return calls, time.perf_counter() - began, time.thread_time() - cpu

@@ -1,0 +1,65 @@
+"""The exhibition law: what no way of running the calls can beat.
+
+These are the asymptotic bounds of operational analysis for the machine-repair model (P. J. Denning and J. P. Buzen,
+"The Operational Analysis of Queueing Network Models", ACM Computing Surveys 10(3), 1978, pp. 225-261). They need no
+assumption about distributions, only that what was measured goes on. All times are seconds; every result is a lower
+bound, reached when nothing else stands in the way. Numbers of masters, cores and calls in flight are at least 1.
+"""
+
+from __future__ import annotations
+
+import math
+
+
+def exhibition_seconds(calls: int, compute: float, wait: float, in_flight: int, masters: int) -> float:
+    """Seconds that `calls` calls take at least: each computes and waits, `masters` compute at once, `in_flight` are begun.
+
+    The chess master with 24 opponents, 30 pairs of moves each, 5 s a move and 55 s a reply:
+
+    >>> exhibition_seconds(24 * 30, compute=5, wait=55, in_flight=1, masters=1)
+    43200.0
+    >>> exhibition_seconds(24 * 30, compute=5, wait=55, in_flight=24, masters=1)
+    3600.0
+    """
+    if calls == 0:
+        return 0.0
+    return max(calls * compute / masters, calls * (compute + wait) / in_flight, float(compute + wait))
+
+
+def useful_in_flight(compute: float, wait: float, masters: int = 1) -> float:
+    """Calls in flight beyond which more do not help, since the masters are busy all the time; inf if nothing computes.
+
+    >>> useful_in_flight(compute=5, wait=55)
+    12.0
+    """
+    return masters * (compute + wait) / compute if compute else math.inf
+
+
+def inline_seconds_per_call(gil: float, free: float, wait: float) -> float:
+    """Seconds per call in the plain loop: one call after another, exactly."""
+    return gil + free + wait
+
+
+def thread_seconds_per_call(gil: float, free: float, wait: float, cores: int, in_flight: int) -> float:
+    """Seconds per call in threads, at least.
+
+    `gil` is computed holding the GIL, one thread at a time; `free` without it, on every core.
+    """
+    compute = gil + free
+    return max(gil, compute / cores, (wait + compute) / in_flight)
+
+
+loop_seconds_per_call = thread_seconds_per_call
+"""An event loop is one thread, so its coroutines share the GIL just as threads do."""
+
+
+def process_seconds_per_call(
+    gil: float, free: float, wait: float, transfer: float, cores: int, in_flight: int, parent: float = 0.0
+) -> float:
+    """Seconds per call in processes, at least.
+
+    `transfer` is spent on carrying input and result across the border, `parent` is what the one parent process itself
+    must do for each call: no number of cores makes that less.
+    """
+    compute = gil + free + transfer
+    return max(compute / cores, parent, (wait + compute) / in_flight)

@@ -1,0 +1,100 @@
+"""The law gives the known numbers exactly and never bends the wrong way."""
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flatout._plan import _law as law
+
+seconds = st.floats(min_value=0.0, max_value=1e6, allow_subnormal=False)
+number = st.integers(min_value=1, max_value=10_000)
+
+
+def test_the_masters_exhibition() -> None:
+    assert law.exhibition_seconds(24 * 30, 5.0, 55.0, in_flight=1, masters=1) == 43_200.0
+    assert law.exhibition_seconds(24 * 30, 5.0, 55.0, in_flight=24, masters=1) == 3_600.0
+    assert law.exhibition_seconds(24 * 30, 5.0, 55.0, in_flight=24, masters=2) == 1_800.0
+    assert law.useful_in_flight(5.0, 55.0) == 12.0
+    assert law.useful_in_flight(5.0, 55.0, masters=2) == 24.0
+
+
+def test_up_to_the_useful_number_more_tables_help_and_then_no_more() -> None:
+    times = {tables: law.exhibition_seconds(720, 5.0, 55.0, in_flight=tables, masters=1) for tables in (11, 12, 13)}
+    assert times[11] > times[12] == times[13] == 3_600.0
+
+
+def test_no_computing_means_no_limit_in_flight() -> None:
+    assert law.useful_in_flight(0.0, 1.0) == math.inf
+
+
+def test_no_calls_take_no_time() -> None:
+    assert law.exhibition_seconds(0, 5.0, 55.0, 1, 1) == 0.0
+
+
+@given(number, seconds, seconds, number, number, number, number)
+def test_more_in_flight_and_more_masters_never_cost_time(
+    calls: int, compute: float, wait: float, in_flight: int, masters: int, more: int, yet_more: int
+) -> None:
+    before = law.exhibition_seconds(calls, compute, wait, in_flight, masters)
+    assert law.exhibition_seconds(calls, compute, wait, in_flight + more, masters) <= before
+    assert law.exhibition_seconds(calls, compute, wait, in_flight, masters + yet_more) <= before
+
+
+@given(number, seconds, seconds, number, number)
+def test_no_run_is_shorter_than_one_call_and_more_calls_never_shorter(
+    calls: int, compute: float, wait: float, in_flight: int, masters: int
+) -> None:
+    time = law.exhibition_seconds(calls, compute, wait, in_flight, masters)
+    assert compute + wait <= time <= law.exhibition_seconds(calls + 1, compute, wait, in_flight, masters)
+
+
+@given(number, seconds, seconds)
+def test_one_in_flight_is_one_after_another(calls: int, compute: float, wait: float) -> None:
+    assert law.exhibition_seconds(calls, compute, wait, in_flight=1, masters=1) == calls * (compute + wait)
+
+
+@given(seconds, seconds, seconds, number, number)
+def test_threads_never_beat_the_gil_nor_lose_to_the_plain_loop(
+    gil: float, free: float, wait: float, cores: int, in_flight: int
+) -> None:
+    inline = law.inline_seconds_per_call(gil, free, wait)
+    threads = law.thread_seconds_per_call(gil, free, wait, cores, in_flight)
+    assert gil <= threads <= inline * (1 + 1e-12)
+    assert law.thread_seconds_per_call(gil, free, wait, cores, 1) == pytest.approx(inline)
+    assert law.thread_seconds_per_call(gil, free, wait, cores + 1, in_flight) <= threads
+    assert law.thread_seconds_per_call(gil, free, wait, cores, in_flight + 1) <= threads
+
+
+@given(seconds, seconds, seconds, seconds, number, number, seconds)
+def test_processes_pay_for_the_border_and_wait_for_the_parent(
+    gil: float, free: float, wait: float, transfer: float, cores: int, in_flight: int, parent: float
+) -> None:
+    def per_call(transfer: float = transfer, cores: int = cores, in_flight: int = in_flight) -> float:
+        return law.process_seconds_per_call(gil, free, wait, transfer, cores, in_flight, parent)
+
+    assert per_call() >= parent
+    assert per_call(transfer=0.0) <= per_call()
+    assert per_call(cores=cores + 1) <= per_call()
+    assert per_call(in_flight=in_flight + 1) <= per_call()
+
+
+def test_what_each_kind_is_for() -> None:
+    """On 8 cores with 64 in flight: a Python loop, a hash, a download."""
+    assert law.thread_seconds_per_call(1.0, 0.0, 0.0, 8, 64) == 1.0
+    assert law.process_seconds_per_call(1.0, 0.0, 0.0, 0.0, 8, 64) == 1 / 8
+    assert law.thread_seconds_per_call(0.0, 1.0, 0.0, 8, 64) == 1 / 8
+    assert law.loop_seconds_per_call(0.0, 0.0, 1.0, 8, 64) == 1 / 64
+    assert law.inline_seconds_per_call(0.25, 0.25, 0.5) == 1.0
+
+
+@given(number, seconds, seconds, number, number)
+def test_the_law_of_many_calls_agrees_with_the_bounds_per_call(
+    calls: int, compute: float, wait: float, cores: int, in_flight: int
+) -> None:
+    """Threads that hold the GIL are one master, processes and code without it are as many as there are cores."""
+    total = law.exhibition_seconds(calls, compute, wait, in_flight, masters=1)
+    assert total >= calls * law.thread_seconds_per_call(compute, 0.0, wait, cores, in_flight) * (1 - 1e-12)
+    total = law.exhibition_seconds(calls, compute, wait, in_flight, masters=cores)
+    assert total >= calls * law.process_seconds_per_call(compute, 0.0, wait, 0.0, cores, in_flight) * (1 - 1e-12)
