@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from flatout._errors import RunError as RunError
     from flatout._errors import TaskTimeout as TaskTimeout
     from flatout._errors import WorkerDied as WorkerDied
+    from flatout._explain import Explanation as Explanation
     from flatout._machine import Machine as Machine
     from flatout._machine import machine as machine
     from flatout._model import Done as Done
     from flatout._model import Failure as Failure
     from flatout._model import Plan as Plan
     from flatout._model import Retry as Retry
-    from flatout._plan._explain import Explanation as Explanation
     from flatout._report import Report as Report
     from flatout._run import Run as Run
 
@@ -41,7 +41,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Done": "_model",
-    "Explanation": "_plan._explain",
+    "Explanation": "_explain",
     "Failure": "_model",
     "FlatoutError": "_errors",
     "InputError": "_errors",

@@ -4,25 +4,57 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 from flatout._engine import Engine
 from flatout._errors import PlanError
+from flatout._explain import Explanation, measure
 from flatout._gather import gather_run
 from flatout._machine import usable_cores
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async
 from flatout._plan._choose import MOST_THREADS, START
 from flatout._plan._chooser import Chooser, async_plan
-from flatout._plan._explain import Explanation, measure
 from flatout._run import Run, Watcher
 from flatout._workers import _pool
 
 R = TypeVar("R")
 
 
+@overload
 def map(
-    func: Callable[..., Awaitable[R]] | Callable[..., R],
+    func: Callable[..., Awaitable[R]],
+    *iterables: Iterable[Any] | AsyncIterable[Any],
+    via: Kind | Literal["auto"] | Plan = ...,
+    max_concurrency: int | None = ...,
+    chunksize: int | None = ...,
+    buffersize: int | None = ...,
+    timeout: float | None = ...,
+    retry: int | Retry | None = ...,
+    on_error: Literal["raise", "return", "skip"] = ...,
+    initializer: Callable[[], Any] | None = ...,
+    progress: bool = ...,
+) -> Run[R]: ...
+
+
+@overload
+def map(
+    func: Callable[..., R],
+    *iterables: Iterable[Any] | AsyncIterable[Any],
+    via: Kind | Literal["auto"] | Plan = ...,
+    max_concurrency: int | None = ...,
+    chunksize: int | None = ...,
+    buffersize: int | None = ...,
+    timeout: float | None = ...,
+    retry: int | Retry | None = ...,
+    on_error: Literal["raise", "return", "skip"] = ...,
+    initializer: Callable[[], Any] | None = ...,
+    progress: bool = ...,
+) -> Run[R]: ...
+
+
+def map(
+    func: Callable[..., Any],
     *iterables: Iterable[Any] | AsyncIterable[Any],
     via: Kind | Literal["auto"] | Plan = "auto",
     max_concurrency: int | None = None,
@@ -33,7 +65,7 @@ def map(
     on_error: Literal["raise", "return", "skip"] = "raise",
     initializer: Callable[[], Any] | None = None,
     progress: bool = False,
-) -> Run[R]:
+) -> Run[Any]:
     """Call `func` with every input, by the kind of worker that suits it; like the builtin `map`, but at once.
 
     func: any callable: plain, `async def`, a lambda, a bound method. iterables: the inputs, sync or async; with several,
@@ -62,7 +94,7 @@ def map(
         initializer=initializer,
         progress=progress,
     )
-    work = Work(func, len(iterables) > 1, initializer, contextvars.copy_context())
+    work = Work(func, len(iterables) > 1, initializer, contextvars.copy_context(), timeout is not None)
     plan = plan_for(func, options)
 
     def start(**how: Any) -> Engine:

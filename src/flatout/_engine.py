@@ -16,6 +16,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
@@ -25,7 +26,8 @@ from flatout._errors import NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._machine import usable_cores
-from flatout._model import Batch, Kind, Options, Plan, Statistics, Work
+from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
+from flatout._plan._choose import describe
 from flatout._plan._chooser import Chooser
 from flatout._workers._base import Worker
 from flatout._workers._inline import Seat
@@ -287,8 +289,17 @@ class Engine:
 
     @property
     def plan(self) -> Plan | None:
-        """The plan, once there is one."""
-        return self._plan
+        """The plan, once there is one; one that needed no measurement gets its figures as it goes."""
+        plan = self._plan
+        if plan is None or plan.kind != "async" or plan.measured is not None:
+            return plan
+        counts = self.statistics()
+        calls = counts.succeeded + counts.failed + counts.retried
+        if not calls:
+            return plan
+        cpu = min(counts.cpu_seconds, counts.busy_seconds)
+        measured = Measurement(cpu / calls, 0.0, (counts.busy_seconds - cpu) / calls, calls=calls)
+        return replace(plan, measured=measured, reason=f"{plan.reason}; {describe(measured)}")
 
     @property
     def seconds(self) -> float:

@@ -125,13 +125,15 @@ class Settled:
 class Work:
     """What workers are to do: the function, how inputs become arguments, and where it runs.
 
-    With `star` an input is a tuple of arguments, as when several iterables are mapped at once.
+    With `star` an input is a tuple of arguments, as when several iterables are mapped at once. `timed`: tasks have a
+    timeout, so that it must be known of each when it began.
     """
 
     func: Callable[..., Any]
     star: bool = False
     initializer: Callable[[], Any] | None = None
     context: Context = field(default_factory=Context)
+    timed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from flatout._machine import usable_cores
 from flatout._model import Plan, Statistics
-from flatout._plan._choose import duration
+from flatout._units import duration
 
 
 @dataclass(frozen=True, slots=True)

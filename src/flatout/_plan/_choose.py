@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
+from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than the plain loop to be worth the move
 LEAST_GAIN = 0.002  # seconds that the move must save at least
@@ -95,7 +96,8 @@ def _useful(seconds: float, bottleneck: float) -> float:
 
 
 def _clamp(useful: float, left: int, most: int | None, ceiling: int) -> int:
-    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(useful - 0.1))
+    """Calls in flight to plan for. A tenth of what would be useful is given away: some waiting is but noise."""
+    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(0.9 * useful - 0.1))
     return max(1, int(k))
 
 
@@ -131,24 +133,12 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     seconds = measured.seconds or 1e-9
     parts = []
     for share, what in (
-        (measured.gil, "computes with the GIL held"),
-        (measured.free, "computes with the GIL let go" if gil else "computes (no GIL)"),
-        (measured.wait, "waits"),
+        (measured.gil, "computing with the GIL held"),
+        (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
+        (measured.wait, "waiting"),
     ):
         if share >= 0.05 * seconds:
-            parts.append(f"{what} {share / seconds:.0%} of its time")
+            parts.append(f"{share / seconds:.0%} {what}")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
-    return f"a call takes {length} and {' and '.join(parts) or 'does next to nothing'}"
-
-
-def duration(seconds: float) -> str:
-    """For people: 12 us, 3.4 ms, 1.5 s, 2 min 5 s, 12 h 0 min."""
-    if seconds == math.inf:
-        return "for ever"
-    for limit, unit, factor in ((1e-3, "us", 1e6), (1.0, "ms", 1e3), (100.0, "s", 1.0)):
-        if seconds < limit:
-            return f"{seconds * factor:.3g} {unit}"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
+    return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"

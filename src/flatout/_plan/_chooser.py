@@ -8,9 +8,10 @@ from dataclasses import replace
 from typing import Any
 
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import MOST_TASKS, START, Situation, choose, duration
+from flatout._plan._choose import MOST_TASKS, START, Situation, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
+from flatout._units import duration
 from flatout._wire import _values
 
 

@@ -42,6 +42,7 @@ class Probe:
         self._began: float | None = None
         self._cpu_began = 0.0
         self._thread_clock: int | None = None
+        self._queue: _RunQueue | None = None  # of the thread that makes the calls
         self._process_began = time.process_time()
         self._own_clock = 0.0
 
@@ -49,6 +50,7 @@ class Probe:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
+            self._queue = _RunQueue()  # read by the watcher alone: reading a file lets go of the GIL
             threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
@@ -77,6 +79,7 @@ class Probe:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
             seconds, cpu, calls = self._so_far()
+        queued = self._queue.seconds() if self._queue else 0.0
         held = self._held / self._watched if self._watched else 1.0
         if not _gil_enabled():
             held = 0.0
@@ -84,18 +87,20 @@ class Probe:
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
-        wait = max(0.0, seconds - cpu)
+        wait = max(0.0, seconds - cpu - queued)  # waiting for a core is no waiting that others could use
         return Measurement(gil * scale, free * scale, wait * scale, calls=self._calls)
 
     def _so_far(self) -> tuple[float, float, int]:
-        """(seconds, CPU seconds, calls), the call that is under way included once it is longer than those before."""
+        """(seconds, of them on a core, calls), the call that is under way included once it is longer than those before."""
+        past = self._seconds, self._cpu, self._calls
         if self._began is None:
-            return self._seconds, self._cpu, self._calls
+            return past
         current = time.perf_counter() - self._began
         if self._calls and current < self._seconds / self._calls:
-            return self._seconds, self._cpu, self._calls
+            return past
         cpu = _read(self._thread_clock) - self._cpu_began if self._thread_clock is not None else current
-        return self._seconds + current, self._cpu + max(0.0, cpu), self._calls + (self._calls > 0)
+        calls = self._calls + (self._calls > 0)
+        return self._seconds + current, self._cpu + max(0.0, cpu), calls
 
     def _judge(self) -> None:
         with self._lock:
@@ -129,19 +134,21 @@ class Probe:
 
 
 class _RunQueue:
-    """How long this thread has waited for a core: the second field of its schedstat; 0 where there is none."""
+    """How long a thread has waited for a core since this was made in it: the second field of its schedstat, else 0."""
 
     def __init__(self) -> None:
         try:
             self._fd: int | None = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
         except OSError:
             self._fd = None
+        self._before = 0.0
+        self._before = self.seconds()
 
     def seconds(self) -> float:
-        """Seconds since the thread began."""
+        """Seconds so far; from any thread."""
         if self._fd is None:
             return 0.0
-        return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9
+        return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
 
     def close(self) -> None:
         """Close the file."""

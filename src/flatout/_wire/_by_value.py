@@ -23,8 +23,8 @@ from collections.abc import Callable
 from types import FunctionType, ModuleType
 from typing import Any
 
-import cloudpickle  # type: ignore[import-untyped]
-from cloudpickle.cloudpickle import (  # type: ignore[import-untyped]
+import cloudpickle
+from cloudpickle.cloudpickle import (
     _dynamic_class_reduce,
     _function_setstate,
 )

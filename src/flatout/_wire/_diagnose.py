@@ -15,7 +15,7 @@ from itertools import islice
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
 
-from cloudpickle.cloudpickle import _extract_code_globals  # type: ignore[import-untyped]
+from cloudpickle.cloudpickle import _extract_code_globals
 
 from flatout._errors import NotPicklable
 from flatout._wire._by_value import ByValue

@@ -11,9 +11,10 @@ from typing import Any
 
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
-from flatout._plan._choose import Situation, choose, describe, duration
+from flatout._plan._choose import Situation, choose, describe
 from flatout._plan._chooser import Chooser, async_plan
 from flatout._plan._probe import ENOUGH
+from flatout._units import duration
 from flatout._wire._values import is_awaitable
 
 MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
