@@ -163,7 +163,8 @@ def test_times_on_the_axis_stand_where_they_begin() -> None:
 def test_the_axis_keeps_its_times_apart(seconds_per_column: float) -> None:
     spans = play_table_to_table(Exhibition(opponents=2, pairs=1))
     axis = picture(spans, width=80, seconds_per_column=seconds_per_column).splitlines()[0]
-    assert len(axis) <= 80 and all(label.count(":") in (1, 2) for label in axis.split())
+    assert len(axis) <= 80
+    assert all(label.count(":") in (1, 2) for label in axis.split())
 
 
 def test_a_short_move_is_still_seen_and_too_many_tables_are_counted() -> None:
@@ -188,7 +189,10 @@ def test_nothing_is_wider_than_the_terminal(exhibition: Exhibition, width: int) 
 
 def test_the_story_names_the_numbers() -> None:
     text = "\n".join(lines(Exhibition()))
-    assert "12:00:00" in text and "1:00:00" in text and "1:00:55" in text and "0:30:00" in text
+    assert "12:00:00" in text
+    assert "1:00:00" in text
+    assert "1:00:55" in text
+    assert "0:30:00" in text
     assert "keep up with 12 tables: (5 + 55) / 5" in text
 
 
@@ -217,7 +221,7 @@ def test_live_lines_tell_all_kinds() -> None:
 
 @pytest.mark.parametrize("speed", [0, -1.0, float("nan"), float("inf")])
 def test_a_speed_that_is_none_is_refused_before_anything_is_told(speed: float) -> None:
-    with pytest.raises(PlanError, match="speed is .*: give a number above 0"):
+    with pytest.raises(PlanError, match=r"speed is .*: give a number above 0"):
         play_live(Exhibition(), "inline", speed)
     with pytest.raises(PlanError, match="speed is "):
         next(lines(Exhibition(), speed))

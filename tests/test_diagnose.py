@@ -139,7 +139,8 @@ def test_the_error_says_what_to_do() -> None:
     error = not_picklable({"db": sqlite3.connect(":memory:")}, "argument 0")
     assert isinstance(error, NotPicklable)
     assert "argument 0 -> value for key 'db' of dict: cannot pickle 'sqlite3.Connection' object" in str(error)
-    assert "initializer=" in str(error) and 'via="thread"' in str(error)
+    assert "initializer=" in str(error)
+    assert 'via="thread"' in str(error)
 
 
 def test_of_several_the_guilty_one_is_named() -> None:

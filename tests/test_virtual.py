@@ -128,7 +128,8 @@ def test_time_never_runs_backwards_and_every_sleeper_wakes_when_due(naps: list[f
         return woke
 
     woke = virtual_run(main())
-    assert woke == sorted(woke) and len(woke) == len(naps)
+    assert woke == sorted(woke)
+    assert len(woke) == len(naps)
 
 
 def test_debug_mode_keeps_the_times() -> None:
@@ -334,7 +335,8 @@ def test_waiting_for_what_nobody_sets_names_the_tasks_and_the_places() -> None:
     with pytest.raises(VirtualTimeError) as caught:
         virtual_run(main())
     message = str(caught.value)
-    assert "stands still at 2.0 s" in message and "3 task(s)" in message
+    assert "stands still at 2.0 s" in message
+    assert "3 task(s)" in message
     assert "the reader" in message
     assert "<locals>.reader: await never()" in message
     assert "in never: await asyncio.get_running_loop().create_future()" in message
@@ -389,8 +391,9 @@ def test_a_task_that_will_not_be_cancelled_does_not_hang_the_end() -> None:
         await never()
 
     async def main() -> None:
-        asyncio.create_task(stubborn(), name="stubborn")
+        task = asyncio.create_task(stubborn(), name="stubborn")
         await asyncio.sleep(1)
+        assert not task.done()
 
     with pytest.raises(VirtualTimeError, match="stubborn"):
         virtual_run(main())
@@ -458,7 +461,8 @@ def test_a_loop_that_waits_for_a_thread_says_so_at_once() -> None:
     with pytest.raises(VirtualTimeError, match="stands still") as caught:
         virtual_run(main())
     assert "await future" in str(caught.value)
-    assert len(errors) == 1 and "thread 'oracle' calls into an event loop on a virtual clock" in str(errors[0])
+    assert len(errors) == 1
+    assert "thread 'oracle' calls into an event loop on a virtual clock" in str(errors[0])
 
 
 def test_call_soon_threadsafe_from_the_loops_own_thread_works() -> None:

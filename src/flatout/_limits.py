@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 GAIN = 1.1  # a step up must bring a tenth more throughput to be kept; guessed, above the noise seen between windows
-REST = 8  # windows to stay on a plateau before it is probed again; borrowed from the rules of adaptive LLM clients
+FEWEST = 16  # completions in a window at least, lest chance decides; guessed
+REST = 2  # windows on a plateau before it is probed again, doubled each time that the probe brings nothing; guessed,
+LONGEST_REST = 64  # so that probing costs a run that has found its plateau about a hundredth
 
 
 class Limit(Protocol):
@@ -28,45 +30,62 @@ class Fixed:
 
 
 class Adaptive:
-    """Doubles while throughput rises with it.
+    """Doubles while throughput rises with it, and halves while throughput does not fall with it.
 
-    Each step needs the evidence of a full window (as many completions as there are places) during which the limit was
-    the bottleneck. A step that brings less than a tenth is taken back, and tried again only after some windows.
+    A window is as many completions as there are places, during all of which the limit was the bottleneck. A step is
+    tried for two: the first still tells of the value before, the second is compared with the last before the step. A
+    step up that brings less than a tenth is taken back, and so is a step down that costs more; then the limit rests and
+    the other way is tried. (Steps down undo what chance has let pass: without them noise drives the limit up for ever.)
     """
 
     def __init__(self, start: int, ceiling: int) -> None:
         self.value = min(start, ceiling)
         self._ceiling = ceiling
-        self._settled: int | None = None  # the value before the step that is on trial
+        self._upward = True
+        self._before: int | None = None  # the value before the step that is on trial
         self._base = 0.0  # completions a second before that step
-        self._resting = 0
+        self._rest = REST
+        self._idle_windows = 0  # still to pass without a judgement
         self._count = 0
         self._since: float | None = None
+        self._latest = 0.0  # when the last completions came; those of one moment belong to one window
 
     def finished(self, count: int, now: float, saturated: bool) -> None:
         """Note completions; step when a window is full."""
         if not saturated:
             self._count, self._since = 0, None
             return
-        if self._since is None:
-            # The window opens with the first completion, which itself is not counted: what ran before it is unknown.
+        if self._since is None or now <= self._since:
+            # The window opens with the first completions, which themselves are not counted: what ran before is unknown.
             self._since = now
             return
+        if self._count >= max(self.value, FEWEST) and now > self._latest:
+            throughput = self._count / (self._latest - self._since)
+            self._count, self._since = 0, self._latest
+            self._window_closed(throughput)
         self._count += count
-        if self._count >= self.value and now > self._since:
-            throughput = self._count / (now - self._since)
-            self._count, self._since = 0, now
+        self._latest = now
+
+    def _window_closed(self, throughput: float) -> None:
+        if self._idle_windows > 0:
+            self._idle_windows -= 1
+        elif self._before is not None and throughput < self._base * (GAIN if self._upward else 1 / GAIN):
+            self.value, self._before = self._before, None
+            self._turn_round()
+        else:
+            if self._before is not None:
+                self._rest = REST
             self._step(throughput)
 
     def _step(self, throughput: float) -> None:
-        if self._settled is not None and throughput < self._base * GAIN:
-            self.value, self._settled, self._resting = self._settled, None, REST
-            return
-        if self._resting > 0:
-            self._resting -= 1
-            return
-        if self.value < self._ceiling:
-            self._settled, self._base = self.value, throughput
-            self.value = min(self.value * 2, self._ceiling)
+        target = min(self.value * 2, self._ceiling) if self._upward else max(self.value // 2, 1)
+        if target == self.value:
+            self._before = None
+            self._turn_round()
         else:
-            self._settled = None
+            self._before, self._base, self.value = self.value, throughput, target
+            self._idle_windows = 1
+
+    def _turn_round(self) -> None:
+        self._upward = not self._upward
+        self._idle_windows, self._rest = self._rest, min(2 * self._rest, LONGEST_REST)

@@ -25,17 +25,32 @@ class Hands:
     def __iter__(self) -> Iterator[Batch]:
         return iter(list(self._spans.values()))
 
+    def __contains__(self, index: int) -> bool:
+        return index in self._spans or any(span.first <= index < span.end for span in self._spans.values())
+
     def add(self, batch: Batch) -> None:
         """Take a batch in hand."""
         self._spans[batch.first] = batch
         self.count += len(batch)
 
     def take(self, first: int, count: int) -> list[Batch]:
-        """Put down those of the tasks first ... first + count - 1 that are in hand; return them."""
+        """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
         span = self._spans.get(first)
-        spans = [span] if span is not None and span.end >= end else list(self._spans.values())
+        spans = [span] if span is not None and span.end >= end else sorted(self, key=_first)
         return [self._cut(s, max(first, s.first), min(end, s.end)) for s in spans if s.first < end and s.end > first]
+
+    def split(self, indices: set[int]) -> tuple[list[Batch], list[Batch]]:
+        """Those of the tasks that are in hand, one by one, and what lies between them; lowest first."""
+        among: list[Batch] = []
+        between: list[Batch] = []
+        for span in sorted(self, key=_first):
+            for index in sorted(indices.intersection(range(span.first, span.end))):
+                between.append(span.part(span.first, index))
+                among.append(span.part(index, index + 1))
+                span = span.part(index + 1, span.end)
+            between.append(span)
+        return among, [span for span in between if span]
 
     def _cut(self, span: Batch, start: int, end: int) -> Batch:
         del self._spans[span.first]
@@ -45,6 +60,10 @@ class Hands:
         if end < span.end:
             self._spans[end] = span.part(end, span.end)
         return span if end - start == len(span) else span.part(start, end)
+
+
+def _first(batch: Batch) -> int:
+    return batch.first
 
 
 @dataclass(slots=True)
@@ -58,37 +77,41 @@ class Worker:
     killed: bool = False
     watched: bool = False  # whether a deadline of its is in the heap
     hands: Hands = field(default_factory=Hands)
-    overdue: set[int] = field(default_factory=set)  # tasks it is being killed for
+    overdue: set[int] = field(default_factory=set)  # tasks that are being cancelled, or that it is being killed for
+    running: int = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 
 class Crew:
     """All workers of a run, and for each kind those that can take a batch.
 
-    A worker that runs one task after another is free when it has nothing in hand, and may be sent one batch ahead. The
+    A worker that runs one task after another is idle when it has nothing in hand, and may be sent one batch ahead. The
     event loop runs many tasks at once and is never in these lists.
     """
 
     def __init__(self) -> None:
         self.workers: dict[int, Worker] = {}
         self.peak = 0
-        self._last = SEAT
+        self.last = SEAT  # the highest number given so far
         self._active: Counter[Kind] = Counter()
         self._starting: Counter[Kind] = Counter()
+        self._running: Counter[Kind] = Counter()
         self._idle: dict[Kind, dict[int, Worker]] = {}
         self._busy: dict[Kind, dict[int, Worker]] = {}
 
     def hire(self, kind: Kind) -> Worker:
         """A new worker that is starting."""
-        self._last += 1
-        return self._add(Worker(self._last, kind))
+        self.last += 1
+        return self._add(Worker(self.last, kind))
 
-    def report(self, number: int, name: str) -> None:
+    def report(self, number: int, name: str) -> Worker | None:
         """A worker is ready for work; the seat, which nobody hires, joins by this."""
-        worker = self._add(Worker(SEAT, "inline")) if number == SEAT else self.workers.get(number)
+        worker = self.workers.get(number)
+        if worker is None and number == SEAT:
+            worker = self._add(Worker(SEAT, "inline"))
         if worker is not None and not worker.ready:
             worker.ready, worker.name = True, name
             self._starting[worker.kind] -= 1
-            self.note(worker)
+        return worker
 
     def _add(self, worker: Worker) -> Worker:
         self.workers[worker.number] = worker
@@ -101,6 +124,7 @@ class Crew:
         """The worker is gone, or as good as gone."""
         del self.workers[worker.number]
         self._active[worker.kind] -= 1
+        self._running[worker.kind] -= worker.running
         self._starting[worker.kind] -= not worker.ready
         self.lay_off(worker)
 
@@ -121,16 +145,33 @@ class Crew:
         """The event loop, if it is ready."""
         return next((w for w in self.workers.values() if w.kind == "async" and w.ready and not w.killed), None)
 
-    def free(self, kind: Kind, ahead: bool) -> Worker | None:
-        """A worker with nothing in hand, or with `ahead` one that has but one batch; it leaves the lists."""
-        for lists in (self._idle, self._busy) if ahead else (self._idle,):
-            listed = lists.get(kind)
-            if listed:
-                return listed.popitem()[1]
-        return None
+    def running(self, kind: Kind) -> int:
+        """Tasks that workers of a kind may be on at this moment."""
+        return self._running[kind]
+
+    def running_in_all(self) -> int:
+        """The same for all kinds together."""
+        return self._running.total()
+
+    def has_idle(self, kind: Kind) -> bool:
+        """Whether a worker of a kind has nothing in hand."""
+        return bool(self._idle.get(kind))
+
+    def take_idle(self, kind: Kind) -> Worker | None:
+        """A worker with nothing in hand; it leaves the list."""
+        listed = self._idle.get(kind)
+        return listed.popitem()[1] if listed else None
+
+    def take_busy(self, kind: Kind) -> Worker | None:
+        """A worker with one batch in hand; it leaves the list."""
+        listed = self._busy.get(kind)
+        return listed.popitem()[1] if listed else None
 
     def note(self, worker: Worker) -> None:
-        """Put a worker into the list it belongs to, after what it has in hand has changed."""
+        """Count a worker, and put it into the list it belongs to, after what it has in hand has changed."""
+        running = worker.hands.count if worker.kind == "async" else min(worker.hands.batches, 1)
+        self._running[worker.kind] += running - worker.running
+        worker.running = running
         if worker.kind == "async" or not worker.ready or worker.killed:
             return
         idle, busy = self._idle.setdefault(worker.kind, {}), self._busy.setdefault(worker.kind, {})

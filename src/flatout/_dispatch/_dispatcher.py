@@ -1,4 +1,7 @@
-"""The brain of a run: events in, commands out; no I/O, no thread, no clock. See README.md beside this file."""
+"""The brain of a run: events in, commands out; no I/O, no thread, no clock. See README.md beside this file.
+
+Longer than other files, because what is promised here (no task lost, none twice) holds for one state, kept in one place.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
-BARREN_DEATHS = 5  # workers that may die in a row with no task to blame; then the run gives up (Erlang's rule; guessed)
+BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
 class Dispatcher:
@@ -71,6 +74,7 @@ class Dispatcher:
         self._stop: Settled | None = None  # the lowest task that failed for good, where that ends the run
         self._before_stop = 0  # tasks below it without an outcome
         self._barren = 0
+        self._barren_since = SEAT  # workers up to this number have had their share in `_barren`
         self._drawn = self._consumed = self._in_hand = 0
         self._succeeded = self._failed = self._cancelled = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = 0.0
@@ -139,9 +143,14 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
+        for worker in list(self._crew.workers.values()):
+            if worker.ready:
+                self._freed(worker)
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
-        self._crew.report(event.worker, event.name)
+        worker = self._crew.report(event.worker, event.name)
+        if worker is not None:
+            self._freed(worker)
 
     def _batch_finished(self, event: BatchFinished, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -150,16 +159,17 @@ class Dispatcher:
         count = len(event.values)
         batches = worker.hands.take(event.first, count)
         if not batches:
-            return  # ran over their time and were cancelled
+            return  # ran over its time, was cancelled, went on all the same and was left behind
         self._barren = 0
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds)
-        self._limit.finished(count, now, saturated=any(self._queues.values()))
+        self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
         errors = {event.first + error.offset: error for error in event.errors}
         for batch in batches:
             self._in_hand -= len(batch)
             self._attempts_ended(batch, event, errors, worker, now)
+            worker.overdue.difference_update(range(batch.first, batch.end))
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -168,15 +178,11 @@ class Dispatcher:
             return
         begun = [now]
         for index, began in event.running:
-            if now - began < timeout:
+            if began + timeout > now:
                 begun.append(began)
-            elif worker.kind == "async":
-                self._time_out(worker, index, now)
-            else:
-                worker.overdue.add(index)
-        if worker.overdue:
-            self._kill(worker)
-        else:
+            elif index in worker.hands:
+                self._run_over(worker, index, began, now)
+        if not worker.killed:
             self._watch(worker, min(begun))
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
@@ -184,23 +190,28 @@ class Dispatcher:
         if worker is None:
             return
         self._crew.remove(worker)
+        self._in_hand -= worker.hands.count
         self._died += event.error is not None
-        suspects = worker.overdue.union(event.suspects)
-        spared, blamed = [], 0
-        for span in worker.hands:
-            self._in_hand -= len(span)
-            for index in sorted(suspects.intersection(range(span.first, span.end))):
-                spared.append(span.part(span.first, index))
-                self._attempt_failed(span.part(index, index + 1), self._blame(event, worker, index), worker, 0.0, now)
-                span = span.part(index + 1, span.end)
-                blamed += 1
-            spared.append(span)
+        # One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
+        suspects = () if event.error is None or worker.killed else event.suspects
+        blamed, spared = worker.hands.split(worker.overdue.union(suspects))
+        # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
             self._requeue(span)
-        if event.error is not None and not blamed:
+        for task in blamed:
+            self._attempt_failed(task, self._blame(event, worker, task.first), worker, 0.0, now)
+        if event.fatal:
+            self._finish(event.error)
+        elif event.error is not None and not blamed and not worker.killed:
+            self._died_barren(worker, event.error)
+
+    def _died_barren(self, worker: Worker, error: BaseException) -> None:
+        """Count deaths with no task to blame, but one blow that ends many workers only once."""
+        if worker.number > self._barren_since:
             self._barren += 1
-            if event.fatal or self._barren > BARREN_DEATHS:
-                self._finish(event.error)
+            self._barren_since = self._crew.last
+            if self._barren > BARREN_DEATHS:
+                self._finish(error)
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._consumed += event.count
@@ -218,10 +229,10 @@ class Dispatcher:
         start = batch.first
         for index in sorted(errors.keys() & set(range(batch.first, batch.end))) if errors else ():
             self._succeed(start, event.values[start - event.first : index - event.first], each, worker)
-            error = errors[index]
-            self._attempt_failed(
-                batch.part(index, index + 1), error.error, worker, each, now, retryable=error.retryable
-            )
+            _, error, retryable = errors[index]
+            if index in worker.overdue:  # most likely the cancellation that was asked for
+                error, retryable = self._timeout_error(index, error), True
+            self._attempt_failed(batch.part(index, index + 1), error, worker, each, now, retryable)
             start = index + 1
         self._succeed(start, event.values[start - event.first : batch.end - event.first], each, worker)
 
@@ -237,12 +248,16 @@ class Dispatcher:
         retry = self._options.retry
         wanted = self._stop is None or task.first < self._stop.first
         if wanted and retryable and task.attempt < retry.attempts and isinstance(error, retry.on):
-            self._retried += 1
-            due = now + retry.delay(task.attempt)
-            heapq.heappush(
-                self._delayed, (due, task.first, Batch(task.first, task.inputs, task.attempt + 1, task.route))
-            )
-            return
+            try:
+                due = now + retry.delay(task.attempt)
+            except Exception as raised:  # by the user's own backoff function: then that is how the task failed
+                raised.__context__ = error
+                error = raised
+            else:
+                self._retried += 1
+                again = Batch(task.first, task.inputs, task.attempt + 1, task.route)
+                heapq.heappush(self._delayed, (due, task.first, again))
+                return
         self._failed += 1
         failure = Failure(task.first, short_repr(task.inputs[0]), error, worker.kind, task.attempt, seconds)
         settled = Settled(task.first, [failure], frozenset([0]), seconds, worker.name)
@@ -321,30 +336,50 @@ class Dispatcher:
         if kind == "async":
             self._feed_loop(queue, now)
         else:
-            target = INLINE_TARGET if kind == "inline" else TARGET
-            ahead = kind != "inline" and self._sizer.cheap
-            while queue and (worker := self._crew.free(kind, ahead)) is not None:
-                self._send(worker, queue.take(self._next_size(target)), now)
+            self._feed(kind, queue, now)
         if kind != "inline":
             self._hire(kind, len(queue))
-            self._stand_in(kind, queue, now)
+        if kind == "process" and route is None:
+            self._stand_in(queue, now)
+
+    def _room(self, kind: Kind) -> int:
+        """How many more tasks may begin in workers of this kind."""
+        room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
+        return room if most is None else min(room, most - self._crew.running_in_all())
 
     def _feed_loop(self, queue: Queue, now: float) -> None:
         loop = self._crew.loop()
-        while loop is not None and queue and loop.hands.count < self._limit.value:
+        while loop is not None and queue and self._room("async") > 0:
             self._send(loop, queue.take(1), now)
 
+    def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
+        target = INLINE_TARGET if kind == "inline" else TARGET
+        while queue and (worker := self._free(kind)) is not None:
+            self._send(worker, queue.take(self._next_size(target)), now)
+
+    def _free(self, kind: Kind) -> Worker | None:
+        """A worker that can take a batch: an idle one, or where tasks are cheap one that has its next batch free."""
+        worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
+        if worker is None and kind != "inline" and self._sizer.cheap and self._crew.active(kind) <= self._limit.value:
+            worker = self._crew.take_busy(kind)
+        return worker
+
     def _hire(self, kind: Kind, waiting: int) -> None:
-        most = 1 if kind == "async" else self._limit.value
-        for _ in range(min(most - self._crew.active(kind), waiting - self._crew.starting(kind))):
+        if self._crew.has_idle(kind):
+            return  # what waits is held back by a limit
+        for _ in range(min(self._most(kind) - self._crew.active(kind), waiting - self._crew.starting(kind))):
             self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
 
-    def _stand_in(self, kind: Kind, queue: Queue, now: float) -> None:
+    def _most(self, kind: Kind) -> int:
+        """Workers of a kind that this run has use for."""
+        if kind not in self._queues and (self.plan is None or self.plan.kind != kind):
+            return 0
+        return 1 if kind == "async" else self._limit.value
+
+    def _stand_in(self, queue: Queue, now: float) -> None:
         """While processes are starting, the caller goes on by itself with what does not take long."""
-        if kind == "process" and queue and self._sizer.cheap and self._crew.active(kind) == self._crew.starting(kind):
-            seat = self._crew.free("inline", ahead=False)
-            if seat is not None:
-                self._send(seat, queue.take(self._next_size(INLINE_TARGET)), now)
+        if self._sizer.cheap and self._crew.active("process") == self._crew.starting("process"):
+            self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
         worker.hands.add(batch)
@@ -354,8 +389,9 @@ class Dispatcher:
         self._commands.append(SendBatch(worker.number, batch))
 
     def _freed(self, worker: Worker) -> None:
-        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._limit.value
-        if surplus and worker.kind != "async" and not worker.hands.batches and not worker.killed:
+        """A worker may have got its hands free: let it go, if there are too many."""
+        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._most(worker.kind)
+        if surplus and not worker.hands.count and not worker.killed:
             self._crew.remove(worker)
             self._commands.append(StopWorker(worker.number))
         else:
@@ -364,8 +400,10 @@ class Dispatcher:
     # Time
 
     def _watch(self, worker: Worker, begun: float) -> None:
-        """Look at the worker when a task that began then would be overdue."""
-        if self._options.timeout is not None and not worker.watched and worker.hands.count:
+        """Look at the worker when a task that began then would be overdue; in vain at the seat, which nothing can end."""
+        if self._options.timeout is None or worker.number == SEAT:
+            return
+        if not worker.watched and worker.hands.count:
             worker.watched = True
             heapq.heappush(self._deadlines, (begun + self._options.timeout, worker.number))
 
@@ -376,25 +414,36 @@ class Dispatcher:
             if worker.hands.count:
                 self._commands.append(Observe(number))
 
-    def _time_out(self, worker: Worker, index: int, now: float) -> None:
-        """End one task of the event loop, which ends it alone."""
-        for task in worker.hands.take(index, 1):
-            self._in_hand -= 1
+    def _run_over(self, worker: Worker, index: int, began: float, now: float) -> None:
+        """A task is over its time. The event loop can cancel it alone; if it goes on all the same, it is left behind."""
+        if worker.kind != "async":
+            worker.overdue.add(index)
+            self._kill(worker)
+        elif index not in worker.overdue:
+            worker.overdue.add(index)
             self._commands.append(CancelTask(worker.number, index))
-            self._attempt_failed(task, self._timeout_error(index), worker, self._options.timeout or 0.0, now)
+        else:
+            (task,) = worker.hands.take(index, 1)
+            self._in_hand -= 1
+            self._crew.note(worker)
+            # Not tried again: what the loop still reports of it could not be told from the next attempt.
+            self._attempt_failed(task, self._timeout_error(index), worker, now - began, now, retryable=False)
 
     def _kill(self, worker: Worker) -> None:
-        worker.killed = True
-        self._crew.lay_off(worker)
-        self._commands.append(KillWorker(worker.number))
+        if not worker.killed:
+            worker.killed = True
+            self._crew.lay_off(worker)
+            self._commands.append(KillWorker(worker.number))
 
     def _blame(self, event: WorkerExited, worker: Worker, index: int) -> BaseException:
-        if index in worker.overdue or event.error is None:
+        if event.error is None or index in worker.overdue:
             return self._timeout_error(index)
         return event.error
 
-    def _timeout_error(self, index: int) -> TaskTimeout:
-        return TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")
+    def _timeout_error(self, index: int, cause: BaseException | None = None) -> TaskTimeout:
+        error = TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")
+        error.__cause__ = cause
+        return error
 
     # The end
 
@@ -425,8 +474,7 @@ class Dispatcher:
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
         self._limit = Adaptive(start, ceiling) if ceiling > start else Fixed(start)
-        if plan.chunksize is not None and self._options.chunksize is None:
-            self._sizer.fixed = plan.chunksize
+        self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:
         return self._queues.setdefault(route, Queue())

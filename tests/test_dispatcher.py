@@ -1,0 +1,911 @@
+"""The dispatcher against a simulated world: whatever the workers, the input and the consumer do, its promises hold.
+
+The first half is a world and a hypothesis machine that drives it at random; the second half are single stories, each of
+which was once, or could easily be, a fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from flatout._dispatch._dispatcher import BARREN_DEATHS, Dispatcher
+from flatout._errors import InputError, TaskTimeout, WorkerDied
+from flatout._events import (
+    SEAT,
+    BatchFinished,
+    CancelRequested,
+    CancelTask,
+    Command,
+    Consumed,
+    Deliver,
+    Draw,
+    Event,
+    Finish,
+    InputEnded,
+    KillWorker,
+    Observe,
+    PlanChosen,
+    SendBatch,
+    StartWorker,
+    StopWorker,
+    TaskError,
+    TasksDrawn,
+    Tick,
+    WorkerExited,
+    WorkerObserved,
+    WorkerReady,
+)
+from flatout._model import Batch, Failure, Kind, Options, Plan, Retry, Settled
+
+
+class Transient(Exception):
+    """Worth another try."""
+
+
+class Permanent(Exception):
+    """Not among the exceptions to retry."""
+
+
+@dataclass
+class Hired:
+    """A worker as the world knows it. `tasks`: index -> (attempt, when it got or began it), in the order of sending."""
+
+    number: int
+    kind: Kind
+    ready: bool = False
+    killed: bool = False
+    tasks: dict[int, tuple[int, float]] = field(default_factory=dict)
+    overdue: set[int] = field(default_factory=set)  # being cancelled or killed for it
+    left_behind: dict[int, float] = field(default_factory=dict)  # they ignored their cancellation: index -> when begun
+
+    def running(self) -> list[int]:
+        """The tasks it is on: the first, or all of them in the event loop."""
+        return list(self.tasks) if self.kind == "async" else list(self.tasks)[:1]
+
+
+class World:
+    """Obeys commands as the workers, the feeder and the consumer would, when it is told to; checks every command."""
+
+    def __init__(
+        self,
+        options: Options,
+        plan: Plan | None,
+        inputs: int,
+        *,
+        known: bool = True,
+        ordered: bool = True,
+        collect: bool = False,
+        seat: bool = True,
+    ) -> None:
+        self.options, self.inputs, self.ordered, self.collect, self.seat = options, inputs, ordered, collect, seat
+        self.dispatcher = Dispatcher(options, plan, inputs if known else None, ordered=ordered, collect=collect)
+        self.plans = [plan] if plan else []
+        self.now = 1_000_000.1
+        self.crew: dict[int, Hired] = {}
+        self.gone: list[Hired] = []
+        self.asked: int | None = None  # the Draw that waits for its answer
+        self.drawn = 0
+        self.input_error: Exception | None = None
+        self.to_observe: list[int] = []
+        self.routes: dict[int, Kind | None] = {}
+        self.failures: dict[int, int] = {}  # index -> attempts that failed
+        self.not_before: dict[int, float] = {}  # index -> when its next attempt may begin
+        self.reported: dict[int, object] = {}  # index -> the value it ended in
+        self.failed: dict[int, int] = {}  # index -> attempts made; those that failed for good
+        self.delivered: dict[int, object] = {}
+        self.consumed = 0
+        self.finish: Finish | None = None
+        self.cancelled = False
+        self.fatal = False
+        self.barren = 0  # deaths with nobody to blame since the last result
+        if seat:
+            self.crew[SEAT] = Hired(SEAT, "inline", ready=True)
+            self.post(WorkerReady(SEAT, "seat"))
+        else:
+            self.post(Tick())
+
+    # The two directions
+
+    def post(self, event: Event) -> None:
+        """Tell the dispatcher; take in its commands."""
+        after_the_end = self.finish is not None
+        commands = self.dispatcher.handle(event, self.now)
+        assert not (after_the_end and commands), "no command after Finish"
+        for command in commands:
+            assert self.finish is None, "Finish is the last command"
+            self.obey(command)
+
+    def obey(self, command: Command) -> None:
+        """Check a command against what the world knows, and take it in."""
+        match command:
+            case Draw(count):
+                assert self.asked is None
+                assert count >= 1
+                if self.buffersize is not None:
+                    done = len(self.reported) + len(self.failed) if self.collect else self.consumed
+                    assert self.drawn - done + count <= self.buffersize, "the window is never exceeded"
+                self.asked = count
+            case StartWorker(number, kind):
+                assert number not in self.crew
+                assert number > max((w.number for w in self.gone), default=0)
+                due = [i for i in self.waiting() if self.now >= self.not_before.get(i, 0.0)]
+                waiting = [i for i in due if self.routes[i] in (None, kind)]
+                starting = sum(w.kind == kind and not w.ready for w in self.crew.values())
+                assert starting < len(waiting), "a worker is started only for a task that waits"
+                assert not any(w.kind == kind and w.ready and not w.tasks for w in self.crew.values() if not w.killed)
+                self.crew[number] = Hired(number, kind)
+            case SendBatch(number, batch):
+                self._sent(self.crew[number], batch)
+            case Observe(number):
+                assert self.crew[number].tasks
+                assert not self.crew[number].killed
+                assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
+                self.to_observe.append(number)
+            case CancelTask(number, index):
+                assert self.crew[number].kind == "async"
+                assert index in self.crew[number].tasks
+                self.crew[number].overdue.add(index)
+            case KillWorker(number):
+                assert number != SEAT
+                assert not self.crew[number].killed
+                self.crew[number].killed = True
+            case StopWorker(number):
+                assert number != SEAT
+                assert not self.crew[number].tasks
+                self._leave(self.crew[number])
+            case Deliver(settled):
+                self._delivered(settled)
+            case Finish():
+                self.finish = command
+
+    @property
+    def buffersize(self) -> int | None:
+        """The largest window that was ever asked for; None: it was the dispatcher's own choice at times."""
+        if self.options.buffersize is not None:
+            return self.options.buffersize
+        sizes = [plan.buffersize for plan in self.plans]
+        return None if None in sizes or not sizes else max(size for size in sizes if size)
+
+    @property
+    def chunksize(self) -> int | None:
+        """Tasks that may travel together under the plan of this moment."""
+        return self.options.chunksize or (self.plans[-1].chunksize if self.plans else None)
+
+    def waiting(self) -> list[int]:
+        """Tasks that nobody has."""
+        held = {index for worker in self.crew.values() for index in worker.tasks}
+        return [i for i in range(self.drawn) if i not in held and i not in self.reported and i not in self.failed]
+
+    def _sent(self, worker: Hired, batch: Batch) -> None:
+        assert worker.ready
+        assert not worker.killed
+        assert len(batch) >= 1
+        assert worker.kind != "async" or len(batch) == 1
+        assert self.chunksize is None or len(batch) <= self.chunksize
+        assert batch.route in (None, worker.kind), "a route is kept to"
+        assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
+        for index in range(batch.first, batch.end):
+            assert self.routes[index] == batch.route
+            assert not any(index in w.tasks for w in self.crew.values()), "no task is in two hands"
+            assert index not in self.reported, "nothing that has its outcome is run again"
+            assert index not in self.failed
+            assert batch.attempt == self.failures.get(index, 0) + 1 <= self.options.retry.attempts
+            assert self.now >= self.not_before.get(index, 0.0), "a failed task is left alone for its backoff"
+            if self.options.on_error == "raise" and self.failed:
+                assert index < min(self.failed), "nothing behind a failure is begun"
+            worker.tasks[index] = (batch.attempt, self.now)
+        running = sum(len(w.running()) for w in self.crew.values())
+        assert self.options.max_concurrency is None or running <= self.options.max_concurrency
+
+    def _delivered(self, settled: Settled) -> None:
+        assert len(settled) >= 1
+        for offset, value in enumerate(settled.values):
+            index = settled.first + offset
+            assert index not in self.delivered, "nothing is delivered twice"
+            assert not self.ordered or index == len(self.delivered), "in the order of the inputs"
+            if offset in settled.failed:
+                assert isinstance(value, Failure)
+                assert value.index == index
+                assert value.attempts == self.failed[index]
+                if self.options.on_error == "raise":
+                    assert index == min(self.failed), "only the lowest failure is told"
+                    assert set(range(index)) <= self.delivered.keys(), "what comes before it is delivered before it"
+            else:
+                assert value == self.reported[index]
+            self.delivered[index] = value
+
+    # What may happen
+
+    def answer_draw(self, count: int, route: Kind | None = None) -> None:
+        """The feeder brings inputs."""
+        self.asked = None
+        batch = Batch(self.drawn, [f"input {i}" for i in range(self.drawn, self.drawn + count)], route=route)
+        self.routes.update(dict.fromkeys(range(batch.first, batch.end), route))
+        self.drawn += count
+        self.post(TasksDrawn(batch))
+
+    def end_input(self, error: Exception | None = None) -> None:
+        """The feeder finds the end."""
+        self.asked, self.input_error = None, error
+        self.inputs = self.drawn
+        self.post(InputEnded(error))
+
+    def get_ready(self, worker: Hired) -> None:
+        """A worker has started."""
+        worker.ready = True
+        self.post(WorkerReady(worker.number, f"worker {worker.number}"))
+
+    def finish_tasks(self, worker: Hired, first: int, count: int, errors: dict[int, Exception] | None = None) -> None:
+        """A worker reports tasks first ... first + count - 1, all of which it has."""
+        errors = errors or {}
+        values: list[object] = []
+        for index in range(first, first + count):
+            attempt, _ = worker.tasks.pop(index)
+            values.append(None if index in errors else f"value {index}.{attempt}")
+            if index not in errors:
+                self.reported[index] = values[-1]
+            elif index in worker.overdue:
+                self._attempt_failed(index, attempt, TaskTimeout())
+            else:
+                self._attempt_failed(index, attempt, errors[index])
+            worker.overdue.discard(index)
+        self._next_begins(worker)
+        self.barren = 0
+        reports = tuple(TaskError(index - first, error) for index, error in sorted(errors.items()))
+        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count))
+
+    def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
+        """A worker is gone."""
+        self._leave(worker)
+        guilty = worker.overdue.union(suspects if error and not worker.killed else ())
+        blamed = sorted(guilty & worker.tasks.keys())
+        for index in blamed:
+            self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
+        self.barren += bool(error and not blamed and not worker.killed)
+        self.fatal = self.fatal or fatal
+        self.post(WorkerExited(worker.number, error, suspects, fatal))
+
+    def observe(self, number: int) -> None:
+        """Answer `Observe`."""
+        self.to_observe.remove(number)
+        worker, timeout = self.crew.get(number), self.options.timeout
+        if worker is None or timeout is None:
+            return
+        running = [(index, worker.tasks[index][1]) for index in worker.running()]
+        ghosts = list(worker.left_behind.items())
+        late = {index for index, began in running if began + timeout <= self.now}
+        if worker.kind == "async":
+            for index in sorted(late & worker.overdue):  # its second chance is over: it is left behind
+                self.failed[index], worker.left_behind[index] = worker.tasks.pop(index)
+                worker.overdue.discard(index)
+        elif not worker.killed:
+            worker.overdue |= late
+        self.post(WorkerObserved(number, running + ghosts))
+
+    def pass_time(self, seconds: float) -> None:
+        """The clock goes on, with a Tick where one is due."""
+        wake_at = self.dispatcher.wake_at
+        self.now += seconds
+        if wake_at is not None and wake_at <= self.now:
+            self.post(Tick())
+            later = self.dispatcher.wake_at
+            assert later is None or later > self.now, "a Tick leaves nothing due"
+
+    def consume(self, count: int) -> None:
+        """The consumer takes outcomes."""
+        self.consumed += count
+        self.post(Consumed(count))
+
+    def cancel(self) -> None:
+        """The consumer has had enough."""
+        self.cancelled = True
+        self.post(CancelRequested())
+
+    def _attempt_failed(self, index: int, attempt: int, error: Exception | None) -> None:
+        retry = self.options.retry
+        self.failures[index] = attempt
+        behind = self.options.on_error == "raise" and self.failed and index > min(self.failed)
+        if not behind and attempt < retry.attempts and isinstance(error, retry.on):
+            self.not_before[index] = self.now + retry.delay(attempt)
+        else:
+            self.failed[index] = attempt
+
+    def _next_begins(self, worker: Hired) -> None:
+        if worker.kind != "async" and worker.tasks:
+            index = next(iter(worker.tasks))
+            worker.tasks[index] = (worker.tasks[index][0], self.now)
+
+    def _leave(self, worker: Hired) -> None:
+        del self.crew[worker.number]
+        self.gone.append(worker)
+        self.to_observe = [number for number in self.to_observe if number != worker.number]
+
+    # To the end
+
+    def drive(self, steps: int = 5_000) -> None:
+        """Answer everything, kindly, until the run is over."""
+        for _ in range(steps):
+            if self.finish is not None:
+                return
+            self._step()
+        raise AssertionError("no progress: the run does not end")
+
+    def _step(self) -> None:
+        working = [w for w in self.crew.values() if w.ready and w.tasks and not w.killed]
+        if self.to_observe:
+            self.observe(self.to_observe[0])
+        elif killed := [w for w in self.crew.values() if w.killed]:
+            self.exit(killed[0], WorkerDied("killed", -9), [])
+        elif starting := [w for w in self.crew.values() if not w.ready]:
+            self.get_ready(starting[0])
+        elif working:
+            self.finish_tasks(working[0], next(iter(working[0].tasks)), 1)
+        elif self.asked is not None:
+            if self.drawn < self.inputs:
+                self.answer_draw(min(self.asked, self.inputs - self.drawn))
+            else:
+                self.end_input()
+        elif self.consumed < len(self.delivered) and not self.collect:
+            self.consume(len(self.delivered) - self.consumed)
+        else:
+            assert self.dispatcher.wake_at is not None, "nothing to do and nothing to wait for: a deadlock"
+            self.pass_time(max(0.0, self.dispatcher.wake_at - self.now))
+
+    def check_end(self) -> None:
+        """What must hold when the run is over."""
+        counts = self.dispatcher.statistics()
+        assert self.finish is not None
+        assert self.dispatcher.finished
+        assert counts.drawn == self.drawn == counts.succeeded + counts.failed + counts.cancelled
+        assert counts.succeeded == len(self.reported)
+        assert self.finish.cancelled == self.cancelled
+        raised = self.options.on_error == "raise" and self.failed
+        assert counts.failed == (1 if raised else len(self.failed))
+        if isinstance(self.finish.error, WorkerDied):
+            assert self.fatal or self.barren > BARREN_DEATHS
+            return
+        if self.cancelled:
+            return
+        if raised:
+            lowest = min(self.failed)
+            assert list(self.delivered)[-1] == lowest
+            assert self.finish.error is None
+            assert set(range(lowest)) < self.delivered.keys()
+        else:
+            assert set(self.delivered) == set(range(self.drawn)) == self.reported.keys() | self.failed.keys()
+            assert (self.finish.error is not None) == (self.input_error is not None)
+            assert counts.cancelled == 0
+
+
+Step = TypeVar("Step", bound=Callable[..., None])
+PLANS: list[Kind] = ["inline", "async", "thread", "process"]
+ROUTES: list[Kind | None] = [None, None, None, "thread", "process", "async"]
+RETRIED: list[type[BaseException] | tuple[type[BaseException], ...]] = [
+    Exception,
+    Transient,
+    (Transient, TaskTimeout),
+    WorkerDied,
+]
+BACKOFFS: list[float | Callable[[int], float]] = [0.0, 0.3, lambda made: made * 0.7]
+POISON = WorkerDied("killed by a signal", -11)
+
+
+@st.composite
+def plans(draw: st.DrawFn, seat: bool = True) -> Plan:
+    """Plans of every kind; inline ones only where there is a seat."""
+    concurrency = draw(st.integers(1, 4))
+    return Plan(
+        draw(st.sampled_from(PLANS if seat else PLANS[1:])),
+        concurrency,
+        draw(st.none() | st.integers(concurrency, 2 * concurrency)),
+        draw(st.none() | st.integers(1, 5)),
+        draw(st.none() | st.integers(1, 12)),
+    )
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """A world with options of every sort."""
+    optional = st.none() | st.integers(1, 6)
+    options = Options(
+        max_concurrency=draw(optional),
+        chunksize=draw(optional),
+        buffersize=draw(optional),
+        timeout=draw(st.sampled_from([None, 1.0, 0.1])),
+        retry=Retry(
+            draw(st.integers(1, 3)),
+            draw(st.sampled_from(RETRIED)),
+            draw(st.sampled_from(BACKOFFS)),
+        ),
+        on_error=draw(st.sampled_from(["raise", "return", "skip"])),
+    )
+    seat = draw(st.booleans())
+    plan = draw(st.none() | plans()) if seat else draw(plans(seat=False))
+    flags = {name: draw(st.booleans()) for name in ("known", "ordered", "collect")}
+    return World(options, plan, draw(st.integers(0, 40)), seat=seat, **flags)
+
+
+def while_running(condition: Callable[[Any], Any]) -> Callable[[Step], Step]:
+    """A precondition for what only happens before the run is over."""
+    return precondition(lambda self: self.world.finish is None and condition(self))
+
+
+class AnyWorld(RuleBasedStateMachine):
+    """Lets things happen in any order; in the end everything is answered and the run must end well."""
+
+    world: World
+
+    @initialize(world=worlds())
+    def begin(self, world: World) -> None:
+        self.world = world
+
+    @while_running(lambda self: self.world.asked is not None and self.world.drawn < self.world.inputs)
+    @rule(data=st.data(), then_end=st.booleans())
+    def draw_some(self, data: st.DataObject, then_end: bool) -> None:
+        world = self.world
+        assert world.asked is not None
+        most = min(world.asked, world.inputs - world.drawn)
+        route = data.draw(st.sampled_from(ROUTES))
+        world.answer_draw(data.draw(st.integers(1, most)), route)
+        if then_end and world.drawn == world.inputs and world.finish is None:
+            world.end_input()
+
+    @while_running(lambda self: self.world.asked is not None and self.world.drawn == self.world.inputs)
+    @rule()
+    def end(self) -> None:
+        self.world.end_input()
+
+    @while_running(lambda self: self.world.asked is not None and self.world.drawn > 5)
+    @rule()
+    def break_input(self) -> None:
+        self.world.end_input(OSError("no such page"))
+
+    @while_running(lambda self: any(not w.ready for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def start(self, data: st.DataObject) -> None:
+        starting = [w for w in self.world.crew.values() if not w.ready]
+        self.world.get_ready(data.draw(st.sampled_from(starting)))
+
+    @while_running(lambda self: any(w.tasks for w in self.world.crew.values()))
+    @rule(data=st.data(), wrong=st.sets(st.integers(0, 5)), error=st.sampled_from([Transient(), Permanent()]))
+    def work(self, data: st.DataObject, wrong: set[int], error: Exception) -> None:
+        worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
+        indices = list(worker.tasks)
+        start = data.draw(st.integers(0, len(indices) - 1))
+        end = start + 1
+        while end < len(indices) and indices[end] == indices[start] + end - start and data.draw(st.booleans()):
+            end += 1
+        first, count = indices[start], end - start
+        errors = {first + offset: error for offset in wrong if offset < count}
+        self.world.finish_tasks(worker, first, count, errors)
+
+    @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
+    @rule(data=st.data(), blame=st.booleans(), fatal=st.integers(0, 19), peaceful=st.booleans())
+    def die(self, data: st.DataObject, blame: bool, fatal: int, peaceful: bool) -> None:
+        worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.number != SEAT]))
+        if not worker.ready and fatal == 0:
+            self.world.exit(worker, POISON, [], fatal=True)
+        else:
+            error = None if peaceful and (worker.killed or not worker.ready) else POISON
+            self.world.exit(worker, error, worker.running() if blame else [])
+
+    @while_running(lambda self: self.world.to_observe)
+    @rule()
+    def observe(self) -> None:
+        self.world.observe(self.world.to_observe[0])
+
+    @rule()
+    def tick(self) -> None:
+        self.world.post(Tick())
+
+    @precondition(lambda self: self.world.gone)
+    @rule(data=st.data())
+    def speak_from_the_grave(self, data: st.DataObject) -> None:
+        worker = data.draw(st.sampled_from(self.world.gone))
+        for index in list(worker.tasks)[:1]:
+            self.world.post(BatchFinished(worker.number, index, ["ghost"]))
+        self.world.post(WorkerReady(worker.number))
+        self.world.post(WorkerObserved(worker.number, [(0, 0.0)]))
+        self.world.post(WorkerExited(worker.number, POISON, [0]))
+
+    @while_running(lambda self: any(w.left_behind for w in self.world.crew.values()))
+    @rule()
+    def end_at_last(self) -> None:
+        worker = next(w for w in self.world.crew.values() if w.left_behind)
+        index, _ = worker.left_behind.popitem()
+        self.world.post(BatchFinished(worker.number, index, ["far too late"]))
+
+    @while_running(lambda self: self.world.seat)
+    @rule()
+    def seat_reports_again(self) -> None:
+        self.world.post(WorkerReady(SEAT, "seat"))
+
+    @while_running(lambda self: not self.world.collect and self.world.consumed < len(self.world.delivered))
+    @rule(data=st.data())
+    def consume(self, data: st.DataObject) -> None:
+        self.world.consume(data.draw(st.integers(1, len(self.world.delivered) - self.world.consumed)))
+
+    @while_running(lambda self: True)
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3, 1.0]))
+    def wait(self, seconds: float) -> None:
+        self.world.pass_time(seconds)
+
+    @while_running(lambda self: self.world.dispatcher.wake_at is not None)
+    @rule()
+    def wait_until_due(self) -> None:
+        self.world.pass_time(max(0.0, (self.world.dispatcher.wake_at or 0.0) - self.world.now))
+
+    @while_running(lambda self: len(self.world.plans) < 3)
+    @rule(data=st.data())
+    def choose(self, data: st.DataObject) -> None:
+        plan = data.draw(plans(seat=self.world.seat))
+        self.world.plans.append(plan)
+        self.world.post(PlanChosen(plan))
+
+    @while_running(lambda self: self.world.drawn > 20)
+    @rule()
+    def cancel(self) -> None:
+        self.world.cancel()
+
+    @invariant()
+    def counts_add_up(self) -> None:
+        counts = self.world.dispatcher.statistics()
+        assert counts.drawn == self.world.drawn
+        assert counts.succeeded == len(self.world.reported)
+        if self.world.finish is None:
+            assert counts.running == sum(len(w.tasks) for w in self.world.crew.values())
+            assert counts.workers == len(self.world.crew)
+
+    def teardown(self) -> None:
+        if hasattr(self, "world"):
+            self.world.drive()
+            self.world.check_end()
+
+
+AnyWorld.TestCase.settings = settings(
+    max_examples=400, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestAnyWorld = AnyWorld.TestCase
+
+
+# Stories
+
+
+def brain(plan: Plan | None = None, total: int | None = None, **options: Any) -> Dispatcher:
+    """A dispatcher that has drawn nothing yet."""
+    return Dispatcher(Options(**options), plan, total)
+
+
+def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
+    return TasksDrawn(Batch(first, list(range(first, end)), route=route))
+
+
+def sent(commands: list[Command]) -> list[tuple[int, list[int]]]:
+    """(worker, tasks) of every batch that is sent."""
+    return [(c.worker, list(range(c.batch.first, c.batch.end))) for c in commands if isinstance(c, SendBatch)]
+
+
+def told(commands: list[Command]) -> list[object]:
+    """The outcomes that are delivered: values, and the errors of failures."""
+    values = [value for c in commands if isinstance(c, Deliver) for value in c.settled.values]
+    return [value.error if isinstance(value, Failure) else value for value in values]
+
+
+def of(commands: list[Command], sort: type) -> list[Any]:
+    return [command for command in commands if isinstance(command, sort)]
+
+
+def crew_of(dispatcher: Dispatcher, count: int, drawn: int) -> list[Command]:
+    """Draw inputs and make workers 1 ... count ready; returns what is sent then."""
+    dispatcher.handle(Tick(), 0.0)
+    dispatcher.handle(inputs(0, drawn), 0.0)
+    return [c for number in range(1, count + 1) for c in dispatcher.handle(WorkerReady(number), 0.0)]
+
+
+def test_a_death_under_raise_delivers_what_the_dead_worker_had_before_the_failure() -> None:
+    dispatcher = brain(Plan("process", 2, chunksize=4))
+    assert sent(crew_of(dispatcher, 1, 4)) == [(1, [0, 1, 2, 3])]
+    commands = dispatcher.handle(WorkerExited(1, POISON, [2]), 1.0)
+    assert not of(commands, Finish)
+    assert not of(commands, Deliver)
+    commands = dispatcher.handle(WorkerReady(2), 1.0)
+    assert sent(commands) == [(2, [0, 1])]
+    commands = dispatcher.handle(BatchFinished(2, 0, ["a", "b"]), 2.0)
+    assert told(commands) == ["a", "b", POISON]
+    assert commands[-1] == Finish()
+    assert dispatcher.statistics().cancelled == 1
+
+
+def test_a_batch_reported_from_the_middle_ends_a_run_under_raise_all_the_same() -> None:
+    dispatcher = brain(Plan("process", 1, chunksize=10))
+    crew_of(dispatcher, 1, 10)
+    error = Permanent()
+    assert not dispatcher.handle(BatchFinished(1, 5, [5]), 1.0)
+    assert not dispatcher.handle(BatchFinished(1, 2, [2]), 1.0)
+    rest = [0, 1, None, 3, 4, None, 6, None, 8, 9]
+    commands = dispatcher.handle(BatchFinished(1, 0, rest, (TaskError(7, error),)), 1.0)
+    assert told(commands) == [0, 1, 2, 3, 4, 5, 6, error]
+    assert of(commands, Finish)
+
+
+def test_the_seat_is_not_watched_for_its_time_since_nothing_can_end_it() -> None:
+    dispatcher = brain(None, timeout=1.0)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    assert sent(dispatcher.handle(inputs(0, 1), 0.0)) == [(SEAT, [0])]
+    assert dispatcher.wake_at is None
+
+
+def test_the_seat_may_report_twice() -> None:
+    dispatcher = brain(None)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    dispatcher.handle(inputs(0, 1), 0.0)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    assert told(dispatcher.handle(BatchFinished(SEAT, 0, ["a"]), 1.0)) == ["a"]
+
+
+def test_a_task_that_must_run_in_a_process_never_runs_in_the_caller() -> None:
+    dispatcher = brain(None)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    dispatcher.handle(inputs(0, 1), 0.0)
+    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)  # cheap: now the seat would stand in
+    commands = dispatcher.handle(inputs(1, 9, "process"), 0.0)
+    assert [c.kind for c in of(commands, StartWorker)] == ["process"]
+    assert not sent(commands)
+
+
+def test_the_caller_stands_in_while_processes_start() -> None:
+    dispatcher = brain(None)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    dispatcher.handle(inputs(0, 1), 0.0)
+    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)
+    dispatcher.handle(PlanChosen(Plan("process", 2)), 0.0)
+    commands = dispatcher.handle(inputs(1, 9), 0.0)
+    assert len(of(commands, StartWorker)) == 2
+    assert sent(commands)[0][0] == SEAT
+
+
+def timed_out_in_the_loop(**options: Any) -> Dispatcher:
+    """Task 0 has been cancelled for its time, 1 s; it is second 1 now."""
+    dispatcher = brain(Plan("async", 1), timeout=1.0, on_error="return", **options)
+    assert sent(crew_of(dispatcher, 1, 2)) == [(1, [0])]
+    assert of(dispatcher.handle(Tick(), 1.0), Observe) == [Observe(1)]
+    commands = dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 1.0)
+    assert CancelTask(1, 0) in commands
+    assert not sent(commands)
+    assert not told(commands)
+    return dispatcher
+
+
+def test_a_cancelled_task_fails_when_the_loop_reports_it_and_is_not_mistaken_for_its_next_attempt() -> None:
+    dispatcher = timed_out_in_the_loop(retry=Retry(2, backoff=0.0))
+    cancellation = BaseException("cancelled")
+    commands = dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, cancellation, False),)), 1.1)
+    assert not told(commands)
+    assert sent(commands) == [(1, [0])]
+    commands = dispatcher.handle(BatchFinished(1, 0, ["second"]), 1.2)
+    assert told(commands) == ["second"]
+    assert sent(commands) == [(1, [1])]
+
+
+def test_a_value_that_comes_in_spite_of_the_cancellation_counts() -> None:
+    dispatcher = timed_out_in_the_loop()
+    assert told(dispatcher.handle(BatchFinished(1, 0, ["late"]), 1.1)) == ["late"]
+
+
+def test_an_attempt_after_a_timeout_has_its_full_time_and_its_own_cancellation() -> None:
+    dispatcher = timed_out_in_the_loop(retry=Retry(2, backoff=0.0))
+    dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, BaseException()),)), 1.1)
+    dispatcher.handle(Tick(), 2.1)
+    commands = dispatcher.handle(WorkerObserved(1, [(0, 1.1)]), 2.1)
+    assert CancelTask(1, 0) in commands
+    assert not told(commands)
+
+
+def test_a_task_that_ignores_its_cancellation_is_left_behind() -> None:
+    dispatcher = timed_out_in_the_loop(retry=Retry(2))
+    assert dispatcher.wake_at == 2.0
+    assert of(dispatcher.handle(Tick(), 2.0), Observe)
+    commands = dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 2.0)
+    (error,) = told(commands)
+    assert isinstance(error, TaskTimeout)
+    assert sent(commands) == [(1, [1])]
+    assert not told(dispatcher.handle(BatchFinished(1, 0, ["much later"]), 9.0))
+
+
+def test_a_worker_killed_for_one_task_is_not_blamed_for_the_next() -> None:
+    dispatcher = brain(Plan("process", 1, chunksize=2), timeout=1.0, on_error="return")
+    crew_of(dispatcher, 1, 2)
+    dispatcher.handle(Tick(), 1.0)
+    assert KillWorker(1) in dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 1.0)
+    assert told(dispatcher.handle(BatchFinished(1, 0, ["just in time"]), 1.1)) == ["just in time"]
+    commands = dispatcher.handle(WorkerExited(1, POISON, [1]), 1.2)  # by now it had begun task 1
+    assert not told(commands)
+    assert sent(dispatcher.handle(WorkerReady(2), 1.3)) == [(2, [1])]
+
+
+def test_a_task_that_has_ended_meanwhile_gets_nobody_killed() -> None:
+    dispatcher = brain(Plan("process", 1, chunksize=2), timeout=1.0)
+    crew_of(dispatcher, 1, 2)
+    dispatcher.handle(Tick(), 1.0)
+    dispatcher.handle(BatchFinished(1, 0, ["just in time"]), 1.0)
+    assert not of(dispatcher.handle(WorkerObserved(1, [(0, 0.0)]), 1.0), KillWorker)
+
+
+@pytest.mark.parametrize("began", [1e6 + 0.1, 0.3, 123456.7])
+def test_a_deadline_is_over_when_its_tick_comes_however_the_floats_round(began: float) -> None:
+    for timeout in (0.1, 0.3, 0.7, 1.1, 1e-3):
+        dispatcher = brain(Plan("process", 1), timeout=timeout)
+        dispatcher.handle(Tick(), began)
+        dispatcher.handle(inputs(0, 1), began)
+        dispatcher.handle(WorkerReady(1), began)
+        assert dispatcher.wake_at is not None
+        dispatcher.handle(Tick(), dispatcher.wake_at)
+        assert of(dispatcher.handle(WorkerObserved(1, [(0, began)]), began + timeout), KillWorker)
+
+
+def test_no_more_than_max_concurrency_run_at_once_whatever_they_run_in() -> None:
+    dispatcher = brain(Plan("thread", 2), max_concurrency=2, chunksize=1)
+    dispatcher.handle(Tick(), 0.0)
+    started = dispatcher.handle(inputs(0, 2), 0.0)
+    started += dispatcher.handle(inputs(2, 4, "process"), 0.0)
+    started += dispatcher.handle(inputs(4, 6, "async"), 0.0)
+    commands = [c for w in of(started, StartWorker) for c in dispatcher.handle(WorkerReady(w.worker), 0.0)]
+    assert len(sent(commands)) == 2
+
+
+def test_a_smaller_plan_is_obeyed_by_the_workers_there_are() -> None:
+    dispatcher = brain(Plan("thread", 4), chunksize=1)
+    assert len(sent(crew_of(dispatcher, 4, 12))) == 4
+    dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
+    commands = [c for n in range(1, 5) for c in dispatcher.handle(BatchFinished(n, n - 1, ["x"], seconds=1.0), 1.0)]
+    assert len(of(commands, StopWorker)) == 3
+    assert len(sent(commands)) == 1
+
+
+def test_a_smaller_plan_lets_idle_workers_go() -> None:
+    dispatcher = brain(Plan("thread", 4), chunksize=1)
+    crew_of(dispatcher, 4, 4)
+    for number in range(1, 5):
+        dispatcher.handle(BatchFinished(number, number - 1, ["x"], seconds=1.0), 1.0)
+    assert len(of(dispatcher.handle(PlanChosen(Plan("thread", 1)), 1.0), StopWorker)) == 3
+    assert len(sent(dispatcher.handle(inputs(4, 8), 1.0))) == 1
+
+
+def test_nothing_is_sent_ahead_to_workers_of_which_there_are_too_many() -> None:
+    dispatcher = brain(Plan("thread", 2), chunksize=1)
+    crew_of(dispatcher, 2, 60)
+    dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=1e-6), 0.0)  # cheap: both have two batches now
+    dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
+    assert not sent(dispatcher.handle(BatchFinished(1, 2, ["x"], seconds=1e-6), 0.0))
+    assert dispatcher.handle(BatchFinished(1, 3, ["x"], seconds=1e-6), 0.0)[-1] == StopWorker(1)
+
+
+def test_a_change_of_kind_lets_the_old_workers_go() -> None:
+    dispatcher = brain(Plan("thread", 3))
+    crew_of(dispatcher, 2, 3)
+    commands = dispatcher.handle(BatchFinished(2, 1, ["x"]), 1.0)
+    dispatcher.handle(BatchFinished(2, 2, ["x"]), 1.0)
+    commands = dispatcher.handle(PlanChosen(Plan("process", 2)), 1.0)
+    assert of(commands, StopWorker) == [StopWorker(2)]
+    assert StopWorker(1) in dispatcher.handle(BatchFinished(1, 0, ["x"]), 1.0)
+    assert dispatcher.handle(WorkerReady(3), 1.0) == [StopWorker(3)]
+
+
+def test_a_later_plan_without_a_chunksize_goes_by_the_measured_time() -> None:
+    dispatcher = brain(Plan("thread", 1, chunksize=7), total=1000)
+    dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
+    assert sent(crew_of(dispatcher, 1, 100)) == [(1, [0])]
+
+
+def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
+    dispatcher = brain(Plan("process", 1))
+    crew_of(dispatcher, 0, 1)
+    for number in range(1, BARREN_DEATHS + 1):
+        commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
+        assert commands == [StartWorker(number + 1, "process")]
+    commands = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
+    assert commands == [Finish(POISON)]
+    assert dispatcher.statistics().cancelled == 1
+
+
+def test_one_blow_that_ends_many_workers_does_not_end_the_run() -> None:
+    dispatcher = brain(Plan("process", 20))
+    crew_of(dispatcher, 0, 20)
+    for number in range(1, 21):
+        commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
+        assert not of(commands, Finish)
+        assert len(of(commands, StartWorker)) == 1
+
+
+def test_a_result_between_two_deaths_forgives_the_first() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=1)
+    crew_of(dispatcher, 0, 50)
+    for turn in range(3 * BARREN_DEATHS):
+        dispatcher.handle(WorkerReady(2 * turn + 1), 0.0)
+        dispatcher.handle(BatchFinished(2 * turn + 1, turn, ["x"]), 0.0)
+        dispatcher.handle(WorkerExited(2 * turn + 1, POISON), 0.0)
+        commands = dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0)
+        assert not of(commands, Finish)
+
+
+def test_a_fatal_exit_ends_the_run_at_once() -> None:
+    dispatcher = brain(Plan("process", 2))
+    crew_of(dispatcher, 0, 2)
+    commands = dispatcher.handle(WorkerExited(1, POISON, fatal=True), 0.0)
+    assert commands == [StopWorker(2), Finish(POISON)]
+
+
+def test_a_backoff_function_that_raises_fails_the_task_with_what_it_raised() -> None:
+    def backoff(made: int) -> float:
+        raise ZeroDivisionError
+
+    dispatcher = brain(Plan("thread", 1), retry=Retry(3, backoff=backoff), on_error="return")
+    crew_of(dispatcher, 1, 1)
+    cause = Transient()
+    (error,) = told(dispatcher.handle(BatchFinished(1, 0, [None], (TaskError(0, cause),)), 0.0))
+    assert isinstance(error, ZeroDivisionError)
+    assert error.__context__ is cause
+
+
+def test_results_come_before_the_error_of_the_input() -> None:
+    dispatcher = brain(Plan("thread", 1))
+    crew_of(dispatcher, 1, 1)
+    broken = OSError("no such page")
+    assert not dispatcher.handle(InputEnded(broken), 0.0)
+    commands = dispatcher.handle(BatchFinished(1, 0, ["a"]), 0.0)
+    assert told(commands) == ["a"]
+    error = commands[-1].error if isinstance(commands[-1], Finish) else None
+    assert isinstance(error, InputError)
+    assert error.__cause__ is broken
+
+
+def test_cheap_tasks_are_sent_one_batch_ahead_and_long_ones_are_not() -> None:
+    for seconds, batches in ((0.001, 2), (1.0, 1)):
+        dispatcher = brain(Plan("thread", 1), chunksize=1)
+        crew_of(dispatcher, 1, 9)
+        assert len(sent(dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=seconds), 0.0))) == batches
+
+
+def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:
+    dispatcher = brain(Plan("async", 3))
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0]), (1, [1]), (1, [2])]
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [3])]
+
+
+def in_flight(waiting: int) -> int:
+    """Most tasks in flight during 200 completions, with so many inputs brought at a time."""
+    dispatcher = brain(Plan("async", 2, ceiling=64))
+    hands = sent(crew_of(dispatcher, 1, waiting))
+    drawn, most = waiting, 0
+    for turn in range(200):
+        (_, (index,)), *hands = hands
+        commands = dispatcher.handle(BatchFinished(1, index, ["x"], seconds=0.1), 0.05 * turn)
+        commands += dispatcher.handle(Consumed(1), 0.05 * turn)
+        if of(commands, Draw) or (not hands and not sent(commands)):
+            commands += dispatcher.handle(inputs(drawn, drawn + waiting), 0.05 * turn)
+            drawn += waiting
+        hands += sent(commands)
+        most = max(most, len(hands))
+    return most
+
+
+def test_the_limit_is_tried_while_tasks_wait_and_never_while_the_input_starves_it() -> None:
+    assert in_flight(waiting=64) > 2
+    assert in_flight(waiting=2) == 2
+
+
+def test_completions_while_workers_are_starting_are_no_evidence_that_the_limit_holds_back() -> None:
+    dispatcher = brain(Plan("thread", 4, ceiling=64), chunksize=1)
+    crew_of(dispatcher, 1, 60)  # of four
+    started = 0
+    for turn in range(50):
+        commands = dispatcher.handle(BatchFinished(1, turn, ["x"], seconds=1.0), float(turn))
+        started += len(of(commands, StartWorker))
+    assert started == 0
