@@ -57,7 +57,7 @@ class LoopWorker:
             index = batch.first + position
             task = self._loop.create_task(self._run(index, item), context=self._work.context.copy())
             self._tasks[index] = (task, self._loop.time())
-            task.add_done_callback(partial(self._gone, index))
+            task.add_done_callback(partial(self._ended, index))
 
     async def _run(self, index: int, item: Any) -> None:
         began = self._loop.time()
@@ -74,11 +74,11 @@ class LoopWorker:
         cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
         self._report(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
 
-    def _gone(self, index: int, task: asyncio.Task[None]) -> None:
+    def _ended(self, index: int, task: asyncio.Task[None]) -> None:
         """The end of a task that was cancelled before it could begin, and so could not report."""
         if self._tasks.pop(index, None) is not None:
             error = TaskError(0, asyncio.CancelledError())
-            self._host.post(BatchFinished(self._number, index, [None], (error,)))
+            self._report(BatchFinished(self._number, index, [None], (error,)))
 
     async def _value(self, index: int, item: Any) -> Any:
         if index in self._begun:
