@@ -483,7 +483,7 @@ import sys
 import flatout._wire
 before = set(sys.modules)
 import flatout._wire._functions
-print(sorted(set(sys.modules) - before - {"pickle", "_pickle", "_compat_pickle", "struct", "_struct"}))
+print(sorted(set(sys.modules) - before - {"collections.abc", "pickle", "_pickle", "_compat_pickle", "struct", "_struct"}))
 """
     command = [sys.executable, "-c", "import re, io, functools, types" + code]
     done = subprocess.run(

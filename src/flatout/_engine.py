@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import NotPicklable
-from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
+from flatout._errors import InputError, NotPicklable
+from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
@@ -109,8 +109,7 @@ class Engine:
         else:
             if plan.kind == "process":
                 self._setup_processes()
-            self._driver.post(Tick())  # nobody is there yet to report anything: have it look what to do
-            self._move_to(plan.kind)
+            self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
 
     def _left(self) -> int | None:
         return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
@@ -119,7 +118,10 @@ class Engine:
         if self._given_source is not None:
             return self._given_source
         if not _inputs.are_async(self._iterables):
-            return _inputs.Inputs(self._iterables, self._work.context)
+            try:
+                return _inputs.Inputs(self._iterables, self._work.context)
+            except Exception as error:
+                raise InputError(f"iter() of the inputs raised {type(error).__name__}: {error}") from error
         if self._callers_loop is not None:
             self._async_inputs = _inputs.AsyncInputs(self._iterables, self._driver.post)
         else:
@@ -170,21 +172,24 @@ class Engine:
                 assert self.chooser is not None
                 plan = self.chooser.without_processes(str(error))
         self._plan = plan
-        self._driver.post(PlanChosen(plan))
-        if plan.kind != "inline":
-            self._move_to(plan.kind)
+        if plan.kind == "inline":
+            self._driver.post(PlanChosen(plan))
+        else:
+            self._move_to(plan.kind, PlanChosen(plan))
 
-    def _move_to(self, kind: Kind) -> None:
+    def _move_to(self, kind: Kind, event: Event) -> None:
+        """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
         if kind != "async":
             self._driver.hand_over()
+            self._driver.post(event)
         elif self._callers_loop is not None:
             if self._in_callers_loop():
-                self._live_in(self._callers_loop, draws_here=True)
+                self._live_in(self._callers_loop, True, event)
             else:
-                self._callers_loop.call_soon_threadsafe(self._live_in, self._callers_loop, True)
+                self._callers_loop.call_soon_threadsafe(self._live_in, self._callers_loop, True, event)
         else:
             loop = self._own_loop()
-            loop.call(lambda: self._live_in(loop.loop, draws_here=False))
+            loop.call(lambda: self._live_in(loop.loop, False, event))
 
     def _in_callers_loop(self) -> bool:
         import asyncio
@@ -193,12 +198,13 @@ class Engine:
             return asyncio.get_running_loop() is self._callers_loop
         return False
 
-    def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool) -> None:
+    def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool, event: Event) -> None:
         with self._driver.lock:
             self._driver.clock = loop.time
             self._driver.draws_here = draws_here
             self._driver.host = host = LoopHost(loop)
         host.run(self._driver)
+        self._driver.post(event)
 
     # The caller's thread
 

@@ -66,6 +66,7 @@ class _Placer:
 
     def __init__(self, calls: Sequence[Any]) -> None:
         self._calls = list(calls)
+        self._begun = False
         self._next = 0
         self._group = 1  # callables to be placed at a time
         self._processes = 0
@@ -74,9 +75,11 @@ class _Placer:
         self._probe: Probe | None = None
 
     def draw(self, count: int, here: bool, post: Callable[[TasksDrawn | InputEnded], None]) -> None:
-        """All calls fit into one order; they are answered as they are placed."""
-        self._post = post
-        self._go_on()
+        """All calls fit into one order; it is answered as they are placed, whatever is ordered meanwhile."""
+        if not self._begun:
+            self._begun = True
+            self._post = post
+            self._go_on()
 
     def close(self) -> None:
         """Place no more."""

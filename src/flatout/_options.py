@@ -123,10 +123,13 @@ def check_retry(retry: int | Retry | None) -> Retry:
         retry = Retry(attempts=retry)
     if not isinstance(retry, Retry):
         raise PlanError(f"retry must be a number of attempts or a flatout.Retry; it is {retry!r}")
-    if not isinstance(retry.attempts, int) or retry.attempts < 1:
+    if isinstance(retry.attempts, bool) or not isinstance(retry.attempts, int) or retry.attempts < 1:
         raise PlanError(f"retry counts attempts, the first one included: 1 or more; it is {retry.attempts!r}")
-    if not callable(retry.backoff) and not retry.backoff >= 0:
+    if not callable(retry.backoff) and not (isinstance(retry.backoff, (int, float)) and retry.backoff >= 0):
         raise PlanError(f"the backoff of a Retry must be seconds >= 0 or a function; it is {retry.backoff!r}")
+    classes = retry.on if isinstance(retry.on, tuple) else (retry.on,)
+    if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
+        raise PlanError(f"a Retry needs an exception class, or a tuple of them, to retry on; it is {retry.on!r}")
     return retry
 
 
@@ -182,7 +185,9 @@ def _list(names: tuple[str, ...]) -> str:
 
 
 def _nearest(name: Any, names: tuple[str, ...]) -> str:
-    near = difflib.get_close_matches(str(name).lower(), [*names, *_ALIASES], 1, cutoff=0.5)
+    if not isinstance(name, str):
+        return ""
+    near = difflib.get_close_matches(name.lower(), [*names, *_ALIASES], 1, cutoff=0.5)
     return f' (did you mean "{_ALIASES.get(near[0], near[0])}"?)' if near else ""
 
 

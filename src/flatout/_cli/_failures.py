@@ -65,10 +65,10 @@ class Failures:
 
 
 def _named(error: BaseException, index: int) -> str:
-    """The task with its input, as the run's note on the error tells it."""
-    for note in reversed(getattr(error, "__notes__", [])):
-        if match := re.search(rf"task {index} \(input .*\)", note):
-            return match[0]
+    """The task with its input, which the note that the run has left on the error tells."""
+    note = re.compile(rf"flatout: raised by task {index}, input (.*?)(, in the last of \d+ attempts)?")
+    for found in filter(None, map(note.fullmatch, getattr(error, "__notes__", ()))):
+        return f"task {index} (input {found[1]})"
     return f"task {index}"
 
 

@@ -158,7 +158,7 @@ def map_(
         except Ended as ended:
             failures.ended(ended.error, ended.index)
     if report:
-        complain(f"plan: {run.plan}\n{run.report}")
+        complain(str(run.report))
     ctx.exit(TASK_FAILED if failures.count else 0)
 
 

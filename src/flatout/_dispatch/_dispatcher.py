@@ -307,8 +307,11 @@ class Dispatcher:
     def _draw(self) -> None:
         if self._drawing or self._ended or self._stop is not None:
             return
+        held = self._drawn - self._consumed
+        if self._by_seat() and held > len(self._delayed):
+            return  # who draws would wait for the next input with an outcome in hand
         window = self._window()
-        room = window - (self._drawn - self._consumed)
+        room = window - held
         if room >= max(1, window // 4) or (room > 0 and not any(self._queues.values())):
             self._drawing = True
             self._commands.append(Draw(room))
@@ -317,9 +320,13 @@ class Dispatcher:
         buffersize = self._options.buffersize or (self.plan.buffersize if self.plan else None)
         if buffersize is not None:
             return buffersize
-        if self.plan is None or self.plan.kind == "inline":
-            return self._next_size(INLINE_TARGET)
+        if self._by_seat():
+            return self._next_size(INLINE_TARGET) + len(self._delayed)
         return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+
+    def _by_seat(self) -> bool:
+        """Whether the caller's own thread does the work, and draws the inputs."""
+        return self.plan is None or self.plan.kind == "inline"
 
     def _next_size(self, target: float) -> int:
         """Tasks in the next batch."""

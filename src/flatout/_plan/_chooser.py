@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -45,6 +46,8 @@ class Chooser:
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
+        self._postponed = False  # to the end of the first call
+        self._lock = threading.Lock()
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""
@@ -55,10 +58,15 @@ class Chooser:
 
     def after(self, count: int, first: Any) -> None:
         """So many calls of it have been made; `first` is the result of the first."""
-        if len(self._first) == 1:
+        if len(self._first) > 1:
+            self._probe.end(count)
+            return
+        self._no_process = self._no_process or self._effects_seen()
+        with self._lock:
             self._first.append(first)
-            self._no_process = self._no_process or self._effects_seen()
         self._probe.end(count)
+        if self._postponed:
+            self._decide()
 
     def stop(self) -> None:
         """The run is over."""
@@ -70,10 +78,7 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            costs = [
-                _values.size_and_seconds(value, place == 0, time.perf_counter)
-                for place, value in enumerate(self._first)
-            ]
+            costs = [_cost_of_moving(value, place == 0) for place, value in enumerate(self._first)]
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         item_bytes, seconds = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
@@ -115,12 +120,28 @@ class Chooser:
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
         plan = choose(self._measured, self.situation())
+        if plan.kind == "process" and self._may_still_change_something():
+            return
         self.decided = True
         self.adopt(plan)
+
+    def _may_still_change_something(self) -> bool:
+        """Whether to wait for the end of the first call: many a call notes its result somewhere, as its last act."""
+        with self._lock:
+            self._postponed = len(self._first) == 1 and self._effects is not None and self._effects.watching
+            return self._postponed
 
     def _computing(self) -> None:
         if not self._no_process:
             self._boot()
+
+
+def _cost_of_moving(value: Any, by_value: bool) -> tuple[int, float]:
+    """Bytes and seconds. The first time may pay for what is loaded only once, so what is cheap is measured twice."""
+    size, seconds = _values.size_and_seconds(value, by_value, time.perf_counter)
+    if seconds < 0.001:
+        seconds = min(seconds, _values.size_and_seconds(value, by_value, time.perf_counter)[1])
+    return size, seconds
 
 
 def async_plan(why: str, most: int | None) -> Plan:

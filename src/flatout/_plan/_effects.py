@@ -25,6 +25,12 @@ _UNCHANGEABLE = (type, ModuleType, FunctionType, LruCached)
 _SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None), range))
 
 
+# Whose objects do not change, or (loggers) only stand for what is elsewhere.
+_MODULES_OF_VALUES = frozenset(
+    ("re", "pathlib", "pathlib._local", "datetime", "decimal", "fractions", "ipaddress", "uuid", "enum", "logging")
+)
+
+
 class _Place(NamedTuple):
     name: str
     value: object
@@ -53,6 +59,11 @@ class Watch:
             if before is not None and before is not MUTATED:
                 self._before.append((place, before))
 
+    @property
+    def watching(self) -> bool:
+        """Whether there is anything that the call might change, as far as can be seen."""
+        return bool(self._statement or self._before)
+
     def changed(self) -> str:
         """What the call changed, as a phrase ("the call changed its input"); empty for nothing seen."""
         if self._statement:
@@ -63,7 +74,12 @@ class Watch:
 
 
 def _changeable(value: object) -> bool:
-    return type(value) not in _SCALARS and not isinstance(value, _UNCHANGEABLE)
+    if isinstance(value, (tuple, frozenset)) and len(value) <= _MAX_PLACES:
+        return type(value) not in (tuple, frozenset) or any(map(_changeable, value))
+    if isinstance(value, BuiltinFunctionType):
+        return _changeable(value.__self__)
+    kind = type(value)
+    return kind not in _SCALARS and kind.__module__ not in _MODULES_OF_VALUES and not isinstance(value, _UNCHANGEABLE)
 
 
 def _places(func: Any, item: object, star: bool, functions: list[FunctionType]) -> Iterator[_Place]:
@@ -111,8 +127,22 @@ def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _globals(func: FunctionType) -> Iterator[tuple[str, Any]]:
     namespace = func.__globals__
-    names = dict.fromkeys(name for code in _codes(func.__code__) for name in code.co_names)
+    names = dict.fromkeys(name for code in _codes(func.__code__) for name in _loaded(code))
     return ((name, namespace[name]) for name in names if name in namespace)
+
+
+def _loaded(code: CodeType) -> Iterator[str]:
+    """The names of globals that the code reads. (`co_names` has those of attributes as well.)"""
+    load_global, load_name, extended = _loads()
+    argument = 0
+    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        argument = argument << 8 | low
+        if operation == load_global:
+            yield code.co_names[argument >> 1]  # the last bit says how it is to be called
+        elif operation == load_name:
+            yield code.co_names[argument]
+        if operation != extended:
+            argument = 0
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -180,6 +210,13 @@ def _assigned_here(code: CodeType, outer: frozenset[str]) -> str:
         if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in outer:
             return f"the closure variable {instruction.argval!r} (nonlocal statement)"
     return ""
+
+
+@cache
+def _loads() -> tuple[int, int, int]:
+    from opcode import opmap
+
+    return opmap["LOAD_GLOBAL"], opmap["LOAD_NAME"], opmap["EXTENDED_ARG"]
 
 
 @cache

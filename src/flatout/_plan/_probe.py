@@ -1,9 +1,10 @@
 """The probe: watches the first calls while they are real work, and knows after some 30 ms what they do.
 
 CPU over wall time cannot tell computing that holds the GIL from computing that has let go of it. A second thread can: it
-sleeps for half a millisecond and looks how late it wakes. Where the GIL is held it has to wait for the switch interval
-(5 ms), less the time it waited for a core and not for the GIL, which Linux tells. Measured on an idle machine: 0.90-1.00
-of the time for a Python loop, json or a regex; 0.01-0.14 for sha256, zlib, NumPy and sleep.
+sleeps for half a millisecond and looks how late it wakes, for where the GIL is held it has to wait for it.
+
+On a busy machine either thread also waits for a core, and the one may do so while it holds the GIL that the other waits
+for. Linux tells for how long; that time counts for nothing, neither as waiting nor as holding the GIL nor as evidence.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from flatout._model import Measurement
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 _NAP = 0.0005  # seconds between two looks
-_USUAL = 0.00015  # seconds by which a sleep overshoots on an idle machine (measured)
+_USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
+_NOTICED = 0.0003  # seconds beyond that from which it was the GIL that made a look late; guessed
 
 
 class Probe:
@@ -37,7 +39,7 @@ class Probe:
         self._calls = 0
         self._seconds = 0.0  # of finished calls
         self._cpu = 0.0
-        self._held = 0.0  # seconds watched, each weighted by how sure it is that the GIL was held
+        self._held = 0.0  # seconds watched in which the GIL was held
         self._watched = 0.0
         self._began: float | None = None
         self._cpu_began = 0.0
@@ -63,7 +65,7 @@ class Probe:
                 self._cpu += time.thread_time() - self._cpu_began
                 self._calls += calls
                 self._began = None
-        if self._seconds >= ENOUGH:
+        if self._seconds >= ENOUGH and self._watched >= self._seconds / 3:
             self._judge()
 
     def finish(self) -> None:
@@ -79,7 +81,7 @@ class Probe:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
             seconds, cpu, calls = self._so_far()
-        queued = self._queue.seconds() if self._queue else 0.0
+        seconds = max(cpu, seconds - self._queued())
         held = self._held / self._watched if self._watched else 1.0
         if not _gil_enabled():
             held = 0.0
@@ -87,8 +89,10 @@ class Probe:
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
-        wait = max(0.0, seconds - cpu - queued)  # waiting for a core is no waiting that others could use
-        return Measurement(gil * scale, free * scale, wait * scale, calls=self._calls)
+        return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
+
+    def _queued(self) -> float:
+        return self._queue.seconds() if self._queue is not None else 0.0
 
     def _so_far(self) -> tuple[float, float, int]:
         """(seconds, of them on a core, calls), the call that is under way included once it is longer than those before."""
@@ -110,22 +114,32 @@ class Probe:
         self._enough()
 
     def _watch(self) -> None:
-        queue = _RunQueue()
+        own = _RunQueue()
+        then, own_then, queued_then = time.perf_counter(), own.seconds(), self._queued()
         while not self._over:
-            asleep, queued, busy = time.perf_counter(), queue.seconds(), self._began is not None
+            busy = self._began is not None
             time.sleep(_NAP)
-            awake = time.perf_counter()
+            # To read these files lets go of the GIL as well.
+            own_now, queued, now = own.seconds(), self._queued(), time.perf_counter()
             if busy and self._began is not None:
-                late = awake - asleep - _NAP - _USUAL - (queue.seconds() - queued)
-                self._held += (awake - asleep) * min(1.0, max(0.0, late) / sys.getswitchinterval())
-                self._watched += awake - asleep
+                self._saw(now - then, own_now - own_then, queued - queued_then)
+            then, own_then, queued_then = now, own_now, queued
             self._own_clock = time.thread_time()
             self._look()
-        queue.close()
+
+    def _saw(self, elapsed: float, own_queued: float, queued: float) -> None:
+        """From look to look the watcher waited for a core for so long, and the thread that makes the calls for so long."""
+        present = max(1e-9, elapsed - own_queued)
+        late = present - _NAP - _USUAL
+        ran = max(0.0, elapsed - queued)
+        self._watched += ran
+        if late > _NOTICED:
+            self._held += ran * min(1.0, (late + _NAP) / present)
 
     def _look(self) -> None:
         with self._lock:
             seconds, cpu, _ = self._so_far()
+        seconds -= self._queued()
         if cpu > BOOT_AFTER and cpu > seconds / 2 and not self._told:
             self._told = True
             self._computing()
@@ -148,10 +162,12 @@ class _RunQueue:
         """Seconds so far; from any thread."""
         if self._fd is None:
             return 0.0
-        return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
+        try:
+            return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
+        except ProcessLookupError:  # the thread has ended
+            return 0.0
 
-    def close(self) -> None:
-        """Close the file."""
+    def __del__(self) -> None:
         if self._fd is not None:
             os.close(self._fd)
 
