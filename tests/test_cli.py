@@ -282,6 +282,7 @@ def test_a_person_at_the_terminal_is_asked_for_inputs() -> None:
     assert "No inputs" in done.stderr
 
 
+@pytest.mark.timeout(30)  # seconds; it hangs where a result waits for the next input
 def test_every_result_comes_before_the_next_line_is_read(start: type[Started]) -> None:
     command = start("map", "work:shout", "--lines", "-")
     for word in ("one", "two", "three"):
@@ -508,6 +509,7 @@ def _assert_ended(pid: int) -> None:
         psutil.Process(pid).wait(10)
 
 
+@pytest.mark.timeout(30)  # seconds; it hangs where a result waits for the next input
 def test_sigint_while_waiting_for_input(start: type[Started]) -> None:
     command = start("map", "work:shout")
     command.stdin.write("a\n")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import NotPicklable
+from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._machine import usable_cores
@@ -118,7 +118,10 @@ class Engine:
         if self._given_source is not None:
             return self._given_source
         if not _inputs.are_async(self._iterables):
-            return _inputs.Inputs(self._iterables, self._work.context)
+            try:
+                return _inputs.Inputs(self._iterables, self._work.context)
+            except Exception as error:
+                raise InputError(f"iter() of the inputs raised {type(error).__name__}: {error}") from error
         if self._callers_loop is not None:
             self._async_inputs = _inputs.AsyncInputs(self._iterables, self._driver.post)
         else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import aclosing, closing
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -68,34 +69,33 @@ class Run(Generic[T]):
         """Values in the order of the inputs."""
         if self._values is not None:
             return self._values
-        return self._iterate(self._chunks(ordered=True, collect=False))
+        return _values(self._chunks(ordered=True, collect=False), self._on_error)
 
     def __next__(self) -> T:
         """The next value in the order of the inputs."""
         if self._values is None:
-            self._values = self._iterate(self._chunks(ordered=True, collect=False))
+            self._values = iter(self)
         return next(self._values)
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Values in the order of the inputs."""
-        return self._aiterate()
+        return _avalues(self._achunks(ordered=True, collect=False), self._on_error)
 
     def __await__(self) -> Generator[Any, None, list[T]]:
         """All values, in the order of the inputs."""
-        return self._aresults().__await__()
+        return _alist(self._achunks(ordered=True, collect=True), self._on_error).__await__()
 
     def results(self) -> list[T]:
         """All values, in the order of the inputs."""
         values: list[Any] = []
         for settled in self._chunks(ordered=True, collect=True):
-            values += settled.values if not settled.failed else self._told(settled)
+            values += _told(settled, self._on_error)
         return values
 
     def wait(self) -> Report:
         """Run everything for its effects, keep no value; returns the report."""
         for settled in self._chunks(ordered=False, collect=True):
-            if settled.failed:
-                self._told(settled)
+            _told(settled, self._on_error)
         return self.report
 
     def as_completed(self) -> Completed:
@@ -154,110 +154,19 @@ class Run(Generic[T]):
 
     # Within
 
+    def _chunks(self, ordered: bool, collect: bool) -> Generator[Settled, None, None]:
+        return _chunks(self._begin(ordered, collect), self._observers, collect)
+
+    def _achunks(self, ordered: bool, collect: bool) -> AsyncGenerator[Settled, None]:
+        return _achunks(self._begin(ordered, collect), self._observers, collect)
+
     def _begin(self, ordered: bool, collect: bool) -> Engine:
         if self._engine is not None:
             raise PlanError("this run has been consumed before: call flatout.map again for another one")
         if self._cancelled:
             raise RunCancelled("the run was cancelled before it began")
         self._engine = self._start(ordered=ordered, collect=collect, observers=self._observers)
-        for observer in self._observers:
-            observer.start(self._engine.total)
         return self._engine
-
-    def _chunks(self, ordered: bool, collect: bool) -> Generator[Settled, None, None]:
-        """Outcomes as they come, in this thread, which works where the plan has it work."""
-        engine = self._begin(ordered, collect)
-        outlet = engine.outlet
-        try:
-            engine.start()
-            while True:
-                while (settled := outlet.take()) is not None:
-                    yield settled
-                    if not collect:
-                        engine.consume(len(settled))
-                if outlet.drained:
-                    break
-                engine.attend()
-            self._ended_well(engine)
-        finally:
-            engine.end()
-            self._stop_observers()
-
-    async def _achunks(self, ordered: bool, collect: bool) -> AsyncIterator[Settled]:
-        """Outcomes as they come, in the running event loop."""
-        import asyncio
-
-        loop, news = asyncio.get_running_loop(), asyncio.Event()
-        engine = self._begin(ordered, collect)
-        outlet = engine.outlet
-        try:
-            engine.start_in(loop, _notifier(loop, news))
-            while True:
-                while (settled := outlet.take()) is not None:
-                    yield settled
-                    if not collect:
-                        engine.consume(len(settled))
-                if outlet.drained:
-                    break
-                news.clear()
-                if not outlet.ready:
-                    await news.wait()
-            self._ended_well(engine)
-        finally:
-            await engine.end_in_loop()
-            self._stop_observers()
-
-    def _stop_observers(self) -> None:
-        for observer in self._observers:
-            observer.stop()
-
-    def _ended_well(self, engine: Engine) -> None:
-        if engine.outlet.error is not None:
-            raise engine.outlet.error
-        if engine.outlet.cancelled:
-            statistics = engine.statistics()
-            raise RunCancelled(f"the run was cancelled after {statistics.succeeded + statistics.failed} tasks")
-
-    def _iterate(self, chunks: Generator[Settled, None, None]) -> Iterator[T]:
-        try:
-            for settled in chunks:
-                yield from settled.values if not settled.failed else self._told(settled)
-        finally:
-            chunks.close()
-
-    async def _aiterate(self) -> AsyncIterator[T]:
-        chunks = self._achunks(ordered=True, collect=False)
-        try:
-            async for settled in chunks:
-                for value in settled.values if not settled.failed else self._told(settled):
-                    yield value
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
-
-    async def _aresults(self) -> list[T]:
-        values: list[Any] = []
-        async for settled in self._achunks(ordered=True, collect=True):
-            values += settled.values if not settled.failed else self._told(settled)
-        return values
-
-    def _told(self, settled: Settled) -> list[Any]:
-        """The values of outcomes among which are failures, as `on_error` has them told."""
-        if self._on_error == "return":
-            return list(settled.values)
-        if self._on_error == "raise":
-            raise_failure(settled.values[min(settled.failed)])
-        return [value for position, value in enumerate(settled.values) if position not in settled.failed]
-
-    def _dones(self, settled: Settled) -> list[Done]:
-        if self._on_error == "raise" and settled.failed:
-            raise_failure(settled.values[min(settled.failed)])
-        dones = []
-        for position, value in enumerate(settled.values):
-            failed = position in settled.failed
-            if not (failed and self._on_error == "skip"):
-                value, failure = (None, value) if failed else (value, None)
-                dones.append(Done(settled.first + position, value, failure, settled.seconds, settled.worker))
-        return dones
 
 
 class Completed:
@@ -267,21 +176,121 @@ class Completed:
         self._run = run
 
     def __iter__(self) -> Iterator[Done]:
-        chunks = self._run._chunks(ordered=False, collect=False)
-        try:
+        with closing(self._run._chunks(ordered=False, collect=False)) as chunks:
             for settled in chunks:
-                yield from self._run._dones(settled)
-        finally:
-            chunks.close()
+                yield from _dones(settled, self._run._on_error)
 
     async def __aiter__(self) -> AsyncIterator[Done]:
-        chunks = self._run._achunks(ordered=False, collect=False)
-        try:
+        async with aclosing(self._run._achunks(ordered=False, collect=False)) as chunks:
             async for settled in chunks:
-                for done in self._run._dones(settled):
+                for done in _dones(settled, self._run._on_error):
                     yield done
-        finally:
-            await chunks.aclose()  # type: ignore[attr-defined]
+
+
+# The generators below know the engine and not the run, which holds them: a run that is dropped ends at once, not when the
+# garbage collector finds a circle.
+
+
+def _chunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> Generator[Settled, None, None]:
+    """Outcomes as they come, in this thread, which works where the plan has it work."""
+    outlet = engine.outlet
+    try:
+        _start_observers(observers, engine)
+        engine.start()
+        while not outlet.drained:
+            while (settled := outlet.take()) is not None:
+                yield settled
+                if not collect:
+                    engine.consume(len(settled))
+            if not outlet.drained:
+                engine.attend()
+        _raise_end(engine)
+    finally:
+        engine.end()
+        _stop_observers(observers)
+
+
+async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> AsyncGenerator[Settled, None]:
+    """Outcomes as they come, in the running event loop."""
+    import asyncio
+
+    loop, news = asyncio.get_running_loop(), asyncio.Event()
+    outlet = engine.outlet
+    try:
+        _start_observers(observers, engine)
+        engine.start_in(loop, _notifier(loop, news))
+        while not outlet.drained:
+            while (settled := outlet.take()) is not None:
+                yield settled
+                if not collect:
+                    engine.consume(len(settled))
+            news.clear()
+            if not outlet.ready:
+                await news.wait()
+        _raise_end(engine)
+    finally:
+        await engine.end_in_loop()
+        _stop_observers(observers)
+
+
+def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
+    for observer in observers:
+        observer.start(engine.total)
+
+
+def _stop_observers(observers: Sequence[Watcher]) -> None:
+    for observer in observers:
+        observer.stop()
+
+
+def _raise_end(engine: Engine) -> None:
+    """Raise what the consumer has to be told after the last outcome."""
+    if engine.outlet.error is not None:
+        raise engine.outlet.error
+    if engine.outlet.cancelled:
+        statistics = engine.statistics()
+        raise RunCancelled(f"the run was cancelled after {statistics.succeeded + statistics.failed} tasks")
+
+
+def _values(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Any]:
+    with closing(chunks):
+        for settled in chunks:
+            yield from _told(settled, on_error)
+
+
+async def _avalues(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> AsyncIterator[Any]:
+    async with aclosing(chunks):
+        async for settled in chunks:
+            for value in _told(settled, on_error):
+                yield value
+
+
+async def _alist(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> list[Any]:
+    values: list[Any] = []
+    async with aclosing(chunks):
+        async for settled in chunks:
+            values += _told(settled, on_error)
+    return values
+
+
+def _told(settled: Settled, on_error: OnError) -> Sequence[Any]:
+    """The values, and of failures what `on_error` has told of them."""
+    if not settled.failed or on_error == "return":
+        return settled.values
+    if on_error == "raise":
+        raise_failure(settled.values[min(settled.failed)])
+    return [value for position, value in enumerate(settled.values) if position not in settled.failed]
+
+
+def _dones(settled: Settled, on_error: OnError) -> Iterator[Done]:
+    if on_error == "raise" and settled.failed:
+        raise_failure(settled.values[min(settled.failed)])
+    for position, value in enumerate(settled.values):
+        index = settled.first + position
+        if position not in settled.failed:
+            yield Done(index, value, None, settled.seconds, settled.worker)
+        elif on_error == "return":
+            yield Done(index, None, value, settled.seconds, settled.worker)
 
 
 def raise_failure(failure: Failure) -> None:

@@ -204,8 +204,9 @@ def main(control: int, parent: int) -> None:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     from flatout._child import _main  # noqa: F401  (loaded once here, shared by all workers)
 
-    zygote = Zygote(socket.socket(fileno=control), parent)
-    try:
-        zygote.serve()
-    finally:
-        zygote.end()
+    with socket.socket(fileno=control) as orders:
+        zygote = Zygote(orders, parent)
+        try:
+            zygote.serve()
+        finally:
+            zygote.end()

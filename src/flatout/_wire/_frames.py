@@ -48,7 +48,7 @@ class Sender:
 
     def put(self, frame: Iterable[Piece]) -> None:
         """Add a frame to what is to be sent."""
-        self._queue.extend(memoryview(piece) for piece in frame if len(piece))
+        self._queue.extend([memoryview(piece) for piece in frame if len(piece)])  # in one piece, whoever interrupts
 
     def flush(self) -> bool:
         """Send as much as the socket takes (all of it, where the socket blocks); return whether that was all."""
@@ -116,8 +116,8 @@ class Receiver:
 
     def _keep(self, start: int, size: int) -> None:
         """Move what has come of the next frame to the beginning of a buffer that can hold all of it."""
-        rest = self._data[start : self._have]
         if start or size > len(self._data):
+            rest = memoryview(self._data)[start : self._have]
             self._data = bytearray(max(_CHUNK, size))
             self._data[: len(rest)] = rest
             self._have = len(rest)

@@ -100,7 +100,7 @@ def unpack(
         value = None
         try:
             value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + beside])
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
             errors.append((position, error))
         values.append(value)
@@ -119,15 +119,44 @@ class PackedError(NamedTuple):
 
 def pack_error(error: BaseException) -> PackedError:
     """Pickle an exception; tried out here, so that it will load there too."""
-    described = f"{type(error).__module__}.{type(error).__qualname__}: {error}"
     text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
+    return PackedError(_loadable(error, error) or _loadable(_Bare(error), error), _description(error), text)
+
+
+def _loadable(value: object, error: BaseException) -> bytes:
+    """The pickle; empty where it does not come to the same exception again."""
     try:
-        blob = pickle.dumps(error, 5)
-        if type(pickle.loads(blob)) is not type(error):
-            blob = b""
-    except Exception:
-        blob = b""
-    return PackedError(blob, described, text)
+        blob = pickle.dumps(value, 5)
+        again = pickle.loads(blob)
+        same = type(again) is type(error) and (value is not error or again.args == error.args)
+    except (Exception, SystemExit):
+        return b""
+    return blob if same else b""
+
+
+class _Bare:
+    """Pickles an exception for which a call of its type with its `args` would not do, as its own `__init__` took others."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def __reduce__(self) -> Any:
+        return _without_init, (type(self._error), self._error.args, vars(self._error))
+
+
+def _without_init(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    vars(error).update(attributes)
+    return error
+
+
+def _description(error: BaseException) -> str:
+    name = f"{type(error).__module__}.{type(error).__qualname__}"
+    try:
+        return f"{name}: {error}"
+    except Exception as second:
+        return f"{name}, whose str raised {type(second).__name__}"
 
 
 def unpack_error(packed: PackedError) -> BaseException:
@@ -135,7 +164,7 @@ def unpack_error(packed: PackedError) -> BaseException:
     error: BaseException
     try:
         error = pickle.loads(packed.blob) if packed.blob else RunError(packed.described)
-    except Exception:
+    except (Exception, SystemExit):
         error = RunError(packed.described)
     if packed.traceback:
         error.__cause__ = RemoteTraceback(packed.traceback)

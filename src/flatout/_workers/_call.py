@@ -31,7 +31,7 @@ class Caller:
         self.current = (batch.first, time.monotonic())
         values = self._call_each(batch, errors)
         if not self._plain.issuperset(map(type, values)):
-            self._await_each(values, errors)
+            self._await_each(batch, values, errors)
         self.current = None
         seconds = time.perf_counter() - began
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
@@ -46,18 +46,21 @@ class Caller:
             try:
                 values.append(copy().run(func, *item) if star else copy().run(func, item))
             except KeyboardInterrupt:
+                self.current = (batch.first + len(values), time.monotonic())
                 raise
             except BaseException as error:
                 errors.append(TaskError(len(values), trimmed(error, __file__)))
                 values.append(None)
         return values
 
-    def _await_each(self, values: list[Any], errors: list[TaskError]) -> None:
+    def _await_each(self, batch: Batch, values: list[Any], errors: list[TaskError]) -> None:
         """Put what awaiting gives in place of what can be awaited."""
         for position, value in enumerate(values):
             if not is_awaitable(value):
                 self._plain.add(type(value))
                 continue
+            if self._timed:
+                self.current = (batch.first + position, time.monotonic())
             try:
                 values[position] = self._context.copy().run(self._await, value)
             except KeyboardInterrupt:

@@ -31,6 +31,7 @@ class LoopWorker:
         self._tasks: dict[int, tuple[asyncio.Task[None], float]] = {}
         self._starting: asyncio.Task[None] | None = None
         self._cpu = time.thread_time()
+        self._gone = False
 
     def start(self) -> None:
         """Run the initializer, if any."""
@@ -45,9 +46,9 @@ class LoopWorker:
             if is_awaitable(value):
                 await value
         except BaseException as error:
-            self._host.post(WorkerExited(self._number, error, fatal=True))
+            self._report(WorkerExited(self._number, error, fatal=True))
         else:
-            self._host.post(WorkerReady(self._number, "event loop"))
+            self._report(WorkerReady(self._number, "event loop"))
 
     def send(self, batch: Batch) -> None:
         """Start the tasks; the loop runs them as it comes round."""
@@ -69,7 +70,7 @@ class LoopWorker:
         self._tasks.pop(index, None)
         # What the loop's thread has computed since the last task ended: which task it was for cannot be told.
         cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
-        self._host.post(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
+        self._report(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
 
     async def _value(self, index: int, item: Any) -> Any:
         if index in self._begun:
@@ -91,10 +92,19 @@ class LoopWorker:
 
     def stop(self) -> None:
         """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
-        self.kill()
+        self._leave()
 
     def kill(self) -> None:
         """Cancel everything."""
+        self._report(WorkerExited(self._number))
+        self._leave()
+
+    def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
+        if not self._gone:
+            self._host.post(event)
+
+    def _leave(self) -> None:
+        self._gone = True
         for task, _ in self._tasks.values():
             task.cancel()
         if self._starting is not None:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
-from flatout._events import WorkerExited, WorkerReady
+from flatout._events import BatchFinished, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
@@ -63,6 +63,10 @@ class ThreadWorker:
     def close(self) -> None:
         """Nothing of the host is held."""
 
+    def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
+        if not self._left_behind:
+            self._host.post(event)
+
     def _serve(self) -> None:
         try:
             if self._work.initializer is not None:
@@ -70,15 +74,15 @@ class ThreadWorker:
                 if hasattr(value, "__await__"):
                     self._loop(value)
         except BaseException as error:
-            self._host.post(WorkerExited(self._number, error, fatal=True))
+            self._report(WorkerExited(self._number, error, fatal=True))
             return
-        self._host.post(WorkerReady(self._number, self._thread.name))
+        self._report(WorkerReady(self._number, self._thread.name))
         while (batch := self._inbox.get()) is not None and not self._left_behind:
             try:
                 event = self._caller.run(batch, self._number)
             except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
                 index = self._caller.current[0] if self._caller.current else batch.first
-                self._host.post(WorkerExited(self._number, error, [index]))
+                self._report(WorkerExited(self._number, error, [index]))
                 break
-            self._host.post(event)
+            self._report(event)
         self._loop.close()

@@ -1,0 +1,311 @@
+"""Frames on a real socket, values and exceptions across it, the page that a worker shares."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flatout._errors import NotPicklable, RemoteTraceback, RunError
+from flatout._wire import _frames, _page, _values
+from flatout._wire._frames import Frame, Receiver, Sender
+from flatout._wire._values import Packed, PackedError
+
+Spec = tuple[int, bytes, list[bytes]]  # kind, head, buffers
+
+# Lengths that matter: none, few, about as much as is read at once, more than that.
+lengths = st.one_of(st.integers(0, 300), st.integers((1 << 18) - 40, (1 << 18) + 40), st.integers(1 << 19, 3 << 19))
+blobs = st.builds(lambda byte, length: bytes([byte]) * length, st.integers(0, 255), lengths)
+specs = st.lists(st.tuples(st.integers(0, 255), blobs, st.lists(blobs, max_size=4)), min_size=1, max_size=6)
+
+
+@contextlib.contextmanager
+def stream(blocking: bool = False) -> Iterator[tuple[socket.socket, socket.socket]]:
+    here, there = socket.socketpair()
+    with here, there:
+        here.setblocking(blocking)
+        there.setblocking(blocking)
+        yield here, there
+
+
+def seen(frame: Frame) -> Spec:
+    return frame.kind, bytes(frame.head), [bytes(buffer) for buffer in frame.buffers]
+
+
+def drain(receiver: Receiver) -> list[Frame]:
+    frames: list[Frame] = []
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            frames += receiver.receive()
+    return frames
+
+
+# Frames
+
+
+@settings(deadline=None, max_examples=40)
+@given(specs)
+def test_frames_arrive_as_they_were_sent_however_little_the_socket_takes(sent: list[Spec]) -> None:
+    with stream() as (here, there):
+        sender, receiver = Sender(here), Receiver(there)
+        for spec in sent:
+            sender.put(_frames.pieces(*spec))
+        got: list[Frame] = []
+        while not sender.flush():
+            got += drain(receiver)
+        got += drain(receiver)
+        assert [seen(frame) for frame in got] == sent
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.data())
+def test_frames_are_found_again_wherever_the_stream_is_cut(data: st.DataObject) -> None:
+    small = st.binary(max_size=40)
+    sent = data.draw(
+        st.lists(st.tuples(st.integers(0, 255), small, st.lists(small, max_size=3)), min_size=1, max_size=5)
+    )
+    whole = b"".join(bytes(piece) for spec in sent for piece in _frames.pieces(*spec))
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=12)))
+    got: list[Frame] = []
+    with stream() as (here, there):
+        receiver = Receiver(there)
+        for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True):
+            here.sendall(whole[start:end])
+            got += drain(receiver)
+    assert [seen(frame) for frame in got] == sent
+
+
+def test_a_frame_may_have_more_buffers_than_are_read_or_sent_at_once() -> None:
+    buffers = [b"%d" % i for i in range(50_000)]
+    with stream() as (here, there):
+        sender, receiver = Sender(here), Receiver(there)
+        sender.put(_frames.pieces(7, b"head", buffers))
+        got: list[Frame] = []
+        while not sender.flush():
+            got += drain(receiver)
+        (frame,) = got + drain(receiver)
+    assert seen(frame) == (7, b"head", buffers)
+
+
+def test_received_buffers_are_writable_and_do_not_touch_the_next_frame() -> None:
+    with stream() as (here, there):
+        sender, receiver = Sender(here), Receiver(there)
+        for _ in range(2):
+            sender.put(_frames.pieces(1, b"", [b"abc"]))
+        sender.flush()
+        first, second = drain(receiver)
+    first.buffers[0][:] = b"xyz"
+    assert bytes(second.buffers[0]) == b"abc"
+
+
+def test_the_end_of_the_stream_comes_after_what_was_sent_before_it() -> None:
+    with stream() as (here, there):
+        receiver = Receiver(there)
+        with pytest.raises(BlockingIOError):
+            receiver.receive()
+        sender = Sender(here)
+        sender.put(_frames.pieces(1, b"last"))
+        sender.flush()
+        here.close()
+        assert [seen(frame) for frame in receiver.receive()] == [(1, b"last", [])]
+        with pytest.raises(EOFError):
+            receiver.receive()
+
+
+def test_a_blocking_sender_sends_all_while_the_other_side_reads() -> None:
+    data = bytes(10_000_000)
+    with stream(blocking=True) as (here, there):
+        sender, receiver = Sender(here), Receiver(there)
+        sender.put(_frames.pieces(1, b"", [data]))
+        thread = threading.Thread(target=sender.flush)
+        thread.start()
+        frames: list[Frame] = []
+        while not frames:
+            frames = receiver.receive()
+        thread.join()
+    assert frames[0].buffers[0] == data
+
+
+# Values
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
+    lambda inner: (
+        st.lists(inner) | st.dictionaries(st.text(), inner) | st.tuples(inner, inner) | st.frozensets(st.text())
+    ),
+    max_leaves=20,
+)
+
+
+class Block:
+    """As an array does, it pickles its data as a buffer."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return Block, (pickle.PickleBuffer(self.data),)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Block) and bytes(self.data) == bytes(other.data)
+
+
+class Unloadable:
+    def __init__(self, error: type[BaseException]) -> None:
+        self.error = error
+
+    def __setstate__(self, state: Any) -> None:
+        raise state["error"]("it will not")
+
+
+def across(packed: Packed) -> tuple[list[Any], list[tuple[int, BaseException]]]:
+    """What comes of it in another process: buffers arrive in memory of their own."""
+    buffers = [memoryview(bytearray(buffer.raw())) for buffer in packed.buffers]
+    return _values.unpack(memoryview(packed.data), buffers, packed.lengths)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        plain | st.builds(lambda n: Block(bytearray(n)), st.integers(0, 1 << 18)) | st.builds(complex, st.integers())
+    )
+)
+def test_values_cross_unchanged(values: list[Any]) -> None:
+    packed, errors = _values.pack(values, "the result", by_value=False)
+    assert (errors, across(packed)) == ([], (values, []))
+
+
+def test_a_large_buffer_travels_beside_the_pickle_and_is_writable() -> None:
+    packed, _ = _values.pack([Block(bytearray(1 << 20))], "the result", by_value=False)
+    assert len(packed.data) < 1000
+    (block,), _ = across(packed)
+    block.data[0] = 1
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit])
+def test_what_cannot_be_loaded_fails_alone(error: type[BaseException]) -> None:
+    packed, errors = _values.pack([1, Unloadable(error), 1j, Block(bytearray(1 << 17))], "the result", by_value=False)
+    values, unloadable = across(packed)
+    assert errors == []
+    assert values == [1, None, 1j, Block(bytearray(1 << 17))]
+    ((position, raised),) = unloadable
+    assert (position, type(raised)) == (1, error)
+    assert "could not be loaded" in raised.__notes__[0]
+
+
+def test_what_cannot_be_pickled_fails_alone_and_is_named() -> None:
+    packed, errors = _values.pack([1, threading.Lock(), [2, lambda: 3]], "the result", by_value=False)
+    assert across(packed) == ([1, None, None], [])
+    assert [position for position, _ in errors] == [1, 2]
+    assert all(isinstance(error, NotPicklable) and "the result" in str(error) for _, error in errors)
+
+
+def test_on_the_way_out_a_lambda_goes_by_value() -> None:
+    packed, errors = _values.pack([lambda x: x + 1], "the input", by_value=True)
+    (value,), _ = across(packed)
+    assert (errors, value(1)) == ([], 2)
+
+
+# Exceptions
+
+
+class TwoArguments(Exception):
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name} gave {code}")
+        self.code = code
+
+
+class Adorned(Exception):
+    def __init__(self, text: str) -> None:
+        super().__init__(f"<{text}>")
+
+
+class Speechless(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def crossed(error: BaseException) -> BaseException:
+    try:
+        raise error
+    except BaseException as raised:
+        packed = pickle.loads(_values.dump(tuple(_values.pack_error(raised))))
+    return _values.unpack_error(PackedError(*packed))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError("x", 3), KeyError("k"), FileNotFoundError(2, "no such file", "f.txt"), SystemExit(3), Adorned("once")],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_exception_arrives_as_what_it_was(error: BaseException) -> None:
+    again = crossed(error)
+    assert (type(again), again.args, str(again)) == (type(error), error.args, str(error))
+
+
+def test_an_exception_whose_init_takes_other_arguments_than_its_args_arrives_as_what_it_was() -> None:
+    again = crossed(TwoArguments("disk", 5))
+    assert isinstance(again, TwoArguments)
+    assert (str(again), again.code) == ("disk gave 5", 5)
+
+
+def test_notes_and_the_remote_traceback_come_along() -> None:
+    error = ValueError("x")
+    error.add_note("look here")
+    again = crossed(error)
+    assert again.__notes__ == ["look here"]
+    assert isinstance(again.__cause__, RemoteTraceback)
+    assert "in crossed" in str(again.__cause__)
+
+
+def test_an_exception_that_cannot_travel_is_described() -> None:
+    class Local(Exception):
+        pass
+
+    for error in (Local("here"), ValueError(threading.Lock())):
+        again = crossed(error)
+        assert type(again) is RunError
+        assert type(error).__name__ in str(again)
+
+
+def test_an_exception_with_a_broken_str_arrives_all_the_same() -> None:
+    assert isinstance(crossed(Speechless("x")), Speechless)
+
+
+def test_a_very_deep_value_is_refused_like_any_other() -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+    _, errors = _values.pack([1, deep], "the result", by_value=False)
+    assert [position for position, _ in errors] == [1]
+    while deep:  # taken apart by hand: freed in one go, some Pythons run out of stack
+        deep = deep.pop()
+
+
+# The page
+
+
+def test_the_page_is_shared_by_all_who_hold_its_descriptor() -> None:
+    import mmap
+    import os
+
+    fd = _page.create()
+    slots = _page.slots(fd)
+    _page.write(fd, _page.STATUS, -9 + _page.STATUS_OFFSET)
+    slots[_page.BEGAN] = 1 << 60
+    assert slots[_page.STATUS] == 991
+    assert os.pread(fd, 8, 8 * _page.BEGAN) == (1 << 60).to_bytes(8, sys.byteorder)
+    assert _page.crash_text(fd) == ""
+    os.write(fd, b"Fatal Python error\n")  # as faulthandler does
+    assert _page.crash_text(fd) == "Fatal Python error"
+    assert list(slots) == [0, 1 << 60, 0, 991] + [0] * (mmap.PAGESIZE // 8 - 4)
+    slots.release()
+    os.close(fd)
