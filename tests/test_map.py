@@ -8,7 +8,7 @@ import functools
 import operator
 import os
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import pytest
@@ -82,7 +82,7 @@ class Promise:
     def __init__(self, x: int) -> None:
         self.x = x
 
-    def __await__(self) -> Iterator[Any]:
+    def __await__(self) -> Generator[Any, None, int]:
         yield from asyncio.sleep(0).__await__()
         return 2 * self.x
 
