@@ -9,7 +9,7 @@ worker that does what a script says.
 """
 
 from flatout._contract import WORKER_CONTRACT, Clause
-from flatout._scripted import Death, ScriptedWorker, silence
+from flatout._scripted import Death, Script, ScriptedWorker, silence
 from flatout._stage import Attempt, Filling, Stage
 from flatout._virtual import VirtualTimeError, virtual_run
 
@@ -19,6 +19,7 @@ __all__ = [
     "Clause",
     "Death",
     "Filling",
+    "Script",
     "ScriptedWorker",
     "Stage",
     "VirtualTimeError",
