@@ -76,7 +76,9 @@ class Inputs:
         if self._end is None:
             try:
                 # What came before an exception stays in the list.
-                self._context.run(inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count))
+                self._context.run(
+                    inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count)
+                )
             except Exception as error:
                 self._end = InputEnded(error)
         if not inputs:
