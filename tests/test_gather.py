@@ -221,7 +221,7 @@ def test_a_generator_function_is_refused_by_its_position() -> None:
     def numbers() -> Generator[int]:
         yield 1
 
-    with pytest.raises(PlanError, match="call 0 .*generator function"):
+    with pytest.raises(PlanError, match=r"call 0 .*generator function"):
         flatout.gather(numbers)
 
 

@@ -151,7 +151,7 @@ class Observe:
 
 @dataclass(frozen=True, slots=True)
 class CancelTask:
-    """End one task of a worker that can end a task alone (the event loop)."""
+    """End one task of a worker that can end a task alone (the event loop); it still reports the task."""
 
     worker: int
     index: int

@@ -76,9 +76,10 @@ class _Placer:
         self._probe: Probe | None = None
 
     def draw(self, count: int, here: bool, post: Callable[[TasksDrawn | InputEnded], None]) -> None:
-        """All calls fit into the first order, which is answered as they are placed; further ones change nothing."""
+        """All calls fit into one order; it is answered as they are placed, whatever is ordered meanwhile."""
         if not self._begun:
-            self._begun, self._post = True, post
+            self._begun = True
+            self._post = post
             self._go_on()
 
     def close(self) -> None:

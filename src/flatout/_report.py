@@ -54,7 +54,7 @@ class Report:
         )
 
     def __str__(self) -> str:
-        counts = [f"{self.tasks} tasks in {duration(self.seconds)}"]
+        counts = [f"{self.tasks} task{'s' * (self.tasks != 1)} in {duration(self.seconds)}"]
         for count, what in ((self.failed, "failed"), (self.cancelled, "cancelled"), (self.retried, "tried again")):
             if count:
                 counts.append(f"{count} {what}")

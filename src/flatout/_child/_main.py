@@ -32,14 +32,30 @@ class Channel:
     """The socket home, for any thread of the worker."""
 
     def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
         self._sender = Sender(sock)
         self._lock = threading.RLock()
+        self._sending = False
 
     def send(self, kind: int, meta: Any, buffers: list[Piece] | None = None) -> None:
-        """Send one frame; blocks until the socket has taken it."""
+        """Send one frame; blocks until the socket has taken it.
+
+        May be called in the middle of itself, by a finalizer or a signal handler that prints: then it only queues.
+        """
+        frame = _frames.pieces(kind, _values.dump(meta), buffers or ())
         with self._lock:
-            self._sender.put(_frames.pieces(kind, _values.dump(meta), buffers or ()))
-            self._sender.flush()
+            self._sender.put(frame)
+            if self._sending:
+                return
+            self._sending = True
+            try:
+                self._sender.flush()
+            finally:
+                self._sending = False
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self._sock.close()
 
 
 class Results:
@@ -115,6 +131,7 @@ class Worker:
         self._slots = _page.slots(page)
         self._initializer: Callable[[], Any] | None = None
         self._initialized = False
+        self._setups = 0
         self._modules: dict[str, float] = {}
         self._func: Callable[..., Any] = _not_set_up
         self._star = False
@@ -125,7 +142,9 @@ class Worker:
             _frames.DEFINE: self._define,
             _frames.BATCH: self._batch,
         }
+        self._forked = False  # whether this is a child that a task has forked
         faulthandler.enable(page)
+        os.register_at_fork(after_in_child=self._let_go)
 
     def serve(self) -> int:
         """Obey until told to stop; returns the exit code."""
@@ -137,24 +156,26 @@ class Worker:
     def _set_up(self, frame: Frame) -> bool | None:
         """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
         setup = _values.load(frame.head)
+        self._setups += 1
         if self._stale():
             self._channel.send(_frames.STALE, None)
             return True
         try:
             _take_on(setup)
+            self._output.take_over()
             if frame.buffers:
                 self._func, self._initializer = _functions.unpack_callables(bytes(frame.buffers[0]))
                 self._initialized = False
             self._star = setup["star"]
-            self._output.capture_logs(setup["log_level"], lambda record: self._channel.send(_frames.LOG, record))
+            self._output.capture_logs(setup["log_levels"], lambda record: self._channel.send(_frames.LOG, record))
             if self._initializer is not None and not self._initialized:
                 self._await.finished(self._initializer())
                 self._initialized = True
         except BaseException as error:
             self._output.flush()
-            self._channel.send(_frames.SETUP_FAILED, _values.pack_error(error))
-            return None
-        self._channel.send(_frames.READY, None)
+            self._channel.send(_frames.SETUP_FAILED, (self._setups, _values.pack_error(error)))
+            return True
+        self._channel.send(_frames.READY, self._setups)
         return None
 
     def _define(self, frame: Frame) -> None:
@@ -184,7 +205,19 @@ class Worker:
         self._note_modules()
 
     def _call(self, func: Callable[..., Any], item: Any) -> Any:
-        return self._await.finished(func(*item) if self._star else func(item))
+        try:
+            return self._await.finished(func(*item) if self._star else func(item))
+        finally:
+            if self._forked:
+                self._output.flush()
+                _leave(sys.exception())
+
+    def _let_go(self) -> None:
+        """In a child that a task has forked: be no worker, but a process that prints for itself and ends with its task."""
+        self._forked = True
+        self._channel.close()
+        self._output.let_go()
+        faulthandler.enable(2)
 
     # Modules that were edited since they were imported
 
@@ -232,6 +265,11 @@ def _not_set_up(*_: Any) -> Any:
     raise AssertionError("a batch came before the set-up")
 
 
+def _leave(error: BaseException | None) -> None:
+    code = error.code if isinstance(error, SystemExit) else error and 1
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
 def _take_on(setup: dict[str, Any]) -> None:
     """Take on what a run may rely on: import path, environment, working directory, command line, `__main__`."""
     sys.path[:] = setup["path"]
@@ -263,5 +301,5 @@ def serve(sock: socket.socket, page: int) -> int:
     sys.modules["__main__"] = ModuleType("__main__")
     try:
         return Worker(sock, page).serve()
-    except EOFError:
+    except (EOFError, ConnectionError):  # nobody is there to be told anything
         return 0

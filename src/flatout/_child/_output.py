@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import os
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +20,8 @@ class _Lines(io.RawIOBase):
         self._fd = fd
         self._emit = emit
         self._rest = b""
+        self._own = False
+        self._lock = threading.RLock()  # a finalizer may print in the middle of a print
 
     def writable(self) -> bool:
         return True
@@ -25,52 +30,90 @@ class _Lines(io.RawIOBase):
         return self._fd
 
     def write(self, data: Any) -> int:
-        text = self._rest + bytes(data)
-        end = text.rfind(b"\n") + 1 if len(text) < _MOST else len(text)
-        self._rest = text[end:]
-        if end:
-            self._emit(text[:end].decode(errors="replace"))
+        with self._lock:
+            text = self._rest + bytes(data)
+            end = text.rfind(b"\n") + 1 if len(text) < _MOST else len(text)
+            self._rest = text[end:]
+            if end:
+                self._emit(text[:end].decode(errors="replace"))
         return len(data)
 
     def finish(self) -> None:
         """Pass on what is left of a line."""
-        rest, self._rest = self._rest, b""
-        if rest:
-            self._emit(rest.decode(errors="replace"))
+        with self._lock:
+            rest, self._rest = self._rest, b""
+            if rest:
+                self._emit(rest.decode(errors="replace"))
+
+    def flush(self) -> None:
+        if self._own:
+            self.finish()
+
+    def let_go(self) -> None:
+        """In a forked child: write to the descriptor, unfinished lines when they are flushed."""
+        self._own, self._rest, self._lock = True, b"", threading.RLock()
+        self._emit = lambda text: _write_all(self._fd, text.encode())
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
 
 
 class Output:
     """Stands in for sys.stdout and sys.stderr. (What writes to the descriptors themselves goes where the parent's do.)"""
 
     def __init__(self, send: Callable[[str, str], None]) -> None:
-        self._lines = [
-            _Lines(1, lambda text: send("stdout", text)),
-            _Lines(2, lambda text: send("stderr", text)),
-        ]
-        sys.stdout, sys.stderr = (
-            io.TextIOWrapper(lines, "utf-8", "surrogateescape", write_through=True)  # type: ignore[type-var]
-            for lines in self._lines
-        )
+        self._send = send
+        self._lines: list[_Lines] = []
+        self._streams: list[Any] = []
         self._handler: Any = None
+        self._levels: dict[str, int] = {}
+
+    def take_over(self) -> None:
+        """Be sys.stdout and sys.stderr, unless they are ours and open: an earlier run may have changed that."""
+        if [sys.stdout, sys.stderr] == self._streams and not any(stream.closed for stream in self._streams):
+            return
+        self._lines = [
+            _Lines(1, lambda text: self._send("stdout", text)),
+            _Lines(2, lambda text: self._send("stderr", text)),
+        ]
+        self._streams = [
+            io.TextIOWrapper(lines, "utf-8", "surrogateescape", write_through=True) for lines in self._lines
+        ]
+        sys.stdout, sys.stderr = self._streams
 
     def flush(self) -> None:
-        """Send unfinished lines too."""
+        """Send unfinished lines too. A task may have put streams of its own in the place of ours, or closed these."""
         for stream in (sys.stdout, sys.stderr):
-            stream.flush()
+            with contextlib.suppress(Exception):
+                stream.flush()
         for lines in self._lines:
             lines.finish()
 
-    def capture_logs(self, level: int | None, send: Callable[[dict[str, Any]], None]) -> None:
-        """Send log records home, from the level of the parent's root logger on; None: the parent does not log."""
-        if level is None:
+    def let_go(self) -> None:
+        """In a forked child: send nothing more."""
+        for lines in self._lines:
+            lines.let_go()
+        if self._handler is not None:
+            import logging
+
+            logging.getLogger().removeHandler(self._handler)
+
+    def capture_logs(self, levels: dict[str, int], send: Callable[[dict[str, Any]], None]) -> None:
+        """Send log records home, from the levels on that loggers have there; an empty dict: nobody logs there."""
+        if not levels:
             return
         import logging
 
-        root = logging.getLogger()
-        root.setLevel(level)
+        for name in self._levels.keys() - levels:
+            logging.getLogger(name).setLevel(logging.NOTSET)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        self._levels = levels
         if self._handler is None:
             self._handler = _home_handler(send)
-            root.addHandler(self._handler)
+            logging.getLogger().addHandler(self._handler)
 
 
 def _home_handler(send: Callable[[dict[str, Any]], None]) -> Any:
@@ -80,12 +123,21 @@ def _home_handler(send: Callable[[dict[str, Any]], None]) -> Any:
         """Passes a record on as plain data: its arguments may not be able to travel."""
 
         def emit(self, record: logging.LogRecord) -> None:
-            fields = {**record.__dict__, "msg": record.getMessage(), "args": None, "exc_info": None}
-            if record.exc_info:
-                fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
-            send({name: _plain(value) for name, value in fields.items()})
+            try:
+                send(_fields(record))
+            except Exception:
+                self.handleError(record)  # as every handler does: to log never raises
 
     return Home()
+
+
+def _fields(record: Any) -> dict[str, Any]:
+    import logging
+
+    fields = {**record.__dict__, "msg": record.getMessage(), "args": None, "exc_info": None}
+    if record.exc_info:
+        fields["exc_text"] = logging.Formatter().formatException(record.exc_info)
+    return {name: _plain(value) for name, value in fields.items()}
 
 
 def _plain(value: Any) -> Any:

@@ -42,6 +42,7 @@ class Zygote:
     def __init__(self, control: socket.socket, parent: int) -> None:
         self._control = control
         self._children: dict[int, _Child] = {}
+        self._doomed: set[int] = set()  # orphans that were killed and are not reaped yet
         self._pid = os.getpid()
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -78,6 +79,8 @@ class Zygote:
             fds = array.array("i")
             for _level, _type, content in ancillary:
                 fds.frombytes(content)
+            for fd in fds:
+                os.set_inheritable(fd, False)  # for the programs that tasks start
             self._fork(worker, *fds)
         elif operation == KILL:
             if worker in self._children:
@@ -89,7 +92,12 @@ class Zygote:
 
     def _fork(self, worker: int, sock: int, page: int) -> None:
         gc.freeze()  # what is here now is shared with all workers: no collection shall touch its pages
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError:  # no more processes, or no memory: the end of its stream tells
+            os.close(sock)
+            os.close(page)
+            return
         if pid == 0:
             self._become_worker(sock, page)
         # Both sides set the group, so that it stands whoever runs first.
@@ -140,6 +148,9 @@ class Zygote:
             if worker is not None:
                 _kill_group(found.si_pid)  # its pid is not free for others before it is reaped
             _, status = os.waitpid(found.si_pid, 0)
+            if found.si_pid in self._doomed:
+                self._doomed.remove(found.si_pid)
+                self._kill_orphans()  # those that it has left to us
             if worker is not None:
                 child = self._children.pop(worker)
                 _page.write(child.page, _page.STATUS, os.waitstatus_to_exitcode(status) + _page.STATUS_OFFSET)
@@ -151,6 +162,7 @@ class Zygote:
         known = {child.pid for child in self._children.values()}
         for pid in _children_of(self._pid):
             if pid not in known:
+                self._doomed.add(pid)
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 

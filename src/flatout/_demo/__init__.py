@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -53,7 +53,9 @@ class Loop:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a part came to. The loop is extrapolated from the sample; `ideal_seconds` is what the law allows."""
+    """What a part came to. The loop is extrapolated from the sample; `ideal_seconds` is what the law allows this machine
+    when it is idle, `busy` says that it is not.
+    """
 
     plan: flatout.Plan
     tasks: int
@@ -62,6 +64,7 @@ class Shown:
     seconds: float
     ideal_seconds: float
     ideal_reason: str
+    busy: str
     summary: str
 
 
@@ -141,20 +144,26 @@ def play(part: Part) -> Shown:
         seconds=seconds,
         ideal_seconds=ideal_seconds,
         ideal_reason=ideal_reason,
+        busy="" if part.alone else _busy(loops),
         summary=part.summary(results),
     )
 
 
 def plain_loop(func: Callable[[Any], Any], inputs: Sequence[Any]) -> Loop:
     """The loop that flatout replaces, timed."""
+    return asyncio.run(_plain_loop(func, inputs))
+
+
+async def _plain_loop(func: Callable[[Any], Any], inputs: Sequence[Any]) -> Loop:
+    """One call after another; a coroutine is awaited before the next one begins."""
     results, longest = [], 0.0
-    with _called(func) as call:
-        began, cpu_began = time.perf_counter(), time.process_time()
-        for item in inputs:
-            call_began = time.perf_counter()
-            results.append(call(item))
-            longest = max(longest, time.perf_counter() - call_began)
-        return Loop(time.perf_counter() - began, time.process_time() - cpu_began, longest, results)
+    began, cpu_began = time.perf_counter(), time.process_time()
+    for item in inputs:
+        call_began = time.perf_counter()
+        result = func(item)
+        results.append(await result if inspect.isawaitable(result) else result)
+        longest = max(longest, time.perf_counter() - call_began)
+    return Loop(time.perf_counter() - began, time.process_time() - cpu_began, longest, results)
 
 
 def rows(shown: Shown) -> Iterator[_show.Row]:
@@ -166,6 +175,8 @@ def rows(shown: Shown) -> Iterator[_show.Row]:
     yield _show.FAST, f"{shown.seconds:.2f} s, {shown.loop_seconds / shown.seconds:.1f} times as fast"
     reached = f"{shown.ideal_seconds / shown.seconds:.0%} of that reached"
     yield "at best", f"{shown.ideal_seconds:.2f} s: {shown.ideal_reason}; {reached}"
+    if shown.busy:
+        yield "but", shown.busy
     yield "results", f"{shown.summary}; the plain loop's are the same"
 
 
@@ -174,16 +185,6 @@ def _sample(inputs: Sequence[Any], part: Part) -> list[int]:
     by_weight = sorted(range(len(inputs)), key=lambda index: part.weight(inputs[index]))
     count = min(part.sample, len(inputs))
     return [by_weight[(2 * number + 1) * len(inputs) // (2 * count)] for number in range(count)]
-
-
-@contextmanager
-def _called(func: Callable[[Any], Any]) -> Iterator[Callable[[Any], Any]]:
-    """The function as a loop calls it: a coroutine is run to its end before the next one begins."""
-    if inspect.iscoroutinefunction(func):
-        with asyncio.Runner() as runner:
-            yield lambda item: runner.run(func(item))
-    else:
-        yield func
 
 
 def _ideal(part: Part, loops: Sequence[Loop], scale: float, tasks: int) -> tuple[float, str]:
@@ -197,6 +198,12 @@ def _ideal(part: Part, loops: Sequence[Loop], scale: float, tasks: int) -> tuple
         ), f"{each} by one thread, nobody waiting for another (the longest call: {longest:.2f} s)"
     cores = flatout.machine().usable_cores
     return max(computing / cores, longest), f"{computing:.2f} s of computing on {cores:g} cores"
+
+
+def _busy(loops: Sequence[Loop]) -> str:
+    """What to say where a loop that only computes did not have its core to itself."""
+    share = sum(loop.cpu_seconds for loop in loops) / sum(loop.seconds for loop in loops)
+    return "" if share > 0.9 else f"the machine is busy with other work: the plain loop had {share:.0%} of a core"
 
 
 def _mean(values: Iterator[float]) -> float:

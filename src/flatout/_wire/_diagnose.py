@@ -44,6 +44,12 @@ def not_picklable(value: object, name: str) -> NotPicklable:
     )
 
 
+def not_returnable(value: object, name: str, error: Exception) -> NotPicklable:
+    """The error to raise for a value that cannot come home: it has no way but a plain pickle, which raised `error`."""
+    where = f"{name}: {_say(error)}" if _failure(value) is None else culprit(value, name)
+    return NotPicklable(f"cannot be brought home from a worker process: {where}. Return plain data instead.")
+
+
 def blame(values: Iterable[object]) -> NotPicklable:
     """The error to raise where one of several values cannot be pickled, which it finds and names."""
     values = list(values)

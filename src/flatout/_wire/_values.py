@@ -52,20 +52,21 @@ def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed
         beside: list[pickle.PickleBuffer] = []
         try:
             blob = _dumps(value, beside, by_value)
-        except Exception:
+        except Exception as error:
             beside = []
             blob = pickle.dumps(None)
-            errors.append((position, _not_picklable(value, name)))
+            errors.append((position, _not_picklable(value, name, None if by_value else error)))
         blobs.append(blob)
         buffers += beside
         lengths.append((len(blob), len(beside)))
     return Packed(b"".join(blobs), buffers, lengths), errors
 
 
-def _not_picklable(value: Any, name: str) -> BaseException:
-    from flatout._wire._diagnose import not_picklable
+def _not_picklable(value: Any, name: str, plainly: Exception | None) -> BaseException:
+    """The error that says why; `plainly`: what a plain pickle raised, where nothing else is tried."""
+    from flatout._wire._diagnose import not_picklable, not_returnable
 
-    return not_picklable(value, name)
+    return not_picklable(value, name) if plainly is None else not_returnable(value, name, plainly)
 
 
 def _dumps(value: Any, beside: list[pickle.PickleBuffer], by_value: bool) -> bytes:

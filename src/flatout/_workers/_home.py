@@ -13,8 +13,16 @@ def emit(stream: str, what: Any) -> None:
         return
     target = sys.stdout if stream == "stdout" else sys.stderr
     if target is not None:
-        target.write(what)
-        target.flush()
+        _write(target, what)
+
+
+def _write(target: Any, text: str) -> None:
+    """Give the text out, as well as the stream can take it."""
+    try:
+        target.write(text)
+    except UnicodeEncodeError as error:
+        target.write(text.encode(error.encoding, "backslashreplace").decode(error.encoding))
+    target.flush()
 
 
 def _log(fields: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from flatout._errors import trimmed
@@ -56,6 +57,7 @@ class LoopWorker:
             index = batch.first + position
             task = self._loop.create_task(self._run(index, item), context=self._work.context.copy())
             self._tasks[index] = (task, self._loop.time())
+            task.add_done_callback(partial(self._ended, index))
 
     async def _run(self, index: int, item: Any) -> None:
         began = self._loop.time()
@@ -71,6 +73,12 @@ class LoopWorker:
         # What the loop's thread has computed since the last task ended: which task it was for cannot be told.
         cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
         self._report(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
+
+    def _ended(self, index: int, task: asyncio.Task[None]) -> None:
+        """The end of a task that was cancelled before it could begin, and so could not report."""
+        if self._tasks.pop(index, None) is not None:
+            error = TaskError(0, asyncio.CancelledError())
+            self._report(BatchFinished(self._number, index, [None], (error,)))
 
     async def _value(self, index: int, item: Any) -> Any:
         if index in self._begun:

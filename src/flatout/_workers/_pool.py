@@ -22,27 +22,18 @@ from flatout._wire import _frames, _page
 _SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1.6 with the system's default (measured)
 
 
-def unavailable() -> str:
-    """Why worker processes cannot be had here; empty where they can."""
-    if getattr(sys, "frozen", False):
-        return "this is a frozen program, in which no further interpreter can be started"
-    if not hasattr(os, "fork"):
-        return "this system cannot fork"
-    if not sys.executable:
-        return "the path of the Python interpreter is not known (sys.executable)"
-    return ""
-
-
 def inside_worker() -> bool:
     """Whether this process is itself a worker of flatout."""
     return _child.inside
 
 
 class Process:
-    """One worker process, as its parent sees it."""
+    """One worker process of a pool, as its parent sees it."""
 
-    def __init__(self, number: int, sock: socket.socket, page: int) -> None:
+    def __init__(self, pool: Pool, number: int, sock: socket.socket, page: int) -> None:
+        self.pool = pool
         self.number = number
+        self.setups = 0  # how often it was set up for a run
         self.sock = sock
         self.sender = _frames.Sender(sock)
         self.receiver = _frames.Receiver(sock)
@@ -86,6 +77,7 @@ class Pool:
         self._lock = threading.Lock()
         self._idle: list[Process] = []
         self._last = 0
+        self._broken = False  # it takes no orders any more
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
@@ -93,33 +85,35 @@ class Pool:
     @property
     def alive(self) -> bool:
         """Whether the zygote still takes orders."""
-        return self._zygote.poll() is None
+        return not self._broken and self._zygote.poll() is None
 
     def lease(self) -> Process:
-        """A warm worker, or a new one."""
+        """A warm worker, or a new one. Raises OSError where none can be had."""
         with self._lock:
-            if self._idle:
-                return self._idle.pop()
-            self._last += 1
+            return self._idle.pop() if self._idle else self._new()
+
+    def _new(self) -> Process:
+        self._last += 1
+        with contextlib.ExitStack() as undo:
             ours, theirs = socket.socketpair()
-            page = _page.create()
+            undo.callback(ours.close)
             with theirs:
+                page = _page.create()
+                undo.callback(os.close, page)
                 self._order(_zygote.FORK, self._last, [theirs.fileno(), page])
+            process = Process(self, self._last, ours, page)
+            undo.pop_all()
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             ours.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BYTES)
         ours.setblocking(False)
-        return Process(self._last, ours, page)
+        return process
 
     def give_back(self, process: Process, keep: int) -> None:
-        """Keep it warm, unless there are `keep` already."""
+        """Keep it warm, unless there are `keep` already. One that is not kept ends by itself: its stream has ended."""
         with self._lock:
-            if len(self._idle) < keep:
+            if len(self._idle) < keep and not self._broken:
                 self._idle.append(process)
                 return
-        self.dismiss(process)
-
-    def dismiss(self, process: Process) -> None:
-        """Let an idle worker end by itself: it sees the end of its stream."""
         process.forget()
 
     def kill(self, process: Process) -> None:
@@ -134,17 +128,23 @@ class Pool:
 
     def _order(self, operation: bytes, number: int, fds: list[int] | None = None) -> None:
         record = _zygote.ORDER.pack(operation, number)
-        if fds:
-            socket.send_fds(self._control, [record], fds)
-        else:
-            self._control.sendall(record)
+        try:
+            if fds:
+                socket.send_fds(self._control, [record], fds)
+            else:
+                self._control.sendall(record)
+        except ConnectionError:
+            self._broken = True  # before its end can be seen in any other way
+            raise
 
     def close(self) -> None:
         """End the zygote, and with it every worker."""
-        for process in self._idle:
-            process.forget()
-        self._idle.clear()
-        self._control.close()
+        with self._lock:
+            self._broken = True
+            for process in self._idle:
+                process.forget()
+            self._idle.clear()
+            self._control.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._zygote.wait(timeout=5)
 
@@ -159,7 +159,7 @@ class Pool:
 
 def _start_zygote(control: int) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    path = [entry for entry in sys.path if entry]
+    path = [entry for entry in sys.path if isinstance(entry, str) and entry]
     code = (
         f"import sys; sys.path[:] = {path!r}\nfrom flatout._child._zygote import main\nmain({control}, {os.getpid()})"
     )
@@ -173,18 +173,29 @@ def _start_zygote(control: int) -> subprocess.Popen[bytes]:
 
 _pool: Pool | None = None
 _pool_lock = threading.Lock()
+_over = False  # the interpreter is ending
 
 
 def pool() -> Pool:
     """The pool of this process; its zygote is started by the first call, and replaced when it has died."""
     global _pool
     with _pool_lock:
+        if _over:
+            raise OSError("the interpreter is ending: no more worker processes")
         if _pool is not None and not _pool.alive:
             _pool.close()
             _pool = None
         if _pool is None:
             _pool = Pool()
         return _pool
+
+
+def lease() -> Process:
+    """A worker process. Raises OSError where none can be had."""
+    try:
+        return pool().lease()
+    except ConnectionError:  # the zygote has just died
+        return pool().lease()
 
 
 def warm() -> bool:
@@ -202,10 +213,12 @@ def _forget_parents_pool() -> None:
 
 @atexit.register
 def _close() -> None:
-    global _pool
-    if _pool is not None:
-        _pool.close()
-        _pool = None
+    global _pool, _over
+    with _pool_lock:
+        _over = True
+        if _pool is not None:
+            _pool.close()
+            _pool = None
 
 
 if hasattr(os, "register_at_fork"):

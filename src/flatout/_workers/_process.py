@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -25,17 +26,18 @@ class Setup:
 
     def __init__(self, work: Work) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
+        self.initializes = work.initializer is not None
+        cwd = _cwd()
         main = sys.modules.get("__main__")
-        logging = sys.modules.get("logging")
         self.meta = _values.dump(
             {
                 "star": work.star,
-                "path": [entry or os.getcwd() for entry in sys.path],
+                "path": [entry or cwd for entry in sys.path if isinstance(entry, str)],
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
-                "cwd": os.getcwd(),
+                "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
-                "log_level": logging.getLogger().level if logging is not None else None,
+                "log_levels": _log_levels(),
             }
         )
 
@@ -58,22 +60,23 @@ class ProcessWorker:
             _frames.STALE: self._stale,
             _frames.SETUP_FAILED: self._setup_failed,
             _frames.RESULTS: self._results,
-            _frames.OUTPUT: lambda frame: self._emit(*_values.load(frame.head)),
-            _frames.LOG: lambda frame: self._emit("log", _values.load(frame.head)),
+            _frames.OUTPUT: lambda frame: self._give_out(*_values.load(frame.head)),
+            _frames.LOG: lambda frame: self._give_out("log", _values.load(frame.head)),
         }
-        self._is_stale = False
+        self._is_ready = self._is_stale = self._was_warm = False
 
     def start(self) -> None:
         """Lease a process and set it up."""
         try:
-            pool = _pool.pool()
             if self._setup.packed.by_value:
-                pool.preload()
-            self._process = process = pool.lease()
+                _pool.pool().preload()
+            self._process = process = _pool.lease()
         except OSError as error:  # no descriptors, no memory, no zygote
             self._host.post(WorkerExited(self._number, error))
             return
         self._host.watch(process.sock.fileno(), self._readable)
+        self._was_warm = process.setups > 0
+        process.setups += 1
         packed = self._setup.packed
         buffers: list[_frames.Piece] = []
         if process.digest != packed.digest:  # it begins with a new `__main__`, and with the initializer
@@ -84,13 +87,11 @@ class ProcessWorker:
     def send(self, batch: Batch) -> None:
         """Pickle the tasks and send them; what cannot be pickled fails here."""
         packed, errors = _values.pack(batch.inputs, "the input", by_value=True)
+        if not errors and b"__main__" in packed.data:
+            errors = self._define_each(batch.inputs)
         if errors:
             self._send_around(batch, dict(errors))
             return
-        process = self._process
-        assert process is not None
-        if b"__main__" in packed.data:
-            self._define(_functions.main_globals_in(batch.inputs))
         head = _values.dump((batch.first, packed.lengths))
         self._put(_frames.pieces(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)]))
 
@@ -107,13 +108,30 @@ class ProcessWorker:
         if start < batch.end:
             self.send(batch.part(start, batch.end))
 
-    def _define(self, names: dict[str, Any]) -> None:
+    def _define_each(self, inputs: Sequence[Any]) -> list[tuple[int, BaseException]]:
+        """Have the worker know the classes of all inputs; returns (position, error) of those that cannot be sent."""
+        with contextlib.suppress(Exception):
+            self._define(list(inputs))
+            return []
+        errors: list[tuple[int, BaseException]] = []
+        for position, item in enumerate(inputs):
+            try:
+                self._define(item)
+            except NotPicklable as error:
+                errors.append((position, error))
+            except Exception:
+                continue  # it cannot be pickled plainly: it went by value, classes and all
+        return errors
+
+    def _define(self, value: Any) -> None:
         process = self._process
         assert process is not None
+        names = _functions.main_globals_in(value)
         new = {name: value for name, value in names.items() if process.defined.get(name) is not value}
         if new:
+            payload = _functions.pack_definitions(new)
             process.defined.update(new)
-            self._put(_frames.pieces(_frames.DEFINE, b"", [_functions.pack_definitions(new)]))
+            self._put(_frames.pieces(_frames.DEFINE, b"", [payload]))
 
     def _put(self, frame: list[_frames.Piece]) -> None:
         process = self._process
@@ -136,25 +154,42 @@ class ProcessWorker:
         if process is None:
             return
         try:
-            for frame in process.receiver.receive():
+            for frame in self._received(process):
                 self._handlers[frame.kind](frame)
+        except Exception as error:
+            self._unintelligible(process, error)
+
+    def _received(self, process: Process) -> list[Frame]:
+        try:
+            return process.receiver.receive()
         except BlockingIOError:
-            return
+            return []
         except (EOFError, OSError):
             self._gone(process)
+            return []
+
+    def _give_out(self, stream: str, what: Any) -> None:
+        with contextlib.suppress(Exception):  # a stream of the user's that is closed or broken is no fault of a task
+            self._emit(stream, what)
 
     def _ready(self, frame: Frame) -> None:
         assert self._process is not None
+        if _values.load(frame.head) != self._process.setups:
+            return  # it was leased before its set-up for an earlier run had ended
+        self._is_ready = True
         self._host.post(WorkerReady(self._number, f"process {self._process.pid}"))
 
     def _stale(self, frame: Frame) -> None:
         self._is_stale = True  # it has imported what was edited since; its end follows, and another takes its place
 
     def _setup_failed(self, frame: Frame) -> None:
-        error = _values.unpack_error(_values.PackedError(*_values.load(frame.head)))
-        process = self._release()
-        if process is not None:
-            _pool.pool().dismiss(process)
+        setup, packed = _values.load(frame.head)
+        process = self._process
+        if process is None or setup != process.setups:
+            return  # as in `_ready`; it ends
+        error = _values.unpack_error(_values.PackedError(*packed))
+        self._release()
+        process.forget()
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
@@ -166,9 +201,20 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
+        code = process.exitcode
+        error = WorkerDied(_how(process.pid, code), code, process.crash_text())
+        # One that was warm may have died before it was leased.
+        self._exited(process, None if self._is_stale or (self._was_warm and not self._is_ready) else error)
+
+    def _unintelligible(self, process: Process, error: Exception) -> None:
+        """A task has written to the socket of its worker, or the like."""
+        what = f"worker process {process.pid} sent what cannot be understood ({type(error).__name__}: {error})"
+        process.pool.kill(process)
+        self._exited(process, WorkerDied(what))
+
+    def _exited(self, process: Process, error: WorkerDied | None) -> None:
+        current = process.current
         self._release()
-        code, current = process.exitcode, process.current
-        error = None if self._is_stale else WorkerDied(_how(process.pid, code), code, process.crash_text())
         process.forget()
         self._host.post(WorkerExited(self._number, error, [] if current is None else [current[0]]))
 
@@ -181,15 +227,20 @@ class ProcessWorker:
         """A process ends a task by ending itself: see `kill`."""
 
     def stop(self) -> None:
-        """Give the process back, warm."""
+        """Give the process back, warm; also one that is still being set up, unless that may take for ever."""
         process = self._release()
-        if process is not None:
-            _pool.pool().give_back(process, self._keep)
+        if process is None:
+            return
+        if self._is_ready or not self._setup.initializes:
+            process.pool.give_back(process, self._keep)
+        else:
+            process.pool.kill(process)
+            process.forget()
 
     def kill(self) -> None:
         """Have it killed; its end is reported when its stream ends."""
         if self._process is not None:
-            _pool.pool().kill(self._process)
+            self._process.pool.kill(self._process)
 
     def close(self) -> None:
         """The run is over: do not wait for the end of one that is being killed."""
@@ -204,11 +255,30 @@ class ProcessWorker:
         return process
 
 
+def _log_levels() -> dict[str, int]:
+    """The level of every logger that has one of its own, the root's under "root"; empty where nothing logs here."""
+    logging = sys.modules.get("logging")
+    if logging is None:
+        return {}
+    named = logging.root.manager.loggerDict.copy()  # which holds placeholders too
+    levels = {name: getattr(logger, "level", logging.NOTSET) for name, logger in named.items()}
+    return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
+
+
+def _cwd() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:  # it was deleted
+        return ""
+
+
 def _position(entry: tuple[int, BaseException]) -> int:
     return entry[0]
 
 
 def _how(pid: int, code: int | None) -> str:
+    if not pid:
+        return "no worker process could be started"
     if code is None:
         return f"worker process {pid} was lost together with its supervisor"
     if code < 0:

@@ -1,0 +1,541 @@
+"""Whatever one task does, every other result arrives. Real deaths, real signals, real time."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import functools
+import os
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flatout
+from flatout import Failure, NotPicklable, Retry, TaskTimeout, WorkerDied
+
+GUARD = 60.0  # seconds after which something that must happen counts as not happening
+
+
+def wait_until_gone(pid: int) -> None:
+    """Wait for the end of any process."""
+    try:
+        fd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        assert poll.poll(GUARD * 1000), f"process {pid} still runs"
+    finally:
+        os.close(fd)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+# The six faults: the task with input 3 of 0 ... 9 misbehaves
+
+
+class TwoArguments(Exception):
+    def __init__(self, name: str, code: int) -> None:
+        super().__init__(f"{name} gave {code}")
+        self.code = code
+
+
+def kills_itself(x: int) -> Any:
+    if x == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+def exits_with_success(x: int) -> Any:
+    if x == 3:
+        os._exit(0)
+    return x * x
+
+
+def calls_exit(x: int) -> Any:
+    if x == 3:
+        sys.exit("enough")
+    return x * x
+
+
+def returns_a_lambda(x: int) -> Any:
+    return (lambda: x) if x == 3 else x * x
+
+
+def raises(x: int) -> Any:
+    if x == 3:
+        raise TwoArguments("disk", x)
+    return x * x
+
+
+def hangs(x: int) -> Any:
+    if x == 3:
+        time.sleep(10_000)
+    return x * x
+
+
+def was_killed(error: Any) -> bool:
+    return isinstance(error, WorkerDied) and error.exitcode == -signal.SIGKILL and "SIGKILL" in str(error)
+
+
+def was_exit_0(error: Any) -> bool:
+    return isinstance(error, WorkerDied) and error.exitcode == 0 and "status 0" in str(error)
+
+
+def was_exit(error: Any) -> bool:
+    return type(error) is SystemExit and error.code == "enough"
+
+
+def was_the_lambda(error: Any) -> bool:
+    return isinstance(error, NotPicklable) and "the result" in str(error) and "lambda" in str(error)
+
+
+def was_raised(error: Any) -> bool:
+    return type(error) is TwoArguments and error.code == 3 and "in raises" in str(error.__cause__)
+
+
+def was_late(error: Any) -> bool:
+    return isinstance(error, TaskTimeout) and isinstance(error, TimeoutError) and "2 s" in str(error)
+
+
+@pytest.mark.parametrize("chunksize", [1, 5, 10, None])
+@pytest.mark.parametrize(
+    ("func", "expected"),
+    [
+        (kills_itself, was_killed),
+        (exits_with_success, was_exit_0),
+        (calls_exit, was_exit),
+        (returns_a_lambda, was_the_lambda),
+        (raises, was_raised),
+        (hangs, was_late),
+    ],
+    ids=lambda value: value.__name__,
+)
+def test_a_fault_costs_its_own_task_only(
+    func: Callable[[int], Any], expected: Callable[[Any], bool], chunksize: int | None
+) -> None:
+    timeout = 2.0 if func is hangs else None
+    run = flatout.map(
+        func, range(10), via="process", max_concurrency=2, chunksize=chunksize, on_error="return", timeout=timeout
+    )
+    results: list[Any] = run.results()
+    failure = results.pop(3)
+    assert results == [x * x for x in range(10) if x != 3]
+    assert isinstance(failure, Failure)
+    assert (failure.index, failure.input, failure.kind, failure.attempts) == (3, "3", "process", 1)
+    assert expected(failure.error), repr(failure.error)
+
+
+@pytest.mark.parametrize("func", [kills_itself, exits_with_success, calls_exit, raises])
+def test_under_raise_the_results_before_it_come_first(func: Callable[[int], Any]) -> None:
+    got = []
+    with pytest.raises((WorkerDied, SystemExit, TwoArguments)) as caught:
+        for value in flatout.map(func, range(10), via="process", max_concurrency=2):
+            got.append(value)
+    assert got == [0, 1, 4]
+    assert "task 3" in caught.value.__notes__[-1]
+
+
+def kills_its_worker_once(folder: Path, x: int) -> int:
+    try:
+        (folder / str(x)).touch(exist_ok=False)
+    except FileExistsError:
+        return x * x
+    if x % 3 == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x * x
+
+
+@pytest.mark.parametrize("chunksize", [1, None])
+def test_with_retry_a_task_that_killed_its_worker_succeeds_on_the_second_attempt(
+    tmp_path: Path, chunksize: int | None
+) -> None:
+    func = functools.partial(kills_its_worker_once, tmp_path)
+    run = flatout.map(func, range(12), via="process", retry=Retry(2, backoff=0.0), chunksize=chunksize)
+    assert run.results() == [x * x for x in range(12)]
+    assert run.report.retried == 4
+
+
+def test_a_task_that_always_kills_its_worker_is_given_up_after_its_attempts() -> None:
+    run = flatout.map(kills_itself, range(5), via="process", retry=Retry(3, backoff=0.0), on_error="return")
+    results: list[Any] = run.results()
+    assert results[3].attempts == 3
+    assert was_killed(results[3].error)
+
+
+def kills_itself_in_any_case(x: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_tasks_that_all_kill_their_workers_all_fail_and_the_run_ends() -> None:
+    results = flatout.map(kills_itself_in_any_case, range(20), via="process", on_error="return").results()
+    assert all(isinstance(result, Failure) and was_killed(result.error) for result in results)
+
+
+# Crashes
+
+
+def crashes_here(x: int) -> int:
+    if x == 3:
+        ctypes.string_at(0)
+    return x
+
+
+def test_the_traceback_of_a_segmentation_fault_is_in_the_error() -> None:
+    results: list[Any] = flatout.map(crashes_here, range(6), via="process", on_error="return").results()
+    error = results.pop(3).error
+    assert results == [0, 1, 2, 4, 5]
+    assert isinstance(error, WorkerDied)
+    assert error.exitcode == -signal.SIGSEGV
+    assert "Segmentation fault" in error.traceback
+    assert "crashes_here" in str(error)
+
+
+class Bottomless:
+    def __repr__(self) -> str:
+        return repr(self)
+
+
+def recurses(x: int) -> Any:
+    def deeper(n: int) -> int:
+        return deeper(n + 1) + 1
+
+    if x == 1:
+        return deeper(0)
+    if x == 2:
+        sys.setrecursionlimit(10_000_000)
+        return repr(Bottomless())  # through C: some Pythons notice, in others the stack overflows
+    return x
+
+
+def test_endless_recursion_fails_its_task() -> None:
+    results: list[Any] = flatout.map(recurses, range(4), via="process", on_error="return", chunksize=4).results()
+    assert results[::3] == [0, 3]
+    assert type(results[1].error) is RecursionError
+    assert isinstance(results[2].error, (RecursionError, WorkerDied))
+
+
+def asks_too_much(x: int) -> int:
+    return x if x != 1 else len(bytearray(1 << 62))
+
+
+def test_a_memory_error_is_an_error_like_any_other() -> None:
+    results: list[Any] = flatout.map(asks_too_much, range(3), via="process", on_error="return").results()
+    assert (results[0], type(results[1].error), results[2]) == (0, MemoryError, 2)
+
+
+def writes_to_every_socket(x: int) -> int:
+    if x == 1:
+        import socket
+        import stat
+
+        for fd in range(3, 64):
+            try:
+                if stat.S_ISSOCK(os.fstat(fd).st_mode):
+                    socket.socket(fileno=os.dup(fd)).send(b"\xff" * 100)
+            except OSError:
+                continue
+    return x
+
+
+def test_a_task_that_spoils_the_stream_of_its_worker_costs_no_other_task() -> None:
+    results: list[Any] = flatout.map(
+        writes_to_every_socket, range(4), via="process", max_concurrency=1, chunksize=1, on_error="return"
+    ).results()
+    failure = results.pop(1)
+    assert results == [0, 2, 3]
+    assert isinstance(failure.error, WorkerDied)
+
+
+def closes_everything(x: int) -> int:
+    if x == 1:
+        os.closerange(3, 256)
+    return x
+
+
+def test_a_task_that_closes_all_descriptors_costs_no_other_task(capfd: pytest.CaptureFixture[str]) -> None:
+    results: list[Any] = flatout.map(
+        closes_everything, range(4), via="process", chunksize=1, on_error="return"
+    ).results()
+    failure = results.pop(1)
+    assert results == [0, 2, 3]
+    assert isinstance(failure.error, WorkerDied)
+
+
+# What tasks leave behind
+
+BREED = """
+import os, subprocess, sys
+first = subprocess.Popen(["sleep", "1000"])
+if os.fork() == 0:
+    os.setsid()
+    daemon = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    print(first.pid, os.getpid(), daemon.pid, flush=True)
+    daemon.wait()
+first.wait()
+"""
+
+
+def breeds(x: int) -> list[int]:
+    """Starts a program with a child in its group and, in a session of their own, a grandchild and its child."""
+    if x == 1:
+        os._exit(1)
+    program = subprocess.Popen([sys.executable, "-c", BREED], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    pids = [program.pid, *map(int, program.stdout.readline().split())]
+    program.returncode = 0  # nobody waits for it
+    return pids
+
+
+def test_what_a_task_started_lives_on_until_its_worker_is_killed() -> None:
+    run = flatout.map(breeds, [0, 1], via="process", max_concurrency=1, chunksize=1, on_error="return")
+    results: list[Any] = run.results()
+    assert len(results[0]) == 4
+    assert isinstance(results[1].error, WorkerDied)
+    for pid in results[0]:
+        wait_until_gone(pid)
+
+
+def test_what_a_task_started_lives_on_as_long_as_its_worker() -> None:
+    ((first, *others),) = flatout.map(breeds, [0], via="process", max_concurrency=1).results()
+    assert all(map(alive, [first, *others]))
+    for pid in (first, *others):
+        os.kill(pid, signal.SIGKILL)
+
+
+# Time
+
+
+def notes_its_pid_and_hangs(folder: Path, x: int) -> int:
+    if x == 3:
+        (folder / "pid").write_text(str(os.getpid()))
+        time.sleep(10_000)
+    return x
+
+
+@pytest.mark.parametrize("chunksize", [1, 100, None])
+def test_at_its_timeout_a_process_is_really_ended_and_its_neighbours_are_run(
+    tmp_path: Path, chunksize: int | None
+) -> None:
+    run = flatout.map(
+        functools.partial(notes_its_pid_and_hangs, tmp_path),
+        range(200),
+        via="process",
+        timeout=1.0,
+        chunksize=chunksize,
+        on_error="return",
+    )
+    results: list[Any] = run.results()
+    assert isinstance(results.pop(3).error, TaskTimeout)
+    assert results == [x for x in range(200) if x != 3]
+    wait_until_gone(int((tmp_path / "pid").read_text()))
+
+
+def hangs_without_the_gil_let_go(x: int) -> int:
+    if x == 1:
+        while True:
+            ctypes.PyDLL(None).usleep(1000)  # holds the GIL all the while
+    return x
+
+
+def test_a_timeout_needs_no_help_of_the_worker() -> None:
+    results: list[Any] = flatout.map(
+        hangs_without_the_gil_let_go, range(3), via="process", timeout=1.0, on_error="return"
+    ).results()
+    assert isinstance(results.pop(1).error, TaskTimeout)
+    assert results == [0, 2]
+
+
+def test_a_thread_over_its_time_is_left_behind_and_named_so() -> None:
+    release = threading.Event()
+
+    def waits(x: int) -> int:
+        if x == 3:
+            release.wait(GUARD)
+        return x
+
+    try:
+        run = flatout.map(waits, range(10), via="thread", max_concurrency=2, timeout=0.5, on_error="return")
+        results: list[Any] = run.results()
+        assert isinstance(results.pop(3).error, TaskTimeout)
+        assert results == [x for x in range(10) if x != 3]
+        (left,) = [thread for thread in threading.enumerate() if "left behind" in thread.name]
+        assert left.daemon
+        assert "task 3" in left.name
+    finally:
+        release.set()
+    left.join(GUARD)
+    assert not left.is_alive()
+
+
+def test_a_coroutine_over_its_time_is_cancelled() -> None:
+    cancelled = []
+
+    async def waits(x: int) -> int:
+        if x == 3:
+            try:
+                await asyncio.sleep(10_000)
+            except asyncio.CancelledError:
+                cancelled.append(x)
+                raise
+        return x
+
+    results: list[Any] = flatout.map(waits, range(10), timeout=0.5, on_error="return").results()
+    assert isinstance(results.pop(3).error, TaskTimeout)
+    assert results == [x for x in range(10) if x != 3]
+    assert cancelled == [3]
+
+
+def is_slow_once(folder: Path, x: int) -> int:
+    try:
+        (folder / str(x)).touch(exist_ok=False)
+    except FileExistsError:
+        return x
+    if x == 2:
+        time.sleep(10_000)
+    return x
+
+
+def test_a_task_over_its_time_is_tried_again(tmp_path: Path) -> None:
+    func = functools.partial(is_slow_once, tmp_path)
+    run = flatout.map(func, range(6), via="process", timeout=1.0, retry=Retry(2, backoff=0.0))
+    assert run.results() == list(range(6))
+
+
+# What cannot be pickled or loaded
+
+
+class NotLoadable:
+    def __init__(self, x: int) -> None:
+        self.x = x
+
+    def __setstate__(self, state: Any) -> None:
+        raise ValueError("will not be loaded")
+
+
+def gives_back(x: Any) -> Any:
+    return x
+
+
+def gives_not_loadable(x: int) -> Any:
+    return NotLoadable(x) if x == 1 else x
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, None])
+def test_an_input_that_cannot_be_pickled_fails_alone_and_is_named(chunksize: int | None) -> None:
+    inputs = [0, threading.Lock(), 2, 3, {"key": threading.Lock()}]
+    results: list[Any] = flatout.map(
+        gives_back, inputs, via="process", chunksize=chunksize, on_error="return"
+    ).results()
+    assert [results[0], *results[2:4]] == [0, 2, 3]
+    for index, where in ((1, "the input"), (4, "'key'")):
+        assert isinstance(results[index].error, NotPicklable)
+        assert where in str(results[index].error)
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, None])
+def test_an_input_that_cannot_be_loaded_fails_alone(chunksize: int | None) -> None:
+    inputs = [0, NotLoadable(1), 2, 3]
+    results: list[Any] = flatout.map(
+        gives_back, inputs, via="process", chunksize=chunksize, on_error="return"
+    ).results()
+    assert str(results.pop(1).error) == "will not be loaded"
+    assert results == [0, 2, 3]
+
+
+@pytest.mark.parametrize("chunksize", [1, 3, None])
+def test_a_result_that_cannot_be_loaded_fails_alone(chunksize: int | None) -> None:
+    results: list[Any] = flatout.map(
+        gives_not_loadable, range(4), via="process", chunksize=chunksize, on_error="return"
+    ).results()
+    assert str(results.pop(1).error) == "will not be loaded"
+    assert results == [0, 2, 3]
+
+
+def test_a_function_that_cannot_be_pickled_is_refused_before_anything_runs() -> None:
+    lock = threading.Lock()
+    with pytest.raises(NotPicklable, match="lock"):
+        flatout.map(lambda x: (x, lock), range(3), via="process").results()
+
+
+# The initializer
+
+
+def fails_to_begin() -> None:
+    raise LookupError("no such model")
+
+
+async def begins_in_a_loop() -> None:
+    await asyncio.sleep(0)
+    os.environ["BEGUN"] = f"{os.getpid()} {int(os.environ.get('BEGUN', '0 0').split()[1]) + 1}"
+
+
+def begun(x: int) -> tuple[int, str]:
+    time.sleep(0.01)
+    return os.getpid(), os.environ["BEGUN"]
+
+
+def test_an_initializer_that_raises_ends_the_run_with_its_own_exception() -> None:
+    for _ in range(3):
+        with pytest.raises(LookupError, match="no such model"):
+            flatout.map(abs, range(100), via="process", initializer=fails_to_begin, on_error="return").results()
+        assert flatout.map(abs, range(5), via="process").results() == list(range(5))  # nothing of it comes later
+
+
+def test_an_async_initializer_is_awaited_once_in_every_worker() -> None:
+    results = flatout.map(begun, range(40), via="process", max_concurrency=2, initializer=begins_in_a_loop).results()
+    assert {value for _, value in results} == {f"{pid} 1" for pid, _ in results}
+
+
+def begins_for_ever(folder: Path) -> None:
+    try:
+        (folder / "first").touch(exist_ok=False)
+    except FileExistsError:
+        (folder / "stuck").write_text(str(os.getpid()))
+        time.sleep(10_000)
+
+
+def test_a_run_that_ends_does_not_leave_a_worker_in_its_initializer(tmp_path: Path) -> None:
+    initializer = functools.partial(begins_for_ever, tmp_path)
+
+    def until_the_other_is_stuck(x: int) -> int:
+        deadline = time.monotonic() + GUARD
+        while not (tmp_path / "stuck").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return x
+
+    run = flatout.map(until_the_other_is_stuck, range(2), via="process", max_concurrency=2, initializer=initializer)
+    assert run.results() == [0, 1]
+    wait_until_gone(int((tmp_path / "stuck").read_text()))
+    assert flatout.map(abs, range(20), via="process", max_concurrency=4).results() == list(range(20))
+
+
+# Fine-grained truth about deaths: what was finished before is not run again at chunksize 1
+
+
+def notes_and_dies(folder: Path, x: int) -> int:
+    with open(folder / str(x), "a") as file:
+        file.write("x")
+    if x == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return x
+
+
+def test_at_chunksize_1_no_task_runs_twice_when_a_worker_dies(tmp_path: Path) -> None:
+    func = functools.partial(notes_and_dies, tmp_path)
+    flatout.map(func, range(30), via="process", max_concurrency=2, chunksize=1, on_error="return").wait()
+    assert {int(file.name): file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(range(30), "x")
