@@ -150,7 +150,7 @@ def flatout_batch(inputs: list[Any]) -> Any:
     return Batch(0, inputs)
 
 
-run = []  # named as the attribute of subprocess is
+run: list[int] = []  # named as the attribute of subprocess is
 
 
 def runs_true(x: int) -> int:
