@@ -301,7 +301,7 @@ def test_prints_as_a_table() -> None:
 cores             2 usable (affinity 8, CPU quota 2.5)
 memory            3.0 GiB allowed (32.0 GiB free of 64.0 GiB)
 GIL               on
-worker processes  yes
+worker processes  yes, forked from a zygote
 open files        1024 (hard limit unlimited)
 out of memory     kills one process
 Python            CPython 3.12.1"""

@@ -10,7 +10,7 @@ from flatout._engine import Engine
 from flatout._errors import PlanError
 from flatout._explain import Explanation, measure
 from flatout._gather import gather_run
-from flatout._machine import usable_cores
+from flatout._machine import usable_cores, why_no_processes
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async
 from flatout._plan._choose import MOST_THREADS, START
@@ -141,22 +141,28 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
         return Plan("inline", reason='via="inline" was asked for')
     if is_async(func):
         return async_plan("the function is a coroutine function", most)
-    if options.timeout is not None:
-        return _process_plan("only a process can be ended when its task is over its time", most)
-    return None
+    if options.timeout is None:
+        return None
+    if reason := _no_processes():
+        why = f"{reason}, so a task that is over its time can only be left behind in its thread"
+        return Plan("thread", most or START, most or MOST_THREADS, reason=why)
+    return _process_plan("only a process can be ended when its task is over its time", most)
 
 
 def _process_plan(why: str, most: int | None) -> Plan:
-    unavailable = _pool.unavailable()
-    if unavailable:
-        raise PlanError(f'worker processes cannot be had: {unavailable}. Use via="thread"')
+    if reason := why_no_processes():
+        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
     count = usable_cores() if most is None else most
     return Plan("process", count, reason=f"{why}: {count} processes")
 
 
 def _chooser(work: Work, options: Options) -> Chooser:
-    inside = "this is itself a worker process of flatout" if _pool.inside_worker() else ""
-    return Chooser(work, options, usable_cores(), _pool.unavailable() or inside, _pool.warm, _pool.pool)
+    return Chooser(work, options, usable_cores(), _no_processes(), _pool.warm, _pool.pool)
+
+
+def _no_processes() -> str:
+    """Why processes are not chosen here, empty where they may be."""
+    return why_no_processes() or ("this is itself a worker process of flatout" if _pool.inside_worker() else "")
 
 
 def _observers(options: Options) -> list[Watcher]:

@@ -104,6 +104,7 @@ class Driver:
         self.hire: Hire | None = None  # set once it is known how workers come to be
         self.host: ThreadHost | LoopHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
+        self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
         self.draws_here = True  # whether the thread that pumps may be kept waiting by the inputs
         self.lock = threading.Lock()  # who pumps without a host
         self._dispatcher = dispatcher
@@ -111,8 +112,9 @@ class Driver:
         self._observers = list(observers)
         self._events: deque[Event] = deque()
         self._workers: dict[int, Worker] = {}
+        self._put_off: Draw | None = None
         self._execute: dict[type, Callable[[Any], None]] = {
-            Draw: lambda command: self.source.draw(command.count, self.draws_here, self.post),
+            Draw: self._draw,
             StartWorker: self._start_worker,
             SendBatch: lambda command: self._workers[command.worker].send(command.batch),
             Observe: self._observe,
@@ -188,6 +190,9 @@ class Driver:
     def pump(self) -> None:
         """Deal with everything that has been posted, and with what follows from it."""
         try:
+            if self._put_off is not None:
+                command, self._put_off = self._put_off, None
+                self._draw(command)
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
@@ -206,6 +211,12 @@ class Driver:
             self._show(event, commands)
         for command in commands:
             self._execute[type(command)](command)
+
+    def _draw(self, command: Draw) -> None:
+        if self.host is None and self.consumer_pumps and self._outlet.ready:
+            self._put_off = command  # what is there goes out first: the next input may be long in coming
+        else:
+            self.source.draw(command.count, self.draws_here, self.post)
 
     def _start_worker(self, command: StartWorker) -> None:
         assert self.hire is not None

@@ -85,6 +85,7 @@ class Engine:
     def start(self) -> None:
         """Begin, for a consumer who calls `attend` whenever there is nothing to take from the outlet."""
         self.outlet.notify = self._news.set
+        self._driver.consumer_pumps = True
         self._begin()
 
     def start_in(self, loop: asyncio.AbstractEventLoop, notify: Callable[[], None]) -> None:
@@ -209,20 +210,27 @@ class Engine:
     # The caller's thread
 
     def attend(self) -> None:
-        """Do what there is to do for the caller's thread, or wait for news."""
+        """Do what there is to do for the caller's thread, or wait for news; what is finished goes out first."""
         self._news.clear()
         self._driver.pump_by_caller()
-        batch = self._seat.take()
-        if batch is not None:
-            self._sit(batch)
-        elif not self.outlet.ready:
-            wake_at = self._driver.wake_at if self._driver.host is None else None
-            self._news.wait(None if wake_at is None else max(0.0, wake_at - self._driver.clock()))
+        if not self.outlet.ready:
+            self._work_or_wait()
 
     def _attend_to_end(self) -> None:
         while not self.outlet.finished:
-            self.attend()
+            self._news.clear()
+            self._driver.pump_by_caller()
+            if not self.outlet.finished:
+                self._work_or_wait()
         self._seat.end()
+
+    def _work_or_wait(self) -> None:
+        batch = self._seat.take()
+        if batch is not None:
+            self._sit(batch)
+        else:
+            wake_at = self._driver.wake_at if self._driver.host is None else None
+            self._news.wait(None if wake_at is None else max(0.0, wake_at - self._driver.clock()))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""

@@ -55,10 +55,11 @@ class Inputs:
         self._first = 0
         self._fast = 0  # inputs in a row that came fast
         self._feeder: _Feeder | None = None
+        self._end: InputEnded | None = None  # to be told once the inputs drawn before it are
 
     def draw(self, count: int, here: bool, post: Post) -> None:
         """Order up to `count` inputs; `here`: the calling thread is the consumer's, and may be kept waiting."""
-        if self._feeder is None and (here or self._in_memory):
+        if self._end is not None or (self._feeder is None and (here or self._in_memory)):
             post(self._take(count))
             return
         if self._feeder is None:
@@ -71,12 +72,17 @@ class Inputs:
             self._feeder.close()
 
     def _take(self, count: int) -> TasksDrawn | InputEnded:
-        try:
-            inputs = self._context.run(list, islice(self._iterator, count) if self._in_memory else self._some(count))
-        except Exception as error:
-            return InputEnded(error)
+        inputs: list[Any] = []
+        if self._end is None:
+            try:
+                # What came before an exception stays in the list.
+                self._context.run(
+                    inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count)
+                )
+            except Exception as error:
+                self._end = InputEnded(error)
         if not inputs:
-            return InputEnded()
+            return self._end or InputEnded()
         batch = Batch(self._first, inputs)
         self._first = batch.end
         return TasksDrawn(batch)

@@ -65,7 +65,7 @@ class Machine:
         yield "cores", f"{self.usable_cores} usable (affinity {self.affinity}, {quota}{self._overridden()})"
         yield "memory", f"{allowed / GIB:.1f} GiB allowed ({free / GIB:.1f} GiB free of {total / GIB:.1f} GiB)"
         yield "GIL", self.gil
-        yield "worker processes", f"no: {self.processes}" if self.processes else "yes"
+        yield "worker processes", f"no: {self.processes}" if self.processes else "yes, forked from a zygote"
         yield "open files", f"{_number(self.open_files)} (hard limit {_number(self.open_files_hard)})"
         yield "out of memory", "kills the whole cgroup" if self.oom_group else "kills one process"
         yield "Python", f"{self.implementation} {self.python}"

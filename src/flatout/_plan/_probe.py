@@ -4,7 +4,8 @@ CPU over wall time cannot tell computing that holds the GIL from computing that 
 sleeps for half a millisecond and looks how late it wakes, for where the GIL is held it has to wait for it.
 
 On a busy machine either thread also waits for a core, and the one may do so while it holds the GIL that the other waits
-for. Linux tells for how long; that time counts for nothing, neither as waiting nor as holding the GIL nor as evidence.
+for. So each look counts as much as the calls computed meanwhile, and the time that Linux says a thread was waiting for a
+core counts for nothing.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Probe:
         self._calls = 0
         self._seconds = 0.0  # of finished calls
         self._cpu = 0.0
-        self._held = 0.0  # seconds watched in which the GIL was held
+        self._held = 0.0  # CPU seconds watched in which the GIL was held
         self._watched = 0.0
         self._began: float | None = None
         self._cpu_began = 0.0
@@ -65,7 +66,7 @@ class Probe:
                 self._cpu += time.thread_time() - self._cpu_began
                 self._calls += calls
                 self._began = None
-        if self._seconds >= ENOUGH and self._watched >= self._seconds / 3:
+        if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
             self._judge()
 
     def finish(self) -> None:
@@ -115,57 +116,68 @@ class Probe:
 
     def _watch(self) -> None:
         own = _RunQueue()
-        then, own_then, queued_then = time.perf_counter(), own.seconds(), self._queued()
+        cpu, now, queued = self._stamp(own)
         while not self._over:
             busy = self._began is not None
             time.sleep(_NAP)
-            # To read these files lets go of the GIL as well.
-            own_now, queued, now = own.seconds(), self._queued(), time.perf_counter()
+            cpu_then, then, queued_then = cpu, now, queued
+            cpu, now, queued = self._stamp(own)
             if busy and self._began is not None:
-                self._saw(now - then, own_now - own_then, queued - queued_then)
-            then, own_then, queued_then = now, own_now, queued
+                self._saw(now - then - (queued - queued_then), cpu - cpu_then)
             self._own_clock = time.thread_time()
-            self._look()
+            self._look(resting=cpu == cpu_then)
 
-    def _saw(self, elapsed: float, own_queued: float, queued: float) -> None:
-        """From look to look the watcher waited for a core for so long, and the thread that makes the calls for so long."""
-        present = max(1e-9, elapsed - own_queued)
+    def _stamp(self, own: _RunQueue) -> tuple[float, float, float]:
+        """All clocks at once. The file comes last: to read it lets go of the GIL, and time may pass until it is had again."""
+        return _read(self._thread_clock), time.perf_counter(), own.seconds()
+
+    def _saw(self, present: float, computed: float) -> None:
+        """From look to look the watcher slept or wanted the GIL for so long, and the calls computed for so long."""
         late = present - _NAP - _USUAL
-        ran = max(0.0, elapsed - queued)
-        self._watched += ran
+        self._watched += computed
         if late > _NOTICED:
-            self._held += ran * min(1.0, (late + _NAP) / present)
+            self._held += computed * min(1.0, (late + _NAP) / present)
 
-    def _look(self) -> None:
+    def _look(self, resting: bool) -> None:
         with self._lock:
             seconds, cpu, _ = self._so_far()
         seconds -= self._queued()
         if cpu > BOOT_AFTER and cpu > seconds / 2 and not self._told:
             self._told = True
             self._computing()
-        if seconds >= ENOUGH:
+        # In the queue for a core it only seems to wait: the time there is told when it is over.
+        if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
 
 
 class _RunQueue:
-    """How long a thread has waited for a core since this was made in it: the second field of its schedstat, else 0."""
+    """Where the thread that makes this waits for a core, as Linux tells; elsewhere it is taken not to."""
 
     def __init__(self) -> None:
+        self._folder = f"/proc/self/task/{threading.get_native_id()}"
         try:
-            self._fd: int | None = os.open(f"/proc/self/task/{threading.get_native_id()}/schedstat", os.O_RDONLY)
+            self._fd: int | None = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
         except OSError:
             self._fd = None
         self._before = 0.0
         self._before = self.seconds()
 
     def seconds(self) -> float:
-        """Seconds so far; from any thread."""
+        """Seconds that it has waited so far, the present time excepted; from any thread."""
         if self._fd is None:
             return 0.0
         try:
             return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
         except ProcessLookupError:  # the thread has ended
             return 0.0
+
+    def inside(self) -> bool:
+        """Whether the thread, which does not run, could; from any thread."""
+        try:
+            with open(f"{self._folder}/stat", "rb") as file:
+                return file.read().rpartition(b") ")[2].startswith(b"R")
+        except OSError:
+            return False
 
     def __del__(self) -> None:
         if self._fd is not None:
@@ -178,7 +190,9 @@ def _clock_of_this_thread() -> int | None:
     return None if getcpuclockid is None else getcpuclockid(threading.get_ident())
 
 
-def _read(clock: int) -> float:
+def _read(clock: int | None) -> float:
+    if clock is None:
+        return time.perf_counter()
     try:
         return time.clock_gettime(clock)
     except OSError:  # the thread has ended

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextvars import Context
 from typing import Any
 
 from flatout._errors import trimmed
@@ -37,21 +38,31 @@ class Caller:
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
 
     def _call_each(self, batch: Batch, errors: list[TaskError]) -> list[Any]:
-        # The loop that stands for the user's own: what it adds to a call is what flatout costs in the plain loop.
-        func, star, timed, copy = self._func, self._star, self._timed, self._context.copy
         values: list[Any] = []
-        for item in batch.inputs:
-            if timed:
-                self.current = (batch.first + len(values), time.monotonic())
+        inputs = iter(batch.inputs)
+        while len(values) < len(batch):
+            context = self._context.copy()
             try:
-                values.append(copy().run(func, *item) if star else copy().run(func, item))
+                context.run(self._calls, inputs, values, context, batch.first)
             except KeyboardInterrupt:
-                self.current = (batch.first + len(values), time.monotonic())
                 raise
             except BaseException as error:
                 errors.append(TaskError(len(values), trimmed(error, __file__)))
                 values.append(None)
         return values
+
+    def _calls(self, inputs: Iterator[Any], values: list[Any], context: Context, first: int) -> None:
+        """Call until a call has changed its context, and the next needs another copy.
+
+        This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
+        """
+        func, star, timed, unchanged = self._func, self._star, self._timed, self._context
+        for item in inputs:
+            if timed:
+                self.current = (first + len(values), time.monotonic())
+            values.append(func(*item) if star else func(item))
+            if context != unchanged:
+                return
 
     def _await_each(self, batch: Batch, values: list[Any], errors: list[TaskError]) -> None:
         """Put what awaiting gives in place of what can be awaited."""

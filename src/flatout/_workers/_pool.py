@@ -22,17 +22,6 @@ from flatout._wire import _frames, _page
 _SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1.6 with the system's default (measured)
 
 
-def unavailable() -> str:
-    """Why worker processes cannot be had here; empty where they can."""
-    if getattr(sys, "frozen", False):
-        return "this is a frozen program, in which no further interpreter can be started"
-    if not hasattr(os, "fork"):
-        return "this system cannot fork"
-    if not sys.executable:
-        return "the path of the Python interpreter is not known (sys.executable)"
-    return ""
-
-
 def inside_worker() -> bool:
     """Whether this process is itself a worker of flatout."""
     return _child.inside
