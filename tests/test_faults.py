@@ -142,11 +142,10 @@ def test_a_fault_costs_its_own_task_only(
 
 @pytest.mark.parametrize("func", [kills_itself, exits_with_success, calls_exit, raises])
 def test_under_raise_the_results_before_it_come_first(func: Callable[[int], Any]) -> None:
-    got = []
+    values = iter(flatout.map(func, range(10), via="process", max_concurrency=2))
+    assert [next(values) for _ in range(3)] == [0, 1, 4]
     with pytest.raises((WorkerDied, SystemExit, TwoArguments)) as caught:
-        for value in flatout.map(func, range(10), via="process", max_concurrency=2):
-            got.append(value)
-    assert got == [0, 1, 4]
+        next(values)
     assert "task 3" in caught.value.__notes__[-1]
 
 

@@ -171,6 +171,7 @@ class Worker:
             if self._initializer is not None and not self._initialized:
                 self._await.finished(self._initializer())
                 self._initialized = True
+            self._note_modules()
         except BaseException as error:
             self._output.flush()
             self._channel.send(_frames.SETUP_FAILED, (self._setups, _values.pack_error(error)))

@@ -7,6 +7,7 @@ import io
 import os
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -19,9 +20,11 @@ class _Lines(io.RawIOBase):
     def __init__(self, fd: int, emit: Callable[[str], None]) -> None:
         self._fd = fd
         self._emit = emit
-        self._rest = b""
+        self._written: deque[bytes] = deque()  # what is yet to be dealt with
+        self._rest = b""  # the beginning of a line
         self._own = False
-        self._lock = threading.RLock()  # a finalizer may print in the middle of a print
+        self._lock = threading.RLock()
+        self._busy = False
 
     def writable(self) -> bool:
         return True
@@ -30,13 +33,24 @@ class _Lines(io.RawIOBase):
         return self._fd
 
     def write(self, data: Any) -> int:
+        """May be called in the middle of itself, by a finalizer or a signal handler that prints."""
+        self._written.append(bytes(data))
         with self._lock:
-            text = self._rest + bytes(data)
-            end = text.rfind(b"\n") + 1 if len(text) < _MOST else len(text)
-            self._rest = text[end:]
-            if end:
-                self._emit(text[:end].decode(errors="replace"))
+            if not self._busy:
+                self._busy = True
+                try:
+                    while self._written:
+                        self._pass_on(self._written.popleft())
+                finally:
+                    self._busy = False
         return len(data)
+
+    def _pass_on(self, data: bytes) -> None:
+        text = self._rest + data
+        end = text.rfind(b"\n") + 1 if len(text) < _MOST else len(text)
+        self._rest = text[end:]
+        if end:
+            self._emit(text[:end].decode(errors="replace"))
 
     def finish(self) -> None:
         """Pass on what is left of a line."""
@@ -51,7 +65,8 @@ class _Lines(io.RawIOBase):
 
     def let_go(self) -> None:
         """In a forked child: write to the descriptor, unfinished lines when they are flushed."""
-        self._own, self._rest, self._lock = True, b"", threading.RLock()
+        self._own, self._rest, self._lock, self._busy = True, b"", threading.RLock(), False
+        self._written.clear()
         self._emit = lambda text: _write_all(self._fd, text.encode())
 
 
