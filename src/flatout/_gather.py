@@ -2,7 +2,7 @@
 
 What can be awaited goes to the event loop. A callable goes to a thread and is watched there: as long as callables turn
 out to wait, the next ones follow into threads, twice as many at a time; from the first that holds the GIL on, those that
-can be sent go to processes, as many as are worth their start.
+can be sent, and have nothing here that they might change, go to processes, as many as are worth their start.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from flatout._errors import NotPicklable, PlanError
 from flatout._events import InputEnded, TasksDrawn
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, OnError, Options, Plan, Work
-from flatout._options import check_callable, is_async
+from flatout._options import check_callable, check_on_error, is_async
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
@@ -29,6 +29,7 @@ PROCESSES_PER_CORE = 2  # callables sent to processes at most, per core; guessed
 
 def gather_run(calls: Sequence[Any], on_error: OnError, chooser: Callable[[Work, Options], Chooser]) -> Run[Any]:
     """The run of `flatout.gather`."""
+    check_on_error(on_error)
     for position, call in enumerate(calls):
         if not is_awaitable(call):
             if not callable(call):
@@ -91,18 +92,19 @@ class _Placer:
         """Place calls up to and including the next that has to be watched, and what follows in its group."""
         room = self._group
         watched = False
-        while self._next < len(self._calls) and room > 0:
+        while self._next < len(self._calls):
             call = self._calls[self._next]
             route = self._route(call)
             if route == "thread" and not self._computing:
+                if room == 0:
+                    return
                 room -= 1
                 if not watched and self._waiting_behind():
                     watched, call = True, self._watch(call)
             batch = Batch(self._next, [call], route=route)
             self._next += 1
             self._post(TasksDrawn(batch))
-        if self._next == len(self._calls):
-            self._post(InputEnded())
+        self._post(InputEnded())
 
     def _waiting_behind(self) -> bool:
         return any(not _is_awaited(call) for call in self._calls[self._next + 1 :])
@@ -137,9 +139,9 @@ class _Placer:
 
 
 def _can_leave(call: Any) -> bool:
-    """Whether a call can be sent to a process, and does not visibly write into this one's memory."""
+    """Whether a call can be sent to a process, and there is nothing in this one's memory that it might change."""
     try:
         _functions.pack_callables(call)
     except NotPicklable:
         return False
-    return not Watch(call, None).changed()
+    return not Watch(call, None).watching

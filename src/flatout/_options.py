@@ -71,10 +71,7 @@ def check_options(
             "Leave it out; max_concurrency bounds how many run at once"
         )
     check_timeout(timeout, via, func)
-    if on_error not in ON_ERRORS:
-        raise PlanError(
-            f"on_error must be one of {_list(ON_ERRORS)}{_nearest(on_error, ON_ERRORS)}; it is {on_error!r}"
-        )
+    check_on_error(on_error)
     if initializer is not None:
         check_callable(initializer, "initializer")
     return Options(
@@ -119,6 +116,14 @@ def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> 
         raise PlanError(
             'timeout cannot be kept with via="inline": nothing can end a call in the caller\'s own thread. '
             'Use via="process", where a task that is over its time is really ended'
+        )
+
+
+def check_on_error(on_error: Any) -> None:
+    """It must be one of three words."""
+    if on_error not in ON_ERRORS:
+        raise PlanError(
+            f"on_error must be one of {_list(ON_ERRORS)}{_nearest(on_error, ON_ERRORS)}; it is {on_error!r}"
         )
 
 

@@ -74,7 +74,7 @@ def _left(situation: Situation) -> int:
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     useful = _useful(measured.seconds, max(measured.gil, (measured.gil + measured.free) / m))
-    k = _clamp(useful, n, situation.most, MOST_THREADS)
+    k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, k)
     seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), measured.seconds if n else 0.0)
     return Prediction("thread", k, seconds)
@@ -84,7 +84,7 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     n, m, transfer = _left(situation), situation.cores, measured.transfer
     impossible = situation.no_process or measured.unpicklable or measured.effects
     busy = (measured.gil + measured.free + transfer) / m
-    k = _clamp(_useful(measured.seconds + transfer, busy), n, situation.most, MOST_PROCESSES * m)
+    k = _clamp(_useful(measured.seconds + transfer, busy), m, n, situation.most, MOST_PROCESSES * m)
     each = _law.process_seconds_per_call(
         measured.gil, measured.free, measured.wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK
     )
@@ -98,10 +98,11 @@ def _useful(seconds: float, bottleneck: float) -> float:
     return seconds / bottleneck if bottleneck > 0 else math.inf
 
 
-def _clamp(useful: float, left: int, most: int | None, ceiling: int) -> int:
-    """Calls in flight to plan for. A tenth of what would be useful is given away: some waiting is but noise."""
-    k = min(ceiling, max(1, left), math.inf if most is None else most, math.ceil(0.9 * useful - 0.1))
-    return max(1, int(k))
+def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
+    """Calls in flight to plan for. Of what more than the cores would be useful for a tenth is given away, for noise."""
+    wanted = max(min(useful, cores), 0.9 * useful) - 0.1
+    k = min(ceiling, max(1, left), ceiling if most is None else most, wanted)
+    return max(1, math.ceil(k))
 
 
 def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -65,9 +66,9 @@ class LoopWorker:
         errors: tuple[TaskError, ...] = ()
         try:
             value = await self._value(index, item)
-        except KeyboardInterrupt:
-            raise
         except BaseException as error:
+            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
             errors = (TaskError(0, trimmed(error, __file__)),)
         self._tasks.pop(index, None)
         # What the loop's thread has computed since the last task ended: which task it was for cannot be told.

@@ -1,0 +1,340 @@
+"""The choice: from figures by the law, and of real work by what it really does."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import math
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import flatout
+from flatout._model import Measurement, Options, Work
+from flatout._plan._choose import Situation, choose, predict
+from flatout._plan._chooser import Chooser
+from flatout._plan._effects import Watch
+
+COMPUTES = Measurement(gil=0.010, free=0.0, wait=0.0, transfer=5e-6)
+COMPUTES_FREE = Measurement(gil=0.0, free=0.010, wait=0.0, transfer=5e-6)
+WAITS = Measurement(gil=0.0, free=0.0, wait=0.010, transfer=5e-6)
+
+
+# --- from figures
+
+
+@pytest.mark.parametrize("cores", [2, 4, 64])
+def test_computing_with_the_gil_goes_to_processes(cores: int) -> None:
+    plan = choose(COMPUTES, Situation(cores, left=1000))
+    assert (plan.kind, plan.concurrency) == ("process", cores)
+
+
+@pytest.mark.parametrize("cores", [2, 4, 64])
+def test_computing_without_the_gil_goes_to_threads(cores: int) -> None:
+    plan = choose(COMPUTES_FREE, Situation(cores, left=1000))
+    assert plan.kind == "thread"
+    assert plan.ceiling == cores
+
+
+def test_waiting_goes_to_many_threads() -> None:
+    plan = choose(WAITS, Situation(2, left=1000))
+    assert plan.kind == "thread"
+    assert plan.ceiling is not None
+    assert plan.ceiling > 100
+
+
+def test_one_core_computes_in_the_plain_loop() -> None:
+    assert choose(COMPUTES, Situation(1, left=1000)).kind == "inline"
+    assert choose(COMPUTES_FREE, Situation(1, left=1000)).kind == "inline"
+
+
+@pytest.mark.parametrize("measured", [COMPUTES, COMPUTES_FREE, WAITS])
+def test_nothing_left_stays_in_the_plain_loop(measured: Measurement) -> None:
+    assert choose(measured, Situation(8, left=0)).kind == "inline"
+
+
+def test_the_start_of_processes_is_weighed_against_what_is_left() -> None:
+    assert choose(COMPUTES, Situation(2, left=5, warm=False)).kind == "inline"
+    assert choose(COMPUTES, Situation(2, left=50, warm=True)).kind == "process"
+
+
+def test_what_is_dear_to_move_stays() -> None:
+    assert choose(Measurement(0.010, 0.0, 0.0, transfer=0.050), Situation(8, left=1000)).kind == "inline"
+
+
+def test_a_microsecond_is_too_short_to_be_moved() -> None:
+    assert choose(Measurement(1e-6, 0.0, 0.0, transfer=1e-6), Situation(8, left=10_000_000)).kind == "inline"
+
+
+def test_processes_must_win_by_more_than_a_little_against_threads() -> None:
+    assert choose(Measurement(0.004, 0.006, 0.0, transfer=1e-6), Situation(2, left=10_000)).kind == "thread"
+    assert choose(Measurement(0.008, 0.002, 0.0, transfer=1e-6), Situation(2, left=10_000)).kind == "process"
+
+
+@pytest.mark.parametrize(
+    ("measured", "situation"),
+    [
+        (COMPUTES, Situation(8, left=1000, no_process="the moon is full")),
+        (Measurement(0.01, 0.0, 0.0, unpicklable="the moon is full"), Situation(8, left=1000)),
+    ],
+)
+def test_what_rules_processes_out_is_told(measured: Measurement, situation: Situation) -> None:
+    plan = choose(measured, situation)
+    assert plan.kind == "inline"
+    assert "processes are ruled out: the moon is full" in str(plan)
+
+
+@pytest.mark.parametrize("measured", [COMPUTES, COMPUTES_FREE, WAITS])
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_max_concurrency_is_kept(measured: Measurement, most: int) -> None:
+    assert (choose(measured, Situation(8, left=1000, most=most)).ceiling or 1) <= most
+
+
+@pytest.mark.parametrize("left", [None, 0, 1, 10**9])
+@pytest.mark.parametrize("measured", [COMPUTES, COMPUTES_FREE, WAITS, Measurement(0.0, 0.0, 0.0)])
+def test_every_kind_has_a_prediction_and_the_plan_a_reason_with_figures(
+    left: int | None, measured: Measurement
+) -> None:
+    plan = choose(measured, Situation(4, left=left))
+    assert [prediction.kind for prediction in plan.predictions] == ["inline", "async", "thread", "process"]
+    assert all(prediction.seconds >= 0 or prediction.impossible for prediction in plan.predictions)
+    assert any(character.isdigit() for character in plan.reason)
+    assert predict(measured, Situation(4, left=left)) == plan.predictions
+
+
+def test_what_is_impossible_takes_for_ever() -> None:
+    predictions = predict(COMPUTES, Situation(8, left=10, no_process="no"))
+    assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process"]
+    assert all(p.impossible for p in predictions if p.seconds == math.inf)
+
+
+# --- what may still change
+
+
+def test_a_call_that_may_change_something_is_not_sent_away_before_its_end() -> None:
+    """Judged in the middle of the first call it has changed nothing yet; at its end it has."""
+    seen: list[int] = []
+    chooser = Chooser(Work(seen.append), Options(), 8, "", lambda: True, lambda: None)
+    plans: list[flatout.Plan] = []
+    chooser.adopt = plans.append
+    chooser.left = lambda: 1000
+    judged = threading.Event()
+    decide = chooser._probe._enough
+
+    def enough() -> None:
+        decide()
+        judged.set()
+
+    chooser._probe._enough = enough
+    chooser.before(flatout_batch([1]))
+    while not judged.is_set():
+        compute(10_000)
+    assert plans == []
+    seen.append(1)
+    chooser.after(1, None)
+    assert [plan.kind for plan in plans] == ["inline"]
+    assert "the call changed" in str(plans[0])
+
+
+def flatout_batch(inputs: list[Any]) -> Any:
+    from flatout._model import Batch
+
+    return Batch(0, inputs)
+
+
+run: list[int] = []  # named as the attribute of subprocess is
+
+
+def runs_true(x: int) -> int:
+    return subprocess.run(["true"]).returncode
+
+
+def reads_run(x: int) -> int:
+    return len(run)
+
+
+def test_an_attribute_of_the_same_name_is_no_global() -> None:
+    assert not Watch(runs_true, 1).watching
+    assert Watch(reads_run, 1).watching
+
+
+@pytest.mark.parametrize("value", [1, "a", None, (1, 2), frozenset("ab"), math.sqrt, math, int, compile])
+def test_values_that_cannot_change_are_not_watched(value: object) -> None:
+    assert not Watch(lambda x: x, value).watching
+
+
+@pytest.mark.parametrize("value", [[], {}, set(), bytearray(), ([],), {}.get, object.__new__(type("T", (), {}))])
+def test_values_that_can_change_are_watched(value: object) -> None:
+    assert Watch(lambda x: x, value).watching
+
+
+# --- of real work
+
+BIG = bytes(2_000_000)
+RECORDS = [{"number": i, "name": str(i)} for i in range(3000)]
+
+
+def compute(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += i * i % 7
+    return total
+
+
+def digest(i: int) -> str:
+    return hashlib.sha256(BIG).hexdigest()
+
+
+def compress(i: int) -> int:
+    return len(zlib.compress(BIG))
+
+
+def dump(i: int) -> int:
+    return len(json.dumps(RECORDS))
+
+
+def sleep(i: int) -> None:
+    time.sleep(0.01)
+
+
+def run_sleep(i: int) -> int:
+    return subprocess.run([sys.executable, "-S", "-E", "-c", "import time; time.sleep(0.02)"]).returncode
+
+
+def ask(address: tuple[str, int]) -> bytes:
+    with socket.create_connection(address, timeout=60) as connection:
+        connection.sendall(b"?")
+        return connection.recv(16)
+
+
+@pytest.fixture
+def address() -> Iterator[tuple[str, int]]:
+    """A server in a process of its own, which thinks for 20 ms about every question."""
+    code = """
+import socket, threading, time
+def answer(connection):
+    with connection:
+        connection.recv(1); time.sleep(0.02); connection.sendall(b"!")
+server = socket.create_server(("127.0.0.1", 0), backlog=1000)
+print(server.getsockname()[1], flush=True)
+while True:
+    threading.Thread(target=answer, args=(server.accept()[0],), daemon=True).start()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as server:
+        assert server.stdout is not None
+        yield "127.0.0.1", int(server.stdout.readline())
+        server.kill()
+
+
+def kind_of(func: Callable[[Any], Any], inputs: Any) -> str:
+    """The kind that was chosen; what was measured is shown where a test fails."""
+    run = flatout.map(func, inputs)
+    run.results()
+    print(run.plan, run.plan.measured)
+    return run.plan.kind
+
+
+@pytest.mark.parametrize(("tasks", "steps"), [(10_000, 2_000), (600, 30_000), (60, 300_000), (8, 2_500_000)])
+def test_pure_python_goes_to_processes(tasks: int, steps: int) -> None:
+    assert kind_of(compute, [steps] * tasks) == "process"
+
+
+def test_json_goes_to_processes() -> None:
+    assert kind_of(dump, range(400)) == "process"
+
+
+def test_compressing_goes_to_threads() -> None:
+    """zlib lets go of the GIL for the whole of a call; see `test_probe` for where it does not."""
+    assert kind_of(compress, range(60)) in ("thread", "process")
+
+
+def test_sleeping_goes_to_threads() -> None:
+    assert kind_of(sleep, range(200)) == "thread"
+
+
+def test_a_long_sleep_goes_to_threads() -> None:
+    assert kind_of(lambda i: time.sleep(0.2), range(20)) == "thread"
+
+
+def test_blocking_sockets_go_to_threads(address: tuple[str, int]) -> None:
+    assert kind_of(ask, [address] * 200) == "thread"
+
+
+def test_waiting_for_subprocesses_goes_to_threads() -> None:
+    assert kind_of(run_sleep, range(30)) == "thread"
+
+
+def test_what_is_short_stays() -> None:
+    assert kind_of(abs, range(20_000)) == "inline"
+
+
+def test_a_handful_stays() -> None:
+    assert kind_of(compute, [2_000] * 5) == "inline"
+
+
+def test_nothing_stays() -> None:
+    run = flatout.map(compute, [])
+    assert run.results() == []
+    assert run.plan.kind == "inline"
+    assert "no input" in str(run.plan)
+
+
+async def nothing(i: int) -> int:
+    return i
+
+
+def test_a_coroutine_function_goes_to_an_event_loop() -> None:
+    assert kind_of(nothing, range(10)) == "async"
+    assert kind_of(functools.partial(nothing), range(10)) == "async"
+
+
+def nested(i: int) -> tuple[str, str]:
+    run = flatout.map(compute, [300_000] * 12)
+    run.results()
+    return run.plan.kind, str(run.plan)
+
+
+def test_a_worker_process_chooses_no_processes() -> None:
+    ((kind, why),) = flatout.map(nested, [0], via="process").results()
+    assert kind != "process"
+    assert "this is itself a worker process of flatout" in why
+
+
+def test_the_plan_says_why_with_figures() -> None:
+    run = flatout.map(compute, [300_000] * 60)
+    run.results()
+    text = str(run.plan)
+    assert text.startswith("process: a call takes ")
+    assert "computing with the GIL held" in text
+    assert "processes should take" in text
+    assert "the plain loop" in text
+    assert run.plan.measured is not None
+    assert run.plan.measured.gil > 0
+
+
+def test_sys_executable_unknown_means_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "")
+    run = flatout.map(compute, [300_000] * 12)
+    run.results()
+    assert run.plan.kind != "process"
+    assert "sys.executable" in str(run.plan)
+    with pytest.raises(flatout.PlanError, match=r'sys\.executable.*Use via="thread"'):
+        flatout.map(compute, [1], via="process")
+
+
+def test_a_frozen_program_means_no_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    run = flatout.map(compute, [300_000] * 12)
+    run.results()
+    assert run.plan.kind != "process"
+    assert "frozen" in str(run.plan)
+    with pytest.raises(flatout.PlanError, match="frozen"):
+        flatout.map(compute, [1], via="process")

@@ -1,0 +1,112 @@
+"""`explain` says what `map` would do, after a few calls and no more."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+
+import pytest
+
+import flatout
+
+
+def compute(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += i * i % 7
+    return total
+
+
+def test_the_table_has_figures_for_every_kind() -> None:
+    explanation = flatout.explain(compute, [300_000] * 60)
+    text = str(explanation)
+    assert text.startswith("measured over ")
+    assert "predicted for all 60 inputs:" in text
+    for kind in ("inline", "async", "thread", "process"):
+        assert f"\n  {kind}" in text
+    assert "<- chosen" in text
+    assert "does not return an awaitable" in text
+    assert [prediction.kind for prediction in explanation.predictions] == ["inline", "async", "thread", "process"]
+    assert explanation.plan.kind == "process"
+    assert explanation.inputs == 60
+    assert explanation.measured.calls == explanation.calls
+
+
+def test_only_a_few_inputs_are_used_up() -> None:
+    calls: list[int] = []
+
+    def call(i: int) -> None:
+        calls.append(i)
+        time.sleep(0.02)
+
+    explanation = flatout.explain(call, itertools.count())
+    assert 0 < len(calls) == explanation.calls < 10
+    assert explanation.inputs is None
+    assert explanation.plan.kind == "thread"
+    time.sleep(0.1)
+    assert len(calls) == explanation.calls
+
+
+def test_it_agrees_with_map() -> None:
+    run = flatout.map(compute, [300_000] * 60)
+    run.results()
+    assert flatout.explain(compute, [300_000] * 60).plan.kind == run.plan.kind
+
+
+def test_all_inputs_may_be_over_before_it_is_decided() -> None:
+    explanation = flatout.explain(compute, [10, 10, 10])
+    assert explanation.calls == 3
+    assert explanation.plan.kind == "inline"
+
+
+@pytest.mark.parametrize("where", ["outside", "inside"])
+def test_a_coroutine_function_is_awaited_a_few_times(where: str) -> None:
+    calls: list[int] = []
+
+    async def call(i: int) -> None:
+        calls.append(i)
+        await asyncio.sleep(0.02)
+
+    async def main() -> flatout.Explanation:
+        return flatout.explain(call, range(100))
+
+    explanation = asyncio.run(main()) if where == "inside" else flatout.explain(call, range(100))
+    assert explanation.plan.kind == "async"
+    assert 0 < len(calls) == explanation.calls < 10
+    assert explanation.measured.wait >= 0.01
+    assert "async" in str(explanation)
+    assert "<- chosen" in str(explanation)
+
+
+def test_a_function_that_returns_a_coroutine_is_told_apart() -> None:
+    async def call(i: int) -> int:
+        await asyncio.sleep(0)
+        return i
+
+    assert flatout.explain(lambda i: call(i), range(100)).plan.kind == "async"
+
+
+def test_no_input_is_nothing_to_explain() -> None:
+    async def call(i: int) -> None:
+        """Never called."""
+
+    for func in (compute, call):
+        with pytest.raises(flatout.PlanError, match="no input"):
+            flatout.explain(func, [])
+
+
+def test_an_exception_of_a_call_is_raised() -> None:
+    with pytest.raises(ZeroDivisionError):
+        flatout.explain(lambda x: 1 / x, [0])
+
+
+def test_several_iterables() -> None:
+    assert flatout.explain(pow, [2] * 5, [3] * 7).inputs == 5
+
+
+def test_bad_arguments_are_refused() -> None:
+    with pytest.raises(flatout.PlanError, match="callable"):
+        flatout.explain(3, [1])  # type: ignore[arg-type]
+    with pytest.raises(flatout.PlanError, match="iterable"):
+        flatout.explain(compute, 3)  # type: ignore[arg-type]

@@ -1,0 +1,310 @@
+"""Wherever it is called from: scripts, shells, notebooks, workers, threads, forks."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flatout
+
+COMPUTE = """
+def compute(n):
+    total = 0
+    for i in range(n):
+        total += i * i % 7
+    return total
+"""
+
+
+def python(*arguments: str, text: str | None = None, folder: Path | None = None) -> str:
+    """Run a Python of its own; what it prints. It must end well and leave nothing on stderr."""
+    done = subprocess.run(
+        [sys.executable, *arguments], input=text, capture_output=True, text=True, cwd=folder, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    return done.stdout
+
+
+def script(folder: Path, code: str, *flags: str) -> str:
+    file = folder / "script.py"
+    file.write_text(code)
+    return python(*flags, str(file), folder=folder)
+
+
+# --- scripts
+
+GUARDLESS = f"""
+import os
+import flatout
+print("once")
+{COMPUTE}
+class Odd(Exception):
+    pass
+
+def call(n):
+    compute(n)
+    if n % 2:
+        raise Odd(n)
+    return os.getpid(), Odd
+
+run = flatout.map(call, [300_000] * 30, via={{via!r}})
+pids = {{{{pid for pid, kind in run if kind is Odd}}}}
+print(run.plan.kind, len(pids - {{{{os.getpid()}}}}) > 0)
+try:
+    flatout.map(call, [1], via="process").results()
+except Odd as error:
+    print("caught", error)
+"""
+
+
+@pytest.mark.parametrize("via", ["auto", "process"])
+def test_a_script_needs_no_main_guard(via: str, tmp_path: Path) -> None:
+    """Functions, classes and errors of `__main__` are the same on both sides, and it is not run again."""
+    assert script(tmp_path, GUARDLESS.format(via=via)).splitlines() == ["once", "process True", "caught 1"]
+
+
+def test_it_is_silent_under_every_check_of_the_interpreter(tmp_path: Path) -> None:
+    code = f"""
+import asyncio
+import time
+import flatout
+{COMPUTE}
+async def nap(x):
+    await asyncio.sleep(0.01)
+    return x
+
+async def main():
+    return [x async for x in flatout.map(nap, range(10))], await flatout.gather(nap(1), lambda: 2)
+
+print(len(flatout.map(compute, [300_000] * 30).results()))
+print(len(flatout.map(time.sleep, [0.01] * 30).results()))
+print(len(flatout.map(nap, range(30)).results()))
+print(len(flatout.map(compute, range(30), via="thread").results()))
+print(flatout.gather(nap(1), lambda: 2).results())
+for x in flatout.map(compute, range(30), via="process"):
+    break
+print(asyncio.run(main()))
+"""
+    lines = script(tmp_path, code, "-X", "dev", "-W", "error").splitlines()
+    assert lines == ["30", "30", "30", "30", "[1, 2]", "([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2])"]
+
+
+def test_workers_see_what_the_script_has_changed(tmp_path: Path) -> None:
+    (tmp_path / "extra").mkdir()
+    (tmp_path / "extra" / "added_later.py").write_text("def value(x):\n    return 'found', x\n")
+    code = """
+import os, sys
+import flatout
+
+def where(x):
+    import added_later
+    return os.getcwd(), os.environ.get("SET_LATER"), added_later.value(x), sys.argv[0]
+
+flatout.map(abs, range(4), via="process").wait()  # the workers are warm
+for name in ("first", "second"):
+    os.makedirs(name, exist_ok=True)
+    os.chdir(name)
+    os.environ["SET_LATER"] = name
+    extra = os.path.join(os.path.dirname(os.path.abspath(__file__)), "extra")
+    if extra not in sys.path:
+        sys.path.append(extra)
+    for result in set(flatout.map(where, [1, 1], via="process")):
+        assert result == (os.getcwd(), name, ("found", 1), sys.argv[0]), result
+    import added_later
+    print(flatout.map(added_later.value, [2], via="process").results())
+"""
+    assert script(tmp_path, code).splitlines() == ["[('found', 2)]"] * 2
+
+
+# --- shells
+
+SESSION = """
+import flatout, os
+def compute(n):
+    total = 0
+    for i in range(n):
+        total += i * i % 7
+    return total, os.getpid()
+
+run = flatout.map(compute, [300_000] * 30)
+print(len({pid for _, pid in run}) > 1, run.plan.kind)
+print(flatout.map(lambda x: 2 * x, [1, 2], via="process").results())
+"""
+
+
+def test_in_a_shell_that_reads_stdin() -> None:
+    assert python("-", text=SESSION).splitlines() == ["True process", "[2, 4]"]
+
+
+def test_in_an_interactive_shell() -> None:
+    """Prompts go to stderr there."""
+    done = subprocess.run([sys.executable, "-i", "-q"], input=SESSION, capture_output=True, text=True, timeout=100)
+    assert done.stdout.splitlines() == ["True process", "[2, 4]"]
+    assert "Error" not in done.stderr
+
+
+def test_in_a_command_line() -> None:
+    assert python("-c", SESSION).splitlines() == ["True process", "[2, 4]"]
+
+
+# --- inside a running loop
+
+
+async def adouble(x: int) -> int:
+    await asyncio.sleep(0)
+    return 2 * x
+
+
+def compute(n: int) -> int:
+    total = 0
+    for i in range(n):
+        total += i * i % 7
+    return total
+
+
+def test_a_notebook_cell_may_use_the_plain_face() -> None:
+    """A loop is running in this thread; coroutines run on another one."""
+
+    async def cell() -> list[list[int]]:
+        return [
+            list(flatout.map(adouble, range(5))),
+            flatout.map(lambda x: adouble(x), range(5)).results(),
+            list(flatout.map(adouble, range(5), via="inline")),
+            flatout.map(abs, range(5)).results(),
+            flatout.map(abs, range(5), via="process").results(),
+        ]
+
+    doubles, numbers = [0, 2, 4, 6, 8], [0, 1, 2, 3, 4]
+    assert asyncio.run(cell()) == [doubles, doubles, doubles, numbers, numbers]
+
+
+def test_the_async_face_uses_the_running_loop() -> None:
+    async def main() -> set[bool]:
+        here = asyncio.get_running_loop()
+
+        async def which(x: int) -> bool:
+            return asyncio.get_running_loop() is here
+
+        found = {same async for same in flatout.map(which, range(5))}
+        return found | set(await flatout.map(which, range(5)))
+
+    assert asyncio.run(main()) == {True}
+
+
+@pytest.mark.parametrize("via", ["auto", "inline", "thread", "process"])
+def test_the_async_face_for_plain_functions(via: Any) -> None:
+    async def main() -> list[list[int]]:
+        collected = [value async for value in flatout.map(abs, range(50), via=via)]
+        return [collected, await flatout.map(abs, range(50), via=via)]
+
+    assert asyncio.run(main()) == [list(range(50))] * 2
+
+
+def test_the_async_face_for_computing_that_is_moved_to_processes() -> None:
+    async def main() -> str:
+        run = flatout.map(compute, [300_000] * 40)
+        assert len(await run) == 40
+        return run.plan.kind
+
+    assert asyncio.run(main()) == "process"
+
+
+# --- inside workers
+
+
+def nested(via: str) -> list[int]:
+    return flatout.map(abs, range(-5, 0), via=via).results()  # type: ignore[call-overload, no-any-return]
+
+
+async def anested(via: str) -> list[int]:
+    return [value async for value in flatout.map(abs, range(-5, 0), via=via)]  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("outer", ["inline", "thread", "process"])
+def test_a_map_in_a_task_of_a_map(outer: Any) -> None:
+    inner = ["auto", "inline", "thread", "process"]
+    assert flatout.map(nested, inner, via=outer, max_concurrency=2).results() == [[5, 4, 3, 2, 1]] * 4
+
+
+def test_a_map_in_a_coroutine_of_a_map() -> None:
+    inner = ["auto", "inline", "thread", "process"]
+    assert flatout.map(anested, inner).results() == [[5, 4, 3, 2, 1]] * 4
+
+
+# --- in other threads and forks
+
+
+@pytest.mark.parametrize("via", ["auto", "inline", "thread", "process"])
+def test_in_a_thread_that_is_not_the_main_one(via: Any) -> None:
+    results: list[list[int]] = []
+    thread = threading.Thread(target=lambda: results.append(flatout.map(compute, [20_000] * 40, via=via).results()))
+    thread.start()
+    thread.join(60)
+    assert results == [[compute(20_000)] * 40]
+
+
+def test_in_several_threads_at_once() -> None:
+    def one(i: int) -> list[int]:
+        return flatout.map(compute, [100 + i] * 200, via="process").results()
+
+    results = flatout.map(one, range(4), via="thread", max_concurrency=4).results()
+    assert results == [[compute(100 + i)] * 200 for i in range(4)]
+
+
+def test_in_the_child_of_a_fork(tmp_path: Path) -> None:
+    """The child has a zygote of its own, and the parent's goes on."""
+    code = f"""
+import os, warnings
+import flatout
+{COMPUTE}
+print(sum(flatout.map(compute, range(10), via="process")), flush=True)
+warnings.simplefilter("ignore", DeprecationWarning)  # fork beside threads: the user's own business
+pid = os.fork()
+if pid == 0:
+    print(sum(flatout.map(compute, range(10), via="process")), flush=True)
+    print(sum(flatout.map(compute, range(10), via="thread")), flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+print(sum(flatout.map(compute, range(10), via="process")))
+"""
+    assert len(set(script(tmp_path, code).splitlines())) == 1
+
+
+# --- where no process can be had
+
+
+@pytest.mark.parametrize("line", ["sys.executable = ''", "sys.frozen = True"])
+def test_threads_do_where_processes_cannot_be_had(line: str, tmp_path: Path) -> None:
+    code = f"""
+import sys, time
+{line}
+import flatout
+{COMPUTE}
+run = flatout.map(compute, [300_000] * 12)
+run.results()
+assert run.plan.kind != "process"
+assert "processes are ruled out" in str(run.plan), run.plan
+run = flatout.map(time.sleep, [0.02] * 30)
+run.results()
+print(run.plan.kind)
+try:
+    flatout.map(compute, [1], via="process")
+except flatout.PlanError as error:
+    print("thread" in str(error))
+"""
+    assert script(tmp_path, code).splitlines() == ["thread", "True"]
+
+
+def test_the_environment_of_this_test_is_as_it_was() -> None:
+    """Nothing of flatout's own is left in what child processes of the user's inherit."""
+    before = dict(os.environ)
+    flatout.map(abs, range(4), via="process").wait()
+    assert dict(os.environ) == before

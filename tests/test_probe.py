@@ -1,0 +1,190 @@
+"""What the probe says of work that is really done, alone and beside others that want the same cores."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flatout._model import Measurement
+from flatout._plan._probe import BOOT_AFTER, ENOUGH, Probe
+
+BIG = bytes(2_000_000)
+TEXT = "x" * 40_000
+
+
+def compute() -> int:
+    total = 0
+    for i in range(30_000):
+        total += i * i % 7
+    return total
+
+
+def look_for() -> object:
+    return re.search("x*y|x*z", TEXT[:200])
+
+
+def digest() -> bytes:
+    return hashlib.sha256(BIG).digest()
+
+
+def measure(call: Callable[[], object]) -> Measurement:
+    """Call it until the probe has seen enough."""
+    enough = threading.Event()
+    probe = Probe(enough.set, lambda: None)
+    deadline = time.monotonic() + 60
+    while not enough.is_set():
+        probe.begin()
+        call()
+        probe.end(1)
+        assert time.monotonic() < deadline
+    return probe.measurement()
+
+
+def shares(call: Callable[[], object]) -> tuple[float, float, float]:
+    """Of the time of a call: computing with the GIL, without it, waiting."""
+    measured = measure(call)
+    print(measured)
+    return measured.gil / measured.seconds, measured.free / measured.seconds, measured.wait / measured.seconds
+
+
+@pytest.fixture(params=[0, 2], ids=["alone", "beside two others"])
+def company(request: pytest.FixtureRequest) -> Iterator[None]:
+    """So many other processes that never stop computing."""
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(request.param)]
+    yield
+    for other in others:
+        other.kill()
+        other.wait()
+
+
+@pytest.mark.usefixtures("company")
+@pytest.mark.parametrize("call", [compute, look_for])
+def test_python_and_a_regex_hold_the_gil(call: Callable[[], object]) -> None:
+    for _ in range(5):
+        gil, free, _ = shares(call)
+        assert gil / (gil + free) > 0.8
+
+
+@pytest.mark.usefixtures("company")
+def test_sha256_lets_go_of_the_gil() -> None:
+    """A reading may be spoilt by a thread that lost its core with the GIL in its hand; not all are."""
+    assert min(shares(digest)[0] for _ in range(9)) < 0.5
+
+
+@pytest.mark.usefixtures("company")
+def test_sleep_waits() -> None:
+    for _ in range(5):
+        gil, free, wait = shares(functools.partial(time.sleep, 0.005))
+        assert wait > 0.8
+        assert gil + free < 0.2
+
+
+@pytest.mark.usefixtures("company")
+def test_waiting_for_a_core_is_no_waiting() -> None:
+    assert sorted(shares(compute)[2] for _ in range(9))[4] < 0.3
+
+
+def test_a_call_that_lets_go_of_the_gil_for_moments_holds_it() -> None:
+    """Such a one falls into step with the looks: each comes when the GIL is free."""
+
+    def call() -> None:
+        compute()
+        os.stat("/")
+
+    gil, _, _ = shares(call)
+    assert gil > 0.5
+
+
+def test_threads_of_the_functions_own_count_as_computing_without_the_gil() -> None:
+    def call() -> None:
+        threads = [threading.Thread(target=hashlib.sha256, args=(BIG * 8,)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    measured = measure(call)
+    assert measured.free > measured.gil
+
+
+def test_it_is_told_while_a_long_call_goes_on() -> None:
+    enough = threading.Event()
+    probe = Probe(enough.set, lambda: None)
+    probe.begin()
+    assert enough.wait(60)
+    measured = probe.measurement()
+    probe.end(1)
+    assert measured.calls == 0
+    assert measured.wait >= ENOUGH  # the call is taken to be half over, at most
+
+
+def test_it_is_told_once() -> None:
+    told: list[int] = []
+    probe = Probe(lambda: told.append(1), lambda: None)
+    for _ in range(50):
+        probe.begin()
+        compute()
+        probe.end(1)
+    probe.finish()
+    assert told == [1]
+
+
+def test_nothing_is_told_after_stop() -> None:
+    told: list[int] = []
+    probe = Probe(lambda: told.append(1), lambda: None)
+    probe.stop()
+    for _ in range(50):
+        probe.begin()
+        compute()
+        probe.end(1)
+    assert told == []
+
+
+def test_computing_is_told_early_and_waiting_is_not() -> None:
+    computing = threading.Event()
+    probe = Probe(lambda: None, computing.set)
+    deadline = time.monotonic() + 60
+    while not computing.is_set():
+        probe.begin()
+        compute()
+        probe.end(1)
+        assert time.monotonic() < deadline
+    waiting: list[int] = []
+    idle = Probe(lambda: None, lambda: waiting.append(1))
+    idle.begin()
+    time.sleep(10 * BOOT_AFTER)
+    idle.end(1)
+    idle.stop()
+    assert waiting == []
+
+
+def test_what_was_measured_is_per_call() -> None:
+    probe = Probe(lambda: None, lambda: None)
+    probe.begin()
+    for _ in range(10):
+        time.sleep(0.002)
+    probe.end(10)
+    probe.stop()
+    measured = probe.measurement()
+    assert measured.calls == 10
+    assert measured.wait >= 0.001
+
+
+def test_no_descriptor_is_left_open() -> None:
+    measure(compute)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        measure(functools.partial(time.sleep, 0.005))
+    deadline = time.monotonic() + 60
+    while len(os.listdir("/proc/self/fd")) > before:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
