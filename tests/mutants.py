@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
-from flatout._contract import (
+from flatout._events import BatchFinished, Event, TaskError, WorkerExited, WorkerReady
+from flatout._model import Batch, Work
+from flatout._testing._contract import (
     awaits_any_awaitable,
     awaits_coroutines,
     cancels_one_task_or_none,
@@ -26,8 +28,6 @@ from flatout._contract import (
     takes_batch_after_batch,
     tells_what_it_is_on,
 )
-from flatout._events import BatchFinished, Event, TaskError, WorkerExited, WorkerReady
-from flatout._model import Batch, Work
 from flatout._workers._base import Host
 from flatout._workers._thread import ThreadWorker
 from flatout.testing import WORKER_CONTRACT, Clause

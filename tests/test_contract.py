@@ -57,6 +57,12 @@ def stop_at_three(item: int) -> int:
     return item
 
 
+def interrupt_at_one(item: int) -> int:
+    if item == 1:
+        raise KeyboardInterrupt("by the task itself")
+    return item
+
+
 def fail_until(item: tuple[Path, int]) -> int:
     """Fail in the first so many attempts; returns how many there were."""
     file, failures = item
@@ -125,6 +131,11 @@ class Way:
 
     def __str__(self) -> str:
         return f"{self.via}{' async def' if self.asynchronous else ''}"
+
+    @property
+    def lives_in_a_loop(self) -> bool:
+        """Whether tasks are sent nowhere, so that there are no batches."""
+        return self.asynchronous and self.via in ("async", "auto")
 
     def map(self, func: Callable[..., Any], *iterables: Any, **options: Any) -> Run[Any]:
         return flatout.map(Asynchronous(func) if self.asynchronous else func, *iterables, via=self.via, **options)
@@ -304,7 +315,7 @@ def test_as_completed_says_whose_result_it_is(way: Way) -> None:
 @pytest.mark.parametrize("way", [THREAD, PROCESS, ASYNC], ids=str)
 def test_as_completed_does_not_wait_for_the_slow(way: Way, tmp_path: Path) -> None:
     inputs = [tmp_path / "not yet there", tmp_path]
-    dones = iter(way.map(wait_for, inputs, max_concurrency=2, chunksize=1).as_completed())
+    dones = iter(way.map(wait_for, inputs, max_concurrency=2).as_completed())
     assert next(dones).index == 1
     inputs[0].touch()
     assert next(dones).index == 0
@@ -318,7 +329,7 @@ def test_a_failure_that_the_function_returns_is_a_value(way: Way) -> None:
 
 
 @pytest.mark.parametrize("chunksize", [1, 3, 100])
-@every_way
+@pytest.mark.parametrize("way", [way for way in WAYS if not way.lives_in_a_loop], ids=str)
 def test_chunksize_changes_no_result(way: Way, chunksize: int) -> None:
     assert by_for(way.map(double, range(20), chunksize=chunksize)) == [2 * item for item in range(20)]
     inputs = [1, -2, 3, -4, 5]
@@ -400,6 +411,12 @@ def test_stop_iteration_of_a_task_does_not_end_the_loop_without_a_word(way: Way,
         face(way.map(stop_at_three, range(6)))
     values = face(way.map(stop_at_three, range(6), on_error="skip"))
     assert values == [0, 1, 2, 4, 5]
+
+
+@every_way
+def test_a_keyboard_interrupt_of_a_task_is_raised(way: Way) -> None:
+    with pytest.raises(KeyboardInterrupt, match="by the task itself"):
+        way.map(interrupt_at_one, range(3)).results()
 
 
 @every_way
@@ -524,7 +541,7 @@ def test_max_concurrency_is_never_exceeded(way: Way, most: int) -> None:
 @pytest.mark.parametrize("way", [THREAD, PROCESS, ASYNC], ids=str)
 def test_max_concurrency_is_reached(way: Way, tmp_path: Path) -> None:
     inputs = [(tmp_path, number) for number in range(3)]
-    assert list(way.map(meet, inputs, max_concurrency=3, chunksize=1)) == [0, 1, 2]
+    assert list(way.map(meet, inputs, max_concurrency=3)) == [0, 1, 2]
 
 
 def most_at_once(intervals: list[tuple[float, float]]) -> int:
@@ -561,7 +578,7 @@ def test_cancel_from_another_thread(way: Way) -> None:
 
 @pytest.mark.parametrize("way", [THREAD, PROCESS, ASYNC], ids=str)
 def test_cancel_wakes_who_waits(way: Way) -> None:
-    run = way.map(nap, [0.0, 3600.0], max_concurrency=2, chunksize=1)
+    run = way.map(nap, [0.0, 3600.0], max_concurrency=2)
     values = iter(run)
     assert next(values) == 0.0
     threading.Timer(0.05, run.cancel).start()

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
+import functools
+import os
+import signal
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from queue import SimpleQueue
+from typing import Any
 
 import pytest
 from mutants import MUTANTS, Mutant
 
-from flatout._events import SEAT, WorkerExited
-from flatout._model import Batch, Work
+import flatout
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._driver import Driver, Outlet
+from flatout._events import SEAT, Tick, WorkerExited
+from flatout._hosts import LoopHost
+from flatout._inputs import Inputs
+from flatout._model import Batch, Options, Plan, Statistics, Work
 from flatout._workers._base import Host, Worker
 from flatout._workers._inline import Seat
 from flatout._workers._loop import LoopWorker
 from flatout._workers._process import ProcessWorker, Setup
 from flatout._workers._thread import ThreadWorker
-from flatout.testing import WORKER_CONTRACT, Clause, Filling, ScriptedWorker
+from flatout.testing import (
+    WORKER_CONTRACT,
+    Attempt,
+    Clause,
+    Death,
+    Filling,
+    Script,
+    ScriptedWorker,
+    Stage,
+    silence,
+    virtual_run,
+)
 
 
 class TakenSeat:
@@ -83,6 +107,202 @@ SCRIPTED = Filling("scripted", ScriptedWorker, loop=True)
 @pytest.mark.parametrize("filling", [INLINE, THREAD, PROCESS, LOOP, SCRIPTED], ids=str)
 def test_every_kind_of_worker_keeps_the_contract(filling: Filling, clause: Clause) -> None:
     clause(filling)
+
+
+# What processes promise beyond it: nothing that happens in one harms another task
+
+
+def kill_myself(item: str) -> str:
+    if item == "SIGKILL":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item.isdigit():
+        os._exit(int(item))
+    if item == "segfault":
+        ctypes.string_at(0)
+    return item
+
+
+class Stubborn:
+    """Cannot be pickled."""
+
+    def __reduce__(self) -> str:
+        raise TypeError("I stay where I am")
+
+
+class StubbornError(Exception):
+    """Cannot be pickled either."""
+
+    def __init__(self) -> None:
+        super().__init__("stubborn", Stubborn())
+
+
+class TwoArguments(Exception):
+    """Its pickle calls it with one argument, and fails."""
+
+    def __init__(self, what: str, why: str) -> None:
+        super().__init__(f"{what} because of {why}")
+
+
+def wait_then_refuse(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.005)
+    raise RuntimeError("the start of another run")
+
+
+def give(item: str) -> object:
+    if item == "stubborn":
+        return Stubborn()
+    if item == "stubborn error":
+        raise StubbornError()
+    if item == "two arguments":
+        raise TwoArguments("this", "that")
+    return item
+
+
+@pytest.mark.parametrize(
+    ("how", "code", "says"),
+    [
+        ("SIGKILL", -signal.SIGKILL, "SIGKILL"),
+        ("0", 0, "exited with status 0"),
+        ("3", 3, "exited with status 3"),
+        ("segfault", -signal.SIGSEGV, "SIGSEGV"),
+    ],
+)
+def test_a_process_that_dies_names_the_task_and_how(how: str, code: int, says: str) -> None:
+    with Stage(PROCESS, Work(kill_myself)) as stage:
+        stage.ready()
+        assert stage.ended(*stage.send(0, ["before"])) == [Attempt("before", None)]
+        stage.send(1, ["with it", how, "behind it"])
+        exited = stage.exited()
+        assert list(exited.suspects) == [2]
+        assert not exited.fatal
+        error = exited.error
+        assert isinstance(error, flatout.WorkerDied)
+        assert error.exitcode == code
+        assert says in str(error)
+        assert stage.attempts().keys() <= {0, 1}, "what was reported before stays, and the rest was never reported"
+
+
+def test_a_segfault_brings_the_traceback_of_the_crash() -> None:
+    with Stage(PROCESS, Work(kill_myself)) as stage:
+        stage.ready()
+        stage.send(0, ["segfault"])
+        error = stage.exited().error
+        assert isinstance(error, flatout.WorkerDied)
+        assert "Segmentation fault" in error.traceback
+        assert "in kill_myself" in error.traceback
+        assert error.traceback in str(error)
+
+
+@pytest.mark.parametrize("what", ["stubborn", "stubborn error", "two arguments"])
+def test_what_cannot_come_home_costs_only_its_task(what: str) -> None:
+    with Stage(PROCESS, Work(give)) as stage:
+        stage.ready()
+        before, failed, behind = stage.ended(*stage.send(0, ["before", what, "behind"]))
+        assert (before, behind) == (Attempt("before", None), Attempt("behind", None))
+        assert failed.error is not None
+        described = {
+            "stubborn": "I stay where I am",
+            "stubborn error": "StubbornError",
+            "two arguments": "this because of that",
+        }
+        assert described[what] in str(failed.error)
+        assert stage.ended(*stage.send(3, ["later"])) == [Attempt("later", None)]
+
+
+def test_what_cannot_be_sent_costs_only_its_task() -> None:
+    with Stage(PROCESS, Work(str)) as stage:
+        stage.ready()
+        before, failed, behind = stage.ended(*stage.send(0, [1, Stubborn(), 3]))
+        assert (before, behind) == (Attempt("1", None), Attempt("3", None))
+        assert isinstance(failed.error, flatout.NotPicklable)
+
+
+def test_a_worker_kept_warm_before_it_was_ready_answers_to_the_next_run_alone(tmp_path: Path) -> None:
+    file = tmp_path / "over"
+    with Stage(PROCESS, Work(str, initializer=functools.partial(wait_then_refuse, file))) as stage:
+        stage.stop()
+        with Stage(PROCESS, Work(str)) as next_stage:
+            file.touch()
+            next_stage.ready()
+            assert next_stage.ended(*next_stage.send(0, [1])) == [Attempt("1", None)]
+
+
+# A driver with scripted workers, on a virtual clock
+
+
+def drive(script: Script, count: int, **options: Any) -> tuple[list[Any], float, Statistics]:
+    """Have a driver run so many tasks; returns values or failures, the seconds it took, and the counts."""
+
+    async def main() -> tuple[list[Any], float, Statistics]:
+        loop = asyncio.get_running_loop()
+        over = asyncio.Event()
+        outlet = Outlet()
+        outlet.notify = lambda: over.set() if outlet.finished else None
+        work, plan = Work(abs), Plan("thread", concurrency=2, chunksize=1)
+        dispatcher = Dispatcher(Options(on_error="return", **options), plan, count, collect=True)
+        driver = Driver(dispatcher, Inputs((range(count),), work.context), outlet, loop.time)
+        driver.hire = lambda kind, number: ScriptedWorker(number, work, driver, script)
+        driver.host = host = LoopHost(loop)
+        driver.post(Tick())
+        host.run(driver)
+        await over.wait()
+        values: list[Any] = []
+        while (settled := outlet.take()) is not None:
+            values += settled.values
+        return values, loop.time(), driver.statistics()
+
+    return virtual_run(main())
+
+
+def test_scripted_workers_take_their_time_on_a_virtual_clock() -> None:
+    async def takes_an_hour(index: int, item: int) -> int:
+        await asyncio.sleep(3600)
+        return -item
+
+    values, seconds, statistics = drive(takes_an_hour, 10)
+    assert values == [-item for item in range(10)]
+    assert seconds == 5 * 3600
+    assert statistics.peak_workers == 2
+
+
+def test_a_scripted_death_is_the_end_of_its_task_alone() -> None:
+    async def dies_of_three(index: int, item: int) -> int:
+        if index == 3:
+            raise Death(flatout.WorkerDied("as the script says"))
+        return item
+
+    values, _, statistics = drive(dies_of_three, 6)
+    assert [value for value in values if not isinstance(value, flatout.Failure)] == [0, 1, 2, 4, 5]
+    assert str(values[3].error) == "as the script says"
+    assert statistics.died == 1
+
+
+def test_a_scripted_failure_is_tried_again_after_its_backoff() -> None:
+    attempts: list[float] = []
+
+    async def fails_twice(index: int, item: int) -> int:
+        attempts.append(asyncio.get_running_loop().time())
+        if len(attempts) < 3:
+            raise OSError("not yet")
+        return item
+
+    values, seconds, statistics = drive(fails_twice, 1, retry=flatout.Retry(attempts=3, backoff=10.0))
+    assert values == [0]
+    assert attempts == [0.0, 10.0, 30.0]
+    assert (seconds, statistics.retried) == (30.0, 2)
+
+
+def test_a_silent_worker_is_killed_when_the_time_of_its_task_is_over() -> None:
+    async def hangs_at_one(index: int, item: int) -> int:
+        if index == 1:
+            await silence()
+        return item
+
+    values, seconds, _ = drive(hangs_at_one, 4, timeout=60.0)
+    assert [value for value in values if not isinstance(value, flatout.Failure)] == [0, 2, 3]
+    assert isinstance(values[1].error, flatout.TaskTimeout)
+    assert seconds == 60.0
 
 
 # What the contract is worth: workers that break one promise each

@@ -293,6 +293,7 @@ class Engine:
             await self._async_inputs.closed()
 
     def _note_end(self) -> None:
+        self._iterables = ()
         self._ended = self._ended or self._driver.clock()
         if self.chooser is not None:
             self.chooser.stop()

@@ -67,7 +67,8 @@ class Inputs:
         self._feeder.order(count)
 
     def close(self) -> None:
-        """Draw no more."""
+        """Draw no more, and let go of the user's iterator, which may have something to close."""
+        self._iterator = iter(())
         if self._feeder is not None:
             self._feeder.close()
 

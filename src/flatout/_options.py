@@ -63,7 +63,7 @@ def check_options(
     for name, value in (("max_concurrency", max_concurrency), ("chunksize", chunksize), ("buffersize", buffersize)):
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise PlanError(f"{name} must be a whole number from 1 on, or None for flatout to choose; it is {value!r}")
-    if chunksize is not None and (
+    if chunksize not in (None, 1) and (
         (via.kind if isinstance(via, Plan) else via) == "async" or (is_async(func) and via == "auto")
     ):
         raise PlanError(

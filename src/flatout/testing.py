@@ -8,9 +8,9 @@ worker that does what a script says.
 ...     clause(Filling("mine", MyWorker))
 """
 
-from flatout._contract import WORKER_CONTRACT, Clause
-from flatout._scripted import Death, ScriptedWorker, silence
-from flatout._stage import Attempt, Filling, Stage
+from flatout._testing._contract import WORKER_CONTRACT, Clause
+from flatout._testing._scripted import Death, Script, ScriptedWorker, silence
+from flatout._testing._stage import Attempt, Filling, Stage
 from flatout._virtual import VirtualTimeError, virtual_run
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "Clause",
     "Death",
     "Filling",
+    "Script",
     "ScriptedWorker",
     "Stage",
     "VirtualTimeError",

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from flatout._model import Work
-from flatout._stage import Attempt, Filling, Stage
+from flatout._testing._stage import Attempt, Filling, Stage
 
 Clause = Callable[[Filling], None]
 
