@@ -226,6 +226,18 @@ def test_workers_run_what_is_in_the_file_now(library: Callable[[str], ModuleType
         assert set(flatout.map(module.version, [1, 2], via="process", max_concurrency=2, chunksize=2)) == {version}
 
 
+def test_a_module_edited_while_a_worker_imports_it_is_run_as_it_is_now(library: Callable[[str], ModuleType]) -> None:
+    new = "def version(x):\n    return 1\n"
+    module = library(
+        "import flatout._child, pathlib\n"
+        "def version(x):\n    return 0\n"
+        f"if flatout._child.inside:\n    pathlib.Path(__file__).write_text({new!r})\n"
+    )
+    assert flatout.map(module.version, [1], via="process", max_concurrency=1).results() == [0]
+    module = importlib.reload(module)
+    assert flatout.map(module.version, [1], via="process", max_concurrency=1).results() == [1]
+
+
 def test_a_program_runs_under_the_flags_of_the_caller(tmp_path: Path) -> None:
     code = "import flatout, sys; print(flatout.map(lambda x: (sys.flags.optimize, sys.flags.utf8_mode), [0], via='process').results())"
     assert script(tmp_path, code, "-O", "-X", "utf8").stdout == "[(1, 1)]\n"

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import faulthandler
 import gc
+import math
 import os
 import socket
 import sys
@@ -25,6 +26,7 @@ from flatout._errors import trimmed
 from flatout._wire import _frames, _functions, _page, _values
 from flatout._wire._frames import Frame, Piece, Receiver, Sender
 
+_CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ticks of the slowest kernel
 POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
 
 
@@ -132,6 +134,7 @@ class Worker:
         self._initializer: Callable[[], Any] | None = None
         self._initialized = False
         self._setups = 0
+        self._path: list[str] | None = None  # sys.path as the last set-up would have it
         self._modules: dict[str, float] = {}
         self._func: Callable[..., Any] = _not_set_up
         self._star = False
@@ -155,9 +158,9 @@ class Worker:
 
     def _set_up(self, frame: Frame) -> bool | None:
         """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
-        setup = _values.load(frame.head)
+        setup, began = _values.load(frame.head), time.time()
         self._setups += 1
-        if self._stale():
+        if self._stale(setup["path"]):
             self._channel.send(_frames.STALE, None)
             return True
         try:
@@ -171,7 +174,7 @@ class Worker:
             if self._initializer is not None and not self._initialized:
                 self._await.finished(self._initializer())
                 self._initialized = True
-            self._note_modules()
+            self._note_modules(began)
         except BaseException as error:
             self._output.flush()
             self._channel.send(_frames.SETUP_FAILED, (self._setups, _values.pack_error(error)))
@@ -184,6 +187,7 @@ class Worker:
 
     def _batch(self, frame: Frame) -> None:
         first, lengths = _values.load(frame.head)
+        began = time.time()
         inputs, errors = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
         unloadable = dict(errors)
         results, slots, func = self._results, self._slots, self._func
@@ -201,9 +205,9 @@ class Worker:
                 results.add(value)
         del inputs
         self._output.flush()
+        self._note_modules(began)
         results.end()
         slots[_page.CURRENT] = 0
-        self._note_modules()
 
     def _call(self, func: Callable[..., Any], item: Any) -> Any:
         try:
@@ -220,16 +224,21 @@ class Worker:
         self._output.let_go()
         faulthandler.enable(2)
 
-    # Modules that were edited since they were imported
+    # Modules that were edited since they were imported, or whose names may now lead elsewhere
 
-    def _note_modules(self) -> None:
+    def _note_modules(self, since: float) -> None:
+        """Note how the files of new modules stand; none of these was imported before `since`."""
         if len(sys.modules) == len(self._modules):
             return
         for name, module in list(sys.modules.items()):
             if name not in self._modules:
-                self._modules[name] = _changed_at(module)
+                self._modules[name] = _changed_at(module, since - _CLOCK_SECONDS)
 
-    def _stale(self) -> bool:
+    def _stale(self, path: list[str]) -> bool:
+        """Whether a new process might import something else than this one has."""
+        last, self._path = self._path, path
+        if last is not None and path != last:
+            return True
         return any(
             noted and name in sys.modules and _changed_at(sys.modules[name]) != noted
             for name, noted in self._modules.items()
@@ -284,15 +293,19 @@ def _take_on(setup: dict[str, Any]) -> None:
         sys.modules["__main__"].__file__ = setup["main_file"]
 
 
-def _changed_at(module: ModuleType) -> float:
-    """When the file of a module was last written; 0.0 where that cannot be told or cannot matter."""
+def _changed_at(module: ModuleType, imported_after: float = math.inf) -> float:
+    """When the file of a module was last written; 0.0 where that cannot be told or cannot matter.
+
+    Not a number, which equals nothing, where it has changed since the import may have read it.
+    """
     file = getattr(module, "__file__", None)
     if not isinstance(file, str) or file.startswith(sys.base_prefix):
         return 0.0
     try:
-        return os.stat(file).st_mtime
+        status = os.stat(file)
     except OSError:
         return 0.0
+    return math.nan if status.st_ctime > imported_after else status.st_mtime
 
 
 def serve(sock: socket.socket, page: int) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker
-from flatout._dispatch._order import Order
+from flatout._dispatch._ledger import Ledger
 from flatout._errors import InputError, TaskTimeout
 from flatout._events import (
     SEAT,
@@ -59,8 +59,7 @@ class Dispatcher:
         self.finished = False
         self._options = options
         self._total = total
-        self._collect = collect
-        self._order = Order(ordered)
+        self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit: Limit = Fixed(1)
         self._crew = Crew()
@@ -71,12 +70,9 @@ class Dispatcher:
         self._drawing = False  # an order to draw is out
         self._ended = False
         self._error: BaseException | None = None  # what the consumer is told after the last outcome
-        self._stop: Settled | None = None  # the lowest task that failed for good, where that ends the run
-        self._before_stop = 0  # tasks below it without an outcome
         self._barren = 0
         self._barren_since = SEAT  # workers up to this number have had their share in `_barren`
-        self._drawn = self._consumed = self._in_hand = 0
-        self._succeeded = self._failed = self._cancelled = self._retried = self._died = 0
+        self._in_hand = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             TasksDrawn: self._tasks_drawn,
@@ -113,11 +109,12 @@ class Dispatcher:
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
+        ledger = self._ledger
         return Statistics(
-            drawn=self._drawn,
-            succeeded=self._succeeded,
-            failed=self._failed,
-            cancelled=self._cancelled,
+            drawn=ledger.drawn,
+            succeeded=ledger.succeeded,
+            failed=ledger.failed,
+            cancelled=ledger.cancelled,
             retried=self._retried,
             died=self._died,
             running=self._in_hand,
@@ -131,15 +128,17 @@ class Dispatcher:
 
     def _tasks_drawn(self, event: TasksDrawn, now: float) -> None:
         self._drawing = False
-        self._drawn += len(event.batch)
-        if self._stop is None:
+        self._ledger.drawn += len(event.batch)
+        if self._ledger.stop is None:
             self._queue(event.batch.route).push(event.batch)
 
     def _input_ended(self, event: InputEnded, now: float) -> None:
         self._drawing = False
         self._ended = True
         if event.error is not None:
-            self._error = event.error if isinstance(event.error, InputError) else _input_error(event.error, self._drawn)
+            self._error = (
+                event.error if isinstance(event.error, InputError) else _input_error(event.error, self._ledger.drawn)
+            )
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
@@ -214,7 +213,7 @@ class Dispatcher:
                 self._finish(error)
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
-        self._consumed += event.count
+        self._ledger.consumed += event.count
 
     def _cancel_requested(self, event: CancelRequested, now: float) -> None:
         self._finish(self._error, cancelled=True)
@@ -238,16 +237,19 @@ class Dispatcher:
 
     def _succeed(self, first: int, values: Any, seconds: float, worker: Worker) -> None:
         if values:
-            self._succeeded += len(values)
-            self._settle(Settled(first, values, seconds=seconds, worker=worker.name))
+            self._deliver(self._ledger.succeed(first, values, seconds, worker.name))
 
     def _attempt_failed(
         self, task: Batch, error: BaseException, worker: Worker, seconds: float, now: float, retryable: bool = True
     ) -> None:
         """One task failed once: it is tried again, or that was its outcome."""
         retry = self._options.retry
-        wanted = self._stop is None or task.first < self._stop.first
-        if wanted and retryable and task.attempt < retry.attempts and isinstance(error, retry.on):
+        if (
+            self._ledger.wants(task.first)
+            and retryable
+            and task.attempt < retry.attempts
+            and isinstance(error, retry.on)
+        ):
             try:
                 due = now + retry.delay(task.attempt)
             except Exception as raised:  # by the user's own backoff function: then that is how the task failed
@@ -258,38 +260,24 @@ class Dispatcher:
                 again = Batch(task.first, task.inputs, task.attempt + 1, task.route)
                 heapq.heappush(self._delayed, (due, task.first, again))
                 return
-        self._failed += 1
         failure = Failure(task.first, short_repr(task.inputs[0]), error, worker.kind, task.attempt, seconds)
-        settled = Settled(task.first, [failure], frozenset([0]), seconds, worker.name)
-        if self._options.on_error == "raise":
-            self._stop_with(settled)
-        else:
-            self._settle(settled)
+        stop = self._ledger.stop
+        self._deliver(self._ledger.fail(failure, worker.name))
+        if self._ledger.stop is not stop:
+            self._stop_at(task.first)
 
-    def _settle(self, settled: Settled) -> None:
-        if self._stop is not None:
-            if settled.first > self._stop.first:
-                return
-            self._before_stop -= len(settled)
-        if self._collect:
-            self._consumed += len(settled)
-        self._commands += [Deliver(due) for due in self._order.add(settled)]
+    def _deliver(self, due: list[Settled]) -> None:
+        self._commands += [Deliver(settled) for settled in due]
 
-    def _stop_with(self, settled: Settled) -> None:
+    def _stop_at(self, index: int) -> None:
         """A failure ends the run: what comes before it is still finished, nothing behind it is begun."""
-        index = settled.first
-        if self._stop is not None:
-            self._failed -= 1  # only the lowest is told; the other counts as cancelled
-            if index > self._stop.first:
-                return
-        self._stop = settled
         for queue in self._queues.values():
             queue.drop_from(index)
         self._delayed = [entry for entry in self._delayed if entry[1] < index]
         heapq.heapify(self._delayed)
         spans = [span for worker in self._crew.workers.values() for span in worker.hands]
         in_hand = sum(max(0, min(span.end, index) - span.first) for span in spans)
-        self._before_stop = sum(map(len, self._queues.values())) + len(self._delayed) + in_hand
+        self._ledger.before_stop = sum(map(len, self._queues.values())) + len(self._delayed) + in_hand
 
     # Moving on
 
@@ -305,9 +293,9 @@ class Dispatcher:
         self._finish_if_over()
 
     def _draw(self) -> None:
-        if self._drawing or self._ended or self._stop is not None:
+        if self._drawing or self._ended or self._ledger.stop is not None:
             return
-        held = self._drawn - self._consumed
+        held = self._ledger.held
         if self._by_seat() and held > len(self._delayed):
             return  # who draws would wait for the next input with an outcome in hand
         window = self._window()
@@ -332,7 +320,7 @@ class Dispatcher:
         """Tasks in the next batch."""
         workers = self._limit.value
         if self._total is not None:
-            left = max(1, self._total - self._drawn + len(self._queues[None]))
+            left = max(1, self._total - self._ledger.drawn + len(self._queues[None]))
         else:
             left = len(self._queues[None]) if self._ended else 2 * workers * MOST
         return self._sizer.size(left, workers, target)
@@ -457,16 +445,16 @@ class Dispatcher:
     def _finish_if_over(self) -> None:
         if self.finished:
             return
-        if self._stop is not None:
-            if self._before_stop == 0:
-                self._commands.append(Deliver(self._stop))
+        if self._ledger.stop is not None:
+            if self._ledger.before_stop == 0:
+                self._commands.append(Deliver(self._ledger.stop))
                 self._finish(None)
         elif self._ended and self._in_hand == 0 and not self._delayed and not any(self._queues.values()):
             self._finish(self._error)
 
     def _finish(self, error: BaseException | None, cancelled: bool = False) -> None:
         self.finished = True
-        self._cancelled = self._drawn - self._succeeded - self._failed
+        self._ledger.close()
         for worker in self._crew.workers.values():
             if worker.number != SEAT and not worker.killed:
                 busy = worker.hands.count > 0
@@ -487,8 +475,7 @@ class Dispatcher:
         return self._queues.setdefault(route, Queue())
 
     def _requeue(self, batch: Batch) -> None:
-        if len(batch) and self._stop is not None:
-            batch = batch.part(batch.first, max(batch.first, min(batch.end, self._stop.first)))
+        batch = self._ledger.wanted(batch)
         if len(batch):
             self._queue(batch.route).push_front(batch)
 
