@@ -231,6 +231,13 @@ def test_an_input_that_cannot_be_sent_keeps_the_work_here() -> None:
     assert "lock" in str(run.plan)
 
 
+@pytest.fixture
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first call is waited for as long as it takes on a machine as busy as may be."""
+    monkeypatch.setattr("flatout._plan._chooser.PATIENCE", 60.0)
+
+
+@pytest.mark.usefixtures("patience")
 def test_a_result_that_cannot_be_sent_keeps_the_work_here() -> None:
     run = flatout.map(close_up, range(12))
     assert [thing.i for thing in run.results()] == list(range(12))
@@ -317,3 +324,15 @@ def test_each_task_has_its_own_copy_of_the_callers_context(func: Callable[[int],
         assert language.get() == "German"
     finally:
         language.reset(token)
+
+
+def close_up_after_long(i: int) -> Unsendable:
+    compute(2_000_000)
+    return Unsendable(i)
+
+
+@pytest.mark.usefixtures("patience")
+def test_what_a_first_call_returns_is_waited_for_a_while() -> None:
+    """It is clear after 30 ms that the call computes, and only later that its result cannot be sent."""
+    run = flatout.map(close_up_after_long, range(6))
+    assert [thing.i for thing in run.results()] == list(range(6))

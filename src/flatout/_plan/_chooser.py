@@ -15,6 +15,8 @@ from flatout._plan._probe import Probe
 from flatout._units import duration
 from flatout._wire import _values
 
+PATIENCE = 0.3  # seconds: ten times what it takes to judge; guessed
+
 
 class Chooser:
     """Between the probe, which measures, and the law, which decides.
@@ -46,8 +48,7 @@ class Chooser:
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
-        self._postponed = False  # to the end of the first call
-        self._lock = threading.Lock()
+        self._first_over = threading.Event()
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""
@@ -58,19 +59,17 @@ class Chooser:
 
     def after(self, count: int, first: Any) -> None:
         """So many calls of it have been made; `first` is the result of the first."""
-        if len(self._first) > 1:
-            self._probe.end(count)
-            return
-        self._no_process = self._no_process or self._effects_seen()
-        with self._lock:
+        if len(self._first) == 1:
             self._first.append(first)
+            self._no_process = self._no_process or self._effects_seen()
+            self._first_over.set()
         self._probe.end(count)
-        if self._postponed:
-            self._decide()
 
     def stop(self) -> None:
         """The run is over."""
+        self.decided = True
         self._probe.stop()
+        self._first_over.set()
 
     def measure(self) -> Measurement:
         """What has been seen, with the cost of moving an input and a result to a process and back."""
@@ -117,19 +116,21 @@ class Chooser:
     def _decide(self) -> None:
         if self.decided:
             return
+        over = self._first_over.is_set()
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
         plan = choose(self._measured, self.situation())
-        if plan.kind == "process" and self._may_still_change_something():
-            return
+        if plan.kind == "process" and not over and self._first_over.wait(self._patience()):
+            return self._decide()
         self.decided = True
-        self.adopt(plan)
+        return self.adopt(plan)
 
-    def _may_still_change_something(self) -> bool:
-        """Whether to wait for the end of the first call: many a call notes its result somewhere, as its last act."""
-        with self._lock:
-            self._postponed = len(self._first) == 1 and self._effects is not None and self._effects.watching
-            return self._postponed
+    def _patience(self) -> float | None:
+        """Seconds to wait for the end of the first call, None for as long as it takes, before others go to processes.
+
+        Its result may be one that cannot be sent, and many a call notes something in the caller's memory as its last act.
+        """
+        return None if self._effects is not None and self._effects.watching else PATIENCE
 
     def _computing(self) -> None:
         if not self._no_process:
