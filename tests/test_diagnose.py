@@ -1,5 +1,6 @@
 """What cannot be pickled is found at its very place."""
 
+import contextlib
 import functools
 import sqlite3
 import threading
@@ -136,7 +137,8 @@ def test_it_takes_little_time_with_much_data() -> None:
 
 
 def test_the_error_says_what_to_do() -> None:
-    error = not_picklable({"db": sqlite3.connect(":memory:")}, "argument 0")
+    with contextlib.closing(sqlite3.connect(":memory:")) as connection:
+        error = not_picklable({"db": connection}, "argument 0")
     assert isinstance(error, NotPicklable)
     assert "argument 0 -> value for key 'db' of dict: cannot pickle 'sqlite3.Connection' object" in str(error)
     assert "initializer=" in str(error)

@@ -942,3 +942,23 @@ def test_completions_while_workers_are_starting_are_no_evidence_that_the_limit_h
         commands = dispatcher.handle(BatchFinished(1, turn, ["x"], seconds=1.0), float(turn))
         started += len(of(commands, StartWorker))
     assert started == 0
+
+
+def test_those_that_could_start_do_the_work_when_no_more_can_be_had() -> None:
+    plan = Plan("process", concurrency=5)
+    dispatcher = Dispatcher(Options(via=plan), plan, total=20)
+    dispatcher.handle(Tick(), 0.0)
+    started = [
+        command.worker
+        for command in dispatcher.handle(TasksDrawn(Batch(0, list(range(20)))), 0.0)
+        if isinstance(command, StartWorker)
+    ]
+    assert len(started) == 5
+    dispatcher.handle(WorkerReady(started[0]), 0.0)
+    commands = [
+        command
+        for number in started[1:]
+        for command in dispatcher.handle(WorkerExited(number, OSError(24, "Too many open files")), 0.0)
+    ]
+    assert not any(isinstance(command, (StartWorker, Finish)) for command in commands)
+    assert not dispatcher.finished

@@ -248,6 +248,7 @@ def writes_to_every_socket(x: int) -> int:
                     socket.socket(fileno=os.dup(fd)).send(b"\xff" * 100)
             except OSError:
                 continue
+        time.sleep(10_000)  # until it is killed for that; the task that a worker is on then is the one to blame
     return x
 
 

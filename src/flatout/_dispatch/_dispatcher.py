@@ -190,7 +190,7 @@ class Dispatcher:
             return
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
-        self._died += event.error is not None
+        self._died += event.error is not None and worker.ready
         # One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
         suspects = () if event.error is None or worker.killed else event.suspects
         blamed, spared = worker.hands.split(worker.overdue.union(suspects))
@@ -201,6 +201,8 @@ class Dispatcher:
             self._attempt_failed(task, self._blame(event, worker, task.first), worker, 0.0, now)
         if event.fatal:
             self._finish(event.error)
+        elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
+            self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
         elif event.error is not None and not blamed and not worker.killed:
             self._died_barren(worker, event.error)
 

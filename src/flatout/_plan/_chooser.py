@@ -15,7 +15,9 @@ from flatout._plan._probe import Probe
 from flatout._units import duration
 from flatout._wire import _values
 
-PATIENCE = 0.3  # seconds: ten times what it takes to judge; guessed
+PATIENCE = (
+    0.1  # seconds: three times what it takes to judge, little beside what processes are worth their start for; guessed
+)
 
 
 class Chooser:
