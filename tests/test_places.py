@@ -155,6 +155,21 @@ def test_in_a_command_line() -> None:
     assert python("-c", SESSION).splitlines() == ["True process", "[2, 4]"]
 
 
+@pytest.mark.parametrize("left", ["", "os.chdir('/')"])
+def test_beside_a_package_that_is_not_installed(left: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers get the flatout of the caller, which it found by the empty entry of `sys.path`."""
+    (tmp_path / "flatout").symlink_to(Path(flatout.__file__).parent)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    code = f"""
+import os, sys
+assert sys.path[0] == ""
+import flatout
+{left}
+print(*flatout.map(lambda i: flatout.__file__, range(2), via="process"))
+"""
+    assert python("-c", code, folder=tmp_path).split() == [str(tmp_path / "flatout" / "__init__.py")] * 2
+
+
 # --- inside a running loop
 
 
