@@ -310,12 +310,13 @@ assert "processes are ruled out" in str(run.plan), run.plan
 run = flatout.map(time.sleep, [0.02] * 30)
 run.results()
 print(run.plan.kind)
-try:
-    flatout.map(compute, [1], via="process")
-except flatout.PlanError as error:
-    print("thread" in str(error))
+for via in ("process", flatout.Plan("process")):
+    try:
+        flatout.map(compute, [1], via=via)
+    except flatout.PlanError as error:
+        print('Use via="thread"' in str(error))
 """
-    assert script(tmp_path, code).splitlines() == ["thread", "True"]
+    assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
 
 
 def test_the_environment_of_this_test_is_as_it_was() -> None:
