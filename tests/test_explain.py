@@ -80,11 +80,18 @@ def test_a_coroutine_function_is_awaited_a_few_times(where: str) -> None:
 
 
 def test_a_function_that_returns_a_coroutine_is_told_apart() -> None:
-    async def call(i: int) -> int:
-        await asyncio.sleep(0)
-        return i
+    awaited: list[int] = []
 
-    assert flatout.explain(lambda i: call(i), range(100)).plan.kind == "async"
+    async def call(i: int) -> None:
+        await asyncio.sleep(0)
+        awaited.append(i)
+
+    for inputs in (range(100), range(1)):
+        awaited.clear()
+        explanation = flatout.explain(lambda i: call(i), inputs)
+        assert explanation.plan.kind == "async"
+        assert 0 < explanation.calls == explanation.measured.calls <= len(inputs)
+        assert awaited == list(range(explanation.calls))
 
 
 def test_no_input_is_nothing_to_explain() -> None:

@@ -12,7 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -488,6 +489,10 @@ def begun(x: int) -> tuple[int, str]:
     return os.getpid(), os.environ["BEGUN"]
 
 
+async def abegun(x: int) -> tuple[int, str]:
+    return os.getpid(), os.environ["BEGUN"]
+
+
 def test_an_initializer_that_raises_ends_the_run_with_its_own_exception() -> None:
     for _ in range(3):
         with pytest.raises(LookupError, match="no such model"):
@@ -498,6 +503,20 @@ def test_an_initializer_that_raises_ends_the_run_with_its_own_exception() -> Non
 def test_an_async_initializer_is_awaited_once_in_every_worker() -> None:
     results = flatout.map(begun, range(40), via="process", max_concurrency=2, initializer=begins_in_a_loop).results()
     assert {value for _, value in results} == {f"{pid} 1" for pid, _ in results}
+
+
+@types.coroutine
+def begins_in_the_old_way() -> Generator[Any, Any, None]:
+    yield from asyncio.sleep(0).__await__()
+    os.environ["BEGUN"] = "in the old way"
+
+
+@pytest.mark.parametrize("via", ["thread", "process", "async"])
+def test_an_initializer_made_by_types_coroutine_is_awaited_too(via: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BEGUN", "")
+    func: Any = abegun if via == "async" else begun
+    (result,) = flatout.map(func, [0], via=via, initializer=begins_in_the_old_way)
+    assert result[1] == "in the old way"
 
 
 def begins_for_ever(folder: Path) -> None:

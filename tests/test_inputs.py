@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
 import sqlite3
 import threading
@@ -14,6 +15,7 @@ import pytest
 
 import flatout
 from flatout import InputError
+from flatout._inputs import Inputs
 
 PLAIN = ("auto", "inline", "thread", "process")
 Via = Any
@@ -271,6 +273,56 @@ def test_a_sqlite_cursor_elsewhere_gets_an_error_that_says_what_to_do(via: Via) 
         flatout.map(str, rows, via=via).results()
     assert isinstance(caught.value.__cause__, sqlite3.ProgrammingError)
     connection.close()
+
+
+def test_a_sqlite_cursor_in_a_running_loop_gets_it_too() -> None:
+    """The plain loop is run by another thread there."""
+    connection = sqlite3.connect(":memory:")
+
+    async def main() -> None:
+        await flatout.map(str, connection.execute("values (1), (2), (3)"), via="inline")
+
+    with pytest.raises(InputError, match=r"pass list\(\.\.\.\) of it instead"):
+        asyncio.run(main())
+    connection.close()
+
+
+def test_a_sqlite_cursor_beside_async_inputs_gets_it_too() -> None:
+    connection = sqlite3.connect(":memory:")
+    rows = connection.execute("values (1), (2), (3)")
+    with pytest.raises(InputError, match=r"pass list\(\.\.\.\) of it instead"):
+        flatout.map(lambda row, i: row, rows, arange(3), via="thread").results()
+    connection.close()
+
+
+def no_more_threads() -> Iterator[int]:
+    yield 1
+    raise RuntimeError("can't start new thread")
+
+
+@pytest.mark.parametrize("via", PLAIN)
+def test_advice_is_given_only_where_it_fits(via: Via) -> None:
+    with pytest.raises(InputError, match="RuntimeError after 1 inputs: can't start new thread"):
+        flatout.map(str, no_more_threads(), via=via).results()
+
+
+@pytest.mark.parametrize("here", [True, False])
+def test_a_generator_is_closed_with_the_inputs(here: bool) -> None:
+    closed = threading.Event()
+    drawn = threading.Event()
+
+    def endless() -> Iterator[int]:
+        try:
+            yield from itertools.count()
+        finally:
+            closed.set()
+
+    inputs = Inputs((endless(),), contextvars.copy_context())
+    inputs.draw(3, here, lambda event: drawn.set())
+    assert drawn.wait(20)
+    assert not closed.is_set()
+    inputs.close()
+    assert closed.wait(20)
 
 
 # --- slow inputs

@@ -155,6 +155,21 @@ def test_in_a_command_line() -> None:
     assert python("-c", SESSION).splitlines() == ["True process", "[2, 4]"]
 
 
+@pytest.mark.parametrize("left", ["", "os.chdir('/')"])
+def test_beside_a_package_that_is_not_installed(left: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Workers get the flatout of the caller, which it found by the empty entry of `sys.path`."""
+    (tmp_path / "flatout").symlink_to(Path(flatout.__file__).parent)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    code = f"""
+import os, sys
+assert sys.path[0] == ""
+import flatout
+{left}
+print(*flatout.map(lambda i: flatout.__file__, range(2), via="process"))
+"""
+    assert python("-c", code, folder=tmp_path).split() == [str(tmp_path / "flatout" / "__init__.py")] * 2
+
+
 # --- inside a running loop
 
 
@@ -295,12 +310,13 @@ assert "processes are ruled out" in str(run.plan), run.plan
 run = flatout.map(time.sleep, [0.02] * 30)
 run.results()
 print(run.plan.kind)
-try:
-    flatout.map(compute, [1], via="process")
-except flatout.PlanError as error:
-    print("thread" in str(error))
+for via in ("process", flatout.Plan("process")):
+    try:
+        flatout.map(compute, [1], via=via)
+    except flatout.PlanError as error:
+        print('Use via="thread"' in str(error))
 """
-    assert script(tmp_path, code).splitlines() == ["thread", "True"]
+    assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
 
 
 def test_the_environment_of_this_test_is_as_it_was() -> None:

@@ -208,6 +208,20 @@ def test_what_cannot_be_pickled_fails_alone_and_is_named() -> None:
     assert all(isinstance(error, NotPicklable) and "the result" in str(error) for _, error in errors)
 
 
+def test_a_value_on_its_own_is_pickled_once() -> None:
+    class Counted:
+        pickled = 0
+
+        def __reduce__(self) -> Any:
+            Counted.pickled += 1
+            return dict, ()
+
+    packed, errors = _values.pack([Counted()], "the result", by_value=False)
+    assert not errors
+    assert Counted.pickled == 1
+    assert across(packed) == ([{}], [])
+
+
 def test_on_the_way_out_a_lambda_goes_by_value() -> None:
     packed, errors = _values.pack([lambda x: x + 1], "the input", by_value=True)
     (value,), _ = across(packed)

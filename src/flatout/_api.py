@@ -133,6 +133,8 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
     """The plan where no measurement is needed for it, else None."""
     via, most = options.via, options.max_concurrency
     if isinstance(via, Plan):
+        if via.kind == "process":
+            _need_processes()
         return via
     if via == "process":
         return _process_plan('via="process" was asked for', most)
@@ -154,10 +156,14 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
 
 
 def _process_plan(why: str, most: int | None) -> Plan:
-    if reason := why_no_processes():
-        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
+    _need_processes()
     count = usable_cores() if most is None else most
     return Plan("process", count, reason=f"{why}: {count} processes")
+
+
+def _need_processes() -> None:
+    if reason := why_no_processes():
+        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
 
 
 def _chooser(work: Work, options: Options) -> Chooser:

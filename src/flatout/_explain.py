@@ -6,9 +6,10 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
+from flatout import _inputs
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
 from flatout._plan._choose import Situation, choose, describe
@@ -59,13 +60,10 @@ def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: 
     if any(not hasattr(type(iterable), "__iter__") for iterable in iterables if hasattr(iterable, "__aiter__")):
         raise PlanError("explain draws inputs in this thread and cannot await them: pass a list of a few of them")
     items: Iterator[Any] = zip(*iterables, strict=False) if work.star else iter(iterables[0])
-    try:
-        inputs: int | None = min(len(iterable) for iterable in iterables)
-    except TypeError:
-        inputs = None
+    inputs = _inputs.length(iterables)
     try:
         if is_async:
-            return _awaited(work, items, chooser, inputs)
+            return _awaited(_calls(work, items), chooser, inputs)
         return _called(work, items, chooser, inputs)
     finally:
         chooser.stop()
@@ -79,10 +77,11 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
     for item in items:
         chooser.before(Batch(calls, [item]))
         value = work.context.copy().run(work.func, *(item if work.star else (item,)))
-        calls += 1
         if is_awaitable(value):
-            value.close() if hasattr(value, "close") else None
-            return _awaited(work, items, chooser, inputs)
+            chooser.stop()
+            explanation = _awaited(chain([value], _calls(work, items)), chooser, inputs)
+            return replace(explanation, calls=calls + explanation.calls)
+        calls += 1
         chooser.after(1, value)
         if plans:
             break
@@ -93,11 +92,15 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
     return Explanation(plan, measured, plan.predictions, calls, inputs)
 
 
-def _awaited(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | None) -> Explanation:
+def _calls(work: Work, items: Iterator[Any]) -> Iterator[Any]:
+    return (work.func(*(item if work.star else (item,))) for item in items)
+
+
+def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) -> Explanation:
     from flatout._workers._call import OwnLoop
 
     own_loop = OwnLoop()
-    calls, seconds, cpu = own_loop(_await_some(work, items))
+    calls, seconds, cpu = own_loop(_await_some(awaitables))
     own_loop.close()
     if not calls:
         raise PlanError("there is no input, so there is nothing to measure")
@@ -118,10 +121,10 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
     return Prediction("async", k, max(calls * max(measured.gil, measured.seconds / k), measured.seconds))
 
 
-async def _await_some(work: Work, items: Iterator[Any]) -> tuple[int, float, float]:
+async def _await_some(awaitables: Iterator[Any]) -> tuple[int, float, float]:
     calls, began, cpu = 0, time.perf_counter(), time.thread_time()
-    for item in islice(items, MOST_AWAITED):
-        await work.func(*(item if work.star else (item,)))
+    for awaitable in islice(awaitables, MOST_AWAITED):
+        await awaitable
         calls += 1
         if time.perf_counter() - began > ENOUGH:
             break

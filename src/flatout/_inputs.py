@@ -7,6 +7,7 @@ delays nothing that has come.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import deque
@@ -81,7 +82,7 @@ class Inputs:
                     inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count)
                 )
             except Exception as error:
-                self._end = InputEnded(error)
+                self._end = InputEnded(_explained(error))
         if not inputs:
             return self._end or InputEnded()
         batch = Batch(self._first, inputs)
@@ -179,18 +180,18 @@ class _Feeder:
         self._wake.set()
 
     def _feed(self) -> None:
-        while not self._closed:
-            self._wake.clear()
-            while self._pending.wanted and not self._closed:
-                try:
-                    item = self._context.run(next, self._iterator)
-                except StopIteration:
-                    return self._pending.ended(None)
-                except BaseException as error:
-                    return self._pending.ended(_explained(error))
-                self._pending.came(item)
-            self._wake.wait()
-        return None
+        try:
+            while not self._closed:
+                self._wake.clear()
+                while self._pending.wanted and not self._closed:
+                    self._pending.came(self._context.run(next, self._iterator))
+                self._wake.wait()
+        except StopIteration:
+            self._pending.ended(None)
+        except BaseException as error:
+            self._pending.ended(_explained(error))
+        finally:
+            self._iterator = iter(())  # closes a generator, in the thread that ran it
 
 
 class AsyncInputs:
@@ -232,7 +233,7 @@ class AsyncInputs:
         except StopAsyncIteration:
             self._pending.ended(None)
         except Exception as error:
-            self._pending.ended(error)
+            self._pending.ended(_explained(error))
         finally:
             for iterator in self._iterators:
                 if isinstance(iterator, AsyncIterator) and hasattr(iterator, "aclose"):
@@ -250,7 +251,7 @@ async def _next(iterator: Any) -> Any:
 
 def _explained(error: BaseException) -> BaseException:
     """What to do about an iterator that is bound to the thread that made it (a sqlite3 cursor, for one)."""
-    if "thread" not in str(error):
+    if not re.search("(same|another|other|different) thread", str(error)):
         return error
     explained = InputError(
         f"the iterable of inputs works only in the thread that made it ({type(error).__name__}: {error}), but flatout "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import sys
 import types
 from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any
@@ -61,7 +62,7 @@ def check_options(
     """The options of `map`, checked against each other and the function. Raises PlanError."""
     check_via(via, func)
     for name, value in (("max_concurrency", max_concurrency), ("chunksize", chunksize), ("buffersize", buffersize)):
-        if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        if value is not None and not _counts(value):
             raise PlanError(f"{name} must be a whole number from 1 on, or None for flatout to choose; it is {value!r}")
     if chunksize not in (None, 1) and (
         (via.kind if isinstance(via, Plan) else via) == "async" or (is_async(func) and via == "auto")
@@ -90,10 +91,7 @@ def check_options(
 def check_via(via: Any, func: Callable[..., Any]) -> None:
     """It must be a kind of worker that can run the function, "auto" or a Plan."""
     if isinstance(via, Plan):
-        if via.kind not in KINDS or via.concurrency < 1:
-            raise PlanError(
-                f"a Plan needs one of the kinds {_list(KINDS)} and a concurrency from 1 on; this is {via!r}"
-            )
+        check_plan(via)
         via = via.kind
     elif via not in VIAS:
         raise PlanError(f"via must be one of {_list(VIAS)} or a Plan{_nearest(via, VIAS)}; it is {via!r}")
@@ -105,11 +103,23 @@ def check_via(via: Any, func: Callable[..., Any]) -> None:
         )
 
 
+def check_plan(plan: Plan) -> None:
+    """One that was written by hand must be one that can be carried out."""
+    if plan.kind not in KINDS:
+        raise PlanError(f"a Plan needs one of the kinds {_list(KINDS)}{_nearest(plan.kind, KINDS)}; this is {plan!r}")
+    if not _counts(plan.concurrency):
+        raise PlanError(f"a Plan needs a concurrency that is a whole number from 1 on; it is {plan.concurrency!r}")
+    for name in ("ceiling", "chunksize", "buffersize"):
+        value = getattr(plan, name)
+        if value is not None and not _counts(value):
+            raise PlanError(f"the {name} of a Plan must be a whole number from 1 on, or None; it is {value!r}")
+
+
 def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> None:
-    """It must be positive, and the kind of worker must be able to keep it."""
+    """It must be positive and finite, and the kind of worker must be able to keep it."""
     if timeout is None:
         return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= sys.float_info.max:
         raise PlanError(f"timeout must be a positive number of seconds, or None for no limit; it is {timeout!r}")
     kind = via.kind if isinstance(via, Plan) else via
     if kind == "inline":
@@ -135,7 +145,7 @@ def check_retry(retry: int | Retry | None) -> Retry:
         retry = Retry(attempts=retry)
     if not isinstance(retry, Retry):
         raise PlanError(f"retry must be a number of attempts or a flatout.Retry; it is {retry!r}")
-    if isinstance(retry.attempts, bool) or not isinstance(retry.attempts, int) or retry.attempts < 1:
+    if not _counts(retry.attempts):
         raise PlanError(f"retry counts attempts, the first one included: 1 or more; it is {retry.attempts!r}")
     if not callable(retry.backoff) and not (isinstance(retry.backoff, (int, float)) and retry.backoff >= 0):
         raise PlanError(f"the backoff of a Retry must be seconds >= 0 or a function; it is {retry.backoff!r}")
@@ -178,6 +188,10 @@ def _surely_plain(func: Any) -> bool:
         returns = getattr(plain, "__annotations__", {}).get("return")
         return plain.__name__ != "<lambda>" and "Awaitable" not in str(returns) and "Coroutine" not in str(returns)
     return not inspect.isclass(plain)
+
+
+def _counts(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _iterable(value: Any) -> bool:

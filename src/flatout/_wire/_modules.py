@@ -33,8 +33,9 @@ def importable(name: str) -> bool:
     """Whether a worker that has the caller's `sys.path` imports this module and gets the same one."""
     if name in _MAIN:
         return False
-    if name.partition(".")[0] in sys.stdlib_module_names or name not in sys.modules:
-        return True
+    package = name.partition(".")[0]
+    if package == "flatout" or package in sys.stdlib_module_names or name not in sys.modules:
+        return True  # a worker has this flatout, wherever the caller found it
     parent = name.rpartition(".")[0]
     if parent and not importable(parent):
         return False

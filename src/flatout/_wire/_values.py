@@ -34,6 +34,8 @@ def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list
     `name` is what a value is called in errors. `by_value`: lambdas and local classes may go by value. They may not on the
     way home: a class loaded by value where it was born would have its attributes set anew.
     """
+    if len(values) == 1:  # it may be large: it is not to be pickled twice
+        return _pack_each(values, name, by_value)
     try:
         data = pickle.dumps(list(values), 5)
     except Exception:

@@ -157,11 +157,27 @@ class Pool:
         self._zygote.returncode = 0  # not our child: nothing to wait for
 
 
+def import_path(cwd: str) -> list[str]:
+    """What `sys.path` means here, for a process that may be elsewhere: an empty entry is the current directory."""
+    return [entry or cwd for entry in sys.path if isinstance(entry, str)]
+
+
+def working_directory() -> str:
+    """The current directory; empty where it was deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def _start_zygote(control: int) -> subprocess.Popen[bytes]:
     flags = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]
-    path = [entry for entry in sys.path if isinstance(entry, str) and entry]
+    # Ours goes first until flatout is imported, so that it is this one, wherever the caller has gone since; and no longer,
+    # since in front of the standard library it might hide modules of that (old backports in site-packages).
+    home = os.path.dirname(os.path.dirname(_child.__path__[0]))
     code = (
-        f"import sys; sys.path[:] = {path!r}\nfrom flatout._child._zygote import main\nmain({control}, {os.getpid()})"
+        f"import sys; sys.path[:] = {[home, *import_path(working_directory())]!r}\nimport flatout; del sys.path[0]\n"
+        f"from flatout._child._zygote import main\nmain({control}, {os.getpid()})"
     )
     return subprocess.Popen(
         [sys.executable, *flags, "-c", code],

@@ -27,12 +27,12 @@ class Setup:
     def __init__(self, work: Work) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
-        cwd = _cwd()
+        cwd = _pool.working_directory()
         main = sys.modules.get("__main__")
         self.meta = _values.dump(
             {
                 "star": work.star,
-                "path": [entry or cwd for entry in sys.path if isinstance(entry, str)],
+                "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
                 "cwd": cwd,
@@ -263,13 +263,6 @@ def _log_levels() -> dict[str, int]:
     named = logging.root.manager.loggerDict.copy()  # which holds placeholders too
     levels = {name: getattr(logger, "level", logging.NOTSET) for name, logger in named.items()}
     return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
-
-
-def _cwd() -> str:
-    try:
-        return os.getcwd()
-    except FileNotFoundError:  # it was deleted
-        return ""
 
 
 def _position(entry: tuple[int, BaseException]) -> int:

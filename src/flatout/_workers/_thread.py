@@ -12,6 +12,7 @@ from queue import SimpleQueue
 
 from flatout._events import BatchFinished, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
+from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 
@@ -71,7 +72,7 @@ class ThreadWorker:
         try:
             if self._work.initializer is not None:
                 value = self._work.initializer()
-                if hasattr(value, "__await__"):
+                if is_awaitable(value):
                     self._loop(value)
         except BaseException as error:
             self._report(WorkerExited(self._number, error, fatal=True))
