@@ -81,7 +81,8 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     useful = _useful(measured.seconds, max(measured.gil, (measured.gil + measured.free) / m))
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, k)
-    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), measured.seconds if n else 0.0)
+    gil = (n + _rest(measured)) * measured.gil  # which they share with the call that goes on in the caller's thread
+    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), gil, measured.seconds if n else 0.0)
     return Prediction("thread", k, seconds)
 
 
@@ -117,7 +118,7 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, by_ki
     if best.kind != "inline":
         others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
         against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        many = f"{best.concurrency} {_NAMES[best.kind]}"
+        many = f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_NAMES[best.kind]}"
         least = "" if measured.calls else "at least "
         text = f"{what}; {many} should take {least}{duration(best.seconds)} for {left}, {against}"
         blocked = by_kind["process"].impossible
