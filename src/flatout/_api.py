@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
 from flatout._engine import Engine
@@ -19,6 +20,8 @@ from flatout._run import Run, Watcher
 from flatout._workers import _pool
 
 R = TypeVar("R")
+
+PROCESSES_FOR_WAITING = 16  # per core, to which a run may grow whose tasks must be processes though they wait; guessed
 
 
 @overload
@@ -148,7 +151,8 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
     if reason := _no_processes():
         why = f"{reason}, so a task that is over its time can only be left behind in its thread"
         return Plan("thread", most or START, most or MOST_THREADS, reason=why)
-    return _process_plan("only a process can be ended when its task is over its time", most)
+    plan = _process_plan("only a process can be ended when its task is over its time", most)
+    return replace(plan, ceiling=most or PROCESSES_FOR_WAITING * usable_cores())
 
 
 def _process_plan(why: str, most: int | None) -> Plan:

@@ -6,6 +6,7 @@ tasks that it runs by itself; `hand_over` moves it to a thread, even while the c
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -166,9 +167,13 @@ class Driver:
         """From now on a thread of its own drives; called by any thread, once."""
         with self.lock:
             if self.host is None and not self.finished:
-                self.draws_here = False
-                self.host = ThreadHost(self.clock)
-                self.host.run(self)
+                host = ThreadHost(self.clock)
+                self.draws_here, self.host = False, host
+                try:
+                    host.run(self)
+                except BaseException:
+                    self.draws_here, self.host = True, None
+                    raise
 
     # For the host
 
@@ -199,10 +204,16 @@ class Driver:
             while self._events and not self.finished:
                 self._handle(self._events.popleft())
         except Exception as error:
-            internal = InternalError(f"flatout itself failed: {type(error).__name__}: {error}. Please report this.")
-            internal.__cause__ = error
+            self.fail(error)
+
+    def fail(self, error: BaseException) -> None:
+        """End the run: something has happened that flatout does not expect of itself."""
+        internal = InternalError(f"flatout itself failed: {type(error).__name__}: {error}. Please report this.")
+        internal.__cause__ = error
+        with contextlib.suppress(Exception):
             for worker in self._workers.values():
                 worker.kill()
+        with contextlib.suppress(Exception):
             self._finish(Finish(internal))
 
     def _handle(self, event: Event) -> None:
@@ -227,11 +238,14 @@ class Driver:
         self.post(WorkerObserved(command.worker, self._workers[command.worker].running()))
 
     def _finish(self, command: Finish) -> None:
-        self.source.close()
-        for worker in self._workers.values():
-            worker.close()
-        self._outlet.finish(command.error, command.cancelled)
-        self.wake_caller()
+        try:
+            with contextlib.suppress(RuntimeError):  # the loop that the inputs are drawn in was closed before
+                self.source.close()
+            for worker in self._workers.values():
+                worker.close()
+        finally:
+            self._outlet.finish(command.error, command.cancelled)
+            self.wake_caller()
 
     def _show(self, event: Event, commands: list[Command]) -> None:
         for observer in list(self._observers):

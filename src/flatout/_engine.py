@@ -24,11 +24,13 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
-from flatout._hosts import LoopHost
+from flatout._hosts import LONGEST_SLEEP, LoopHost
+from flatout._loop_thread import LoopThread
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import describe
 from flatout._plan._chooser import Chooser
+from flatout._units import duration
 from flatout._workers._base import Worker
 from flatout._workers._inline import Seat
 from flatout._workers._thread import ThreadWorker
@@ -75,10 +77,11 @@ class Engine:
         self._setup: Setup | None = None
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
-        self._loop_thread: _LoopThread | None = None
+        self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
-        self._started = self._ended = 0.0
+        self._started: float | None = None
+        self._ended: float | None = None
 
     # Start
 
@@ -87,14 +90,15 @@ class Engine:
         self.outlet.notify = self._news.set
         self._driver.consumer_pumps = True
         self._begin()
+        if self._by_seat():
+            self._seat.start()
 
     def start_in(self, loop: asyncio.AbstractEventLoop, notify: Callable[[], None]) -> None:
         """Begin, for a consumer in a running event loop; `notify` is called in any thread when there is news."""
         self._callers_loop = loop
-        self._driver.clock = loop.time
         self.outlet.notify = notify
         self._begin()
-        if self._plan is None or self._plan.kind == "inline":
+        if self._by_seat():
             threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
 
     def _begin(self) -> None:
@@ -106,11 +110,13 @@ class Engine:
             self.chooser.left = self._left
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
-            self._seat.start()
         else:
             if plan.kind == "process":
                 self._setup_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _by_seat(self) -> bool:
+        return self._plan is None or self._plan.kind == "inline"
 
     def _left(self) -> int | None:
         return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
@@ -130,9 +136,10 @@ class Engine:
             self._async_inputs = self._own_loop().call(make)
         return self._async_inputs
 
-    def _own_loop(self) -> _LoopThread:
+    def _own_loop(self) -> LoopThread:
         if self._loop_thread is None:
-            self._loop_thread = _LoopThread()
+            self._loop_thread = LoopThread()
+            self._loop_thread.start()
         return self._loop_thread
 
     # Hiring
@@ -167,16 +174,30 @@ class Engine:
     def adopt(self, plan: Plan) -> None:
         """Go on by this plan; called once, by the caller's thread or the probe's."""
         if plan.kind == "process":
-            try:
-                self._setup_processes()
-            except NotPicklable as error:
-                assert self.chooser is not None
-                plan = self.chooser.without_processes(str(error))
+            plan = self._sent_or_not(plan)
         self._plan = plan
-        if plan.kind == "inline":
-            self._driver.post(PlanChosen(plan))
-        else:
-            self._move_to(plan.kind, PlanChosen(plan))
+        if plan.kind != "inline":
+            try:
+                return self._move_to(plan.kind, PlanChosen(plan))
+            except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
+                reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
+                self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
+        return self._driver.post(PlanChosen(plan))
+
+    def _sent_or_not(self, plan: Plan) -> Plan:
+        """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
+        assert self.chooser is not None
+        began = time.perf_counter()
+        try:
+            self._setup_processes()
+        except NotPicklable as error:
+            return self.chooser.without_processes(str(error))
+        seconds = time.perf_counter() - began  # and about as much again, in every worker at once, to load it
+        predicted = {prediction.kind: prediction.seconds for prediction in plan.predictions}
+        if predicted["process"] + seconds < min(predicted["inline"], predicted["thread"]):
+            return plan
+        self._setup = None
+        return self.chooser.without_processes(f"sending the function with its data takes {duration(seconds)}")
 
     def _move_to(self, kind: Kind, event: Event) -> None:
         """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
@@ -201,6 +222,7 @@ class Engine:
 
     def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool, event: Event) -> None:
         with self._driver.lock:
+            self._started = loop.time() - self.seconds  # on the loop's clock, which may be a virtual one
             self._driver.clock = loop.time
             self._driver.draws_here = draws_here
             self._driver.host = host = LoopHost(loop)
@@ -217,12 +239,18 @@ class Engine:
             self._work_or_wait()
 
     def _attend_to_end(self) -> None:
-        while not self.outlet.finished:
-            self._news.clear()
+        try:
+            self._seat.start()
+            while not self.outlet.finished:
+                self._news.clear()
+                self._driver.pump_by_caller()
+                if not self.outlet.finished:
+                    self._work_or_wait()
+        except BaseException as error:  # of the initializer, or one that a call raised to end everything
+            self._driver.post(WorkerExited(SEAT, error, fatal=True))
             self._driver.pump_by_caller()
-            if not self.outlet.finished:
-                self._work_or_wait()
-        self._seat.end()
+        finally:
+            self._seat.end()
 
     def _work_or_wait(self) -> None:
         batch = self._seat.take()
@@ -230,7 +258,7 @@ class Engine:
             self._sit(batch)
         else:
             wake_at = self._driver.wake_at if self._driver.host is None else None
-            self._news.wait(None if wake_at is None else max(0.0, wake_at - self._driver.clock()))
+            self._news.wait(None if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_SLEEP))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
@@ -247,19 +275,23 @@ class Engine:
 
         event = self._seat.run(batch, set_aside)
         if awaitables:
-            self._hand_back(event, awaitables)
+            self._hand_back(batch, event)
             return
         self._driver.post(event)
         chooser.after(len(batch), event.values[0])
 
-    def _hand_back(self, event: BatchFinished, awaitables: list[Awaitable[Any]]) -> None:
+    def _hand_back(self, batch: Batch, event: BatchFinished) -> None:
         """The function has returned something to await: the calls stand, the rest is for an event loop."""
         assert self.chooser is not None
+        plan = self.chooser.awaitable_found()
+        if plan is None:  # the others are in threads or processes already, and await there
+            self._driver.post(self._seat.finish(batch, event))
+            return
         errors = {error.offset: error.error for error in event.errors}
         for position, value in enumerate(event.values):
             self._begun[event.first + position] = (value, errors.get(position))
         self._driver.post(WorkerExited(SEAT))
-        self.adopt(self.chooser.awaitable_found())
+        self.adopt(plan)
 
     # The end
 
@@ -272,29 +304,45 @@ class Engine:
         if not self.outlet.finished:
             self.cancel()
             self._driver.pump_by_caller()
-            self.outlet.over.wait(ENDING_SECONDS)
+            if self._in_callers_loop():
+                self._pump_in_loop()
+            else:
+                self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
         self._seat.end()
         if self._driver.host is not None:
             self._driver.host.join(ENDING_SECONDS)
         if self._loop_thread is not None:
-            self._loop_thread.end()
+            self._loop_thread.end(ENDING_SECONDS)
 
     async def end_in_loop(self) -> None:
         """The same in the caller's loop, where cancelled coroutines are given the time to clean up."""
+        import asyncio
+
+        if self._callers_loop is None:  # it was iterated by a plain `for`, which ends it in its own way
+            self.end()
+            return
         if not self.outlet.finished:
             self.cancel()
-            if isinstance(self._driver.host, LoopHost):
-                self._driver.pump()
+            self._pump_in_loop()
+        deadline = self._driver.clock() + ENDING_SECONDS
+        while not self.outlet.finished and self._driver.clock() < deadline:
+            await asyncio.sleep(0.005)  # a driver thread is at it
         self._note_end()
         if self._loop_worker is not None:
-            await self._loop_worker.ended()
+            await self._loop_worker.ended(ENDING_SECONDS)
         if self._async_inputs is not None:
             await self._async_inputs.closed()
 
+    def _pump_in_loop(self) -> None:
+        """In the loop in which the driver lives, if it lives in one: nothing else would pump it by now."""
+        if isinstance(self._driver.host, LoopHost):
+            self._driver.pump()
+
     def _note_end(self) -> None:
         self._iterables = ()
-        self._ended = self._ended or self._driver.clock()
+        if self._ended is None:
+            self._ended = self._driver.clock()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:
@@ -319,8 +367,9 @@ class Engine:
     @property
     def seconds(self) -> float:
         """Since the start, until the end."""
-        end = self._ended or (self._driver.clock() if self._started else 0.0)
-        return end - self._started
+        if self._started is None:
+            return 0.0
+        return (self._driver.clock() if self._ended is None else self._ended) - self._started
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -339,46 +388,3 @@ class _NoSource:
 
     def close(self) -> None:
         """Nothing to close."""
-
-
-class _LoopThread:
-    """An event loop running in a daemon thread."""
-
-    def __init__(self) -> None:
-        import asyncio
-
-        self.loop: asyncio.AbstractEventLoop
-        self._stop: asyncio.Event
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=asyncio.run, args=(self._main(),), name="flatout-loop", daemon=True)
-        self._thread.start()
-        self._ready.wait()
-
-    async def _main(self) -> None:
-        import asyncio
-
-        self.loop = asyncio.get_running_loop()
-        self._stop = asyncio.Event()
-        self._ready.set()
-        await self._stop.wait()
-
-    def call(self, func: Callable[[], Any]) -> Any:
-        """Call a function in the loop's thread; returns what it returns."""
-        from concurrent.futures import Future
-
-        future: Future[Any] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(func())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self.loop.call_soon_threadsafe(run)
-        return future.result()
-
-    def end(self) -> None:
-        """Cancel what is left in the loop, let it clean up, close it."""
-        with contextlib.suppress(RuntimeError):
-            self.loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(ENDING_SECONDS)

@@ -22,7 +22,7 @@ from flatout._wire._values import is_awaitable
 MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Explanation:
     """What was measured, what the exhibition law predicts for each kind of worker, and the choice.
 
@@ -34,6 +34,9 @@ class Explanation:
     predictions: tuple[Prediction, ...]
     calls: int
     inputs: int | None
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         measured = self.measured

@@ -8,6 +8,7 @@ can be sent, and have nothing here that they might change, go to processes, as m
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,8 +49,10 @@ def gather_run(calls: Sequence[Any], on_error: OnError, chooser: Callable[[Work,
         "processes once they are seen to compute",
     )
 
+    most_processes = PROCESSES_PER_CORE * usable_cores()
+
     def start(**how: Any) -> Engine:
-        return Engine(work, (calls,), options, plan, source=_Placer(calls), **how)
+        return Engine(work, (calls,), options, plan, source=_Placer(calls, most_processes), **how)
 
     return Run(start, on_error, plan=plan)
 
@@ -65,9 +68,11 @@ def _invoke(call: Any) -> Any:
 class _Placer:
     """The source of a gather: says of each call where it is to run."""
 
-    def __init__(self, calls: Sequence[Any]) -> None:
+    def __init__(self, calls: Sequence[Any], most_processes: int) -> None:
         self._calls = list(calls)
-        self._begun = False
+        self._most_processes = most_processes
+        self._lock = threading.Lock()  # the driver begins to place, probes go on
+        self._begun = self._closed = False
         self._next = 0
         self._group = 1  # callables to be placed at a time
         self._processes = 0
@@ -84,15 +89,21 @@ class _Placer:
 
     def close(self) -> None:
         """Place no more."""
-        self._next = len(self._calls)
+        self._closed = True
         if self._probe is not None:
             self._probe.stop()
 
     def _go_on(self) -> None:
         """Place calls up to and including the next that has to be watched, and what follows in its group."""
+        with self._lock:
+            self._place()
+
+    def _place(self) -> None:
         room = self._group
         watched = False
         while self._next < len(self._calls):
+            if self._closed:
+                return
             call = self._calls[self._next]
             route = self._route(call)
             if route == "thread" and not self._computing:
@@ -112,7 +123,7 @@ class _Placer:
     def _route(self, call: Any) -> Kind:
         if _is_awaited(call):
             return "async"
-        if self._computing and self._processes < PROCESSES_PER_CORE * usable_cores() and _can_leave(call):
+        if self._computing and self._processes < self._most_processes and _can_leave(call):
             self._processes += 1
             return "process"
         return "thread"

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 Callback = Callable[[], None]
 
+LONGEST_SLEEP = 3600.0  # seconds: what a system takes at once is bounded, by some weeks
+
 
 class Driven(Protocol):
     """What a host drives."""
@@ -31,6 +33,9 @@ class Driven(Protocol):
 
     def pump(self) -> None:
         """Deal with everything that has been posted."""
+
+    def fail(self, error: BaseException) -> None:
+        """End with this error, since it cannot go on."""
 
 
 class ThreadHost:
@@ -79,7 +84,7 @@ class ThreadHost:
 
     def join(self, timeout: float) -> None:
         """Wait for the end of the thread."""
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and self._thread.ident not in (None, threading.get_ident()):
             self._thread.join(timeout)
 
     def _serve(self, driven: Driven) -> None:
@@ -88,6 +93,8 @@ class ThreadHost:
             while not driven.finished:
                 self._sleep(driven)
                 driven.pump()
+        except BaseException as error:
+            driven.fail(error)
         finally:
             with self._lock:
                 self._open = False
@@ -98,7 +105,7 @@ class ThreadHost:
     def _sleep(self, driven: Driven) -> None:
         self._awake = False
         until = self._clock() if driven.pending else driven.wake_at  # looked at after the flag: none is missed
-        timeout = None if until is None else max(0.0, until - self._clock())
+        timeout = None if until is None else min(max(0.0, until - self._clock()), LONGEST_SLEEP)
         ready = self._selector.select(timeout)
         self._awake = True
         for key, events in ready:

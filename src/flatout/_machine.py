@@ -22,7 +22,7 @@ UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgro
 GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Machine:
     """What this machine can give to this process.
 
@@ -53,6 +53,9 @@ class Machine:
     def usable_cores(self) -> int:
         """How many calls can compute at once: `cores` rounded down, at least 1."""
         return max(1, int(self.cores))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         rows = list(self._rows())

@@ -214,7 +214,8 @@ class Plan:
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
-    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers.
+    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers. The caller's
+    own thread is not counted as a worker.
     """
 
     drawn: int = 0

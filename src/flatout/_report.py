@@ -9,7 +9,7 @@ from flatout._model import Plan, Statistics
 from flatout._units import duration
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """What a run has cost.
 
@@ -52,6 +52,9 @@ class Report:
             wait_share=(busy - cpu) / busy if busy else 0.0,
             idle_share=1.0 - computing,
         )
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         counts = [f"{self.tasks} task{'s' * (self.tasks != 1)} in {duration(self.seconds)}"]

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import aclosing, closing
+from contextlib import aclosing, closing, suppress
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
 from flatout._engine import Engine
 from flatout._errors import PlanError, RunCancelled
+from flatout._events import PlanChosen
 from flatout._model import Done, Failure, OnError, Plan, Settled, Statistics
 from flatout._report import Report
 
 T = TypeVar("T", covariant=True)
 
+LONGEST_TURN = 0.005  # seconds that ready results may keep the caller's loop from its other tasks
 _UNDECIDED = Plan("inline", reason="nothing has run yet: flatout decides by what the first calls do")
 
 
@@ -139,6 +142,13 @@ class Run(Generic[T]):
 
     # What it shows
 
+    def __repr__(self) -> str:
+        if self._engine is None:
+            return "<flatout run: nothing of it has been asked for yet; iterate it, or call .results() or .wait()>"
+        counts = self._engine.statistics()
+        state = "over" if self._engine.outlet.finished else "under way"
+        return f"<flatout run by {self.plan.kind}, {state}: {counts.settled} of {self._engine.total or '?'} tasks done>"
+
     @property
     def plan(self) -> Plan:
         """How it is done, and why."""
@@ -165,8 +175,15 @@ class Run(Generic[T]):
             raise PlanError("this run has been consumed before: call flatout.map again for another one")
         if self._cancelled:
             raise RunCancelled("the run was cancelled before it began")
-        self._engine = self._start(ordered=ordered, collect=collect, observers=self._observers)
+        start, self._start = self._start, _spent  # which holds the inputs
+        self._engine = start(ordered=ordered, collect=collect, observers=self._observers)
+        if self._cancelled:  # meanwhile, by another thread
+            self._engine.cancel()
         return self._engine
+
+
+def _spent(**how: Any) -> Engine:
+    raise AssertionError("a run begins once")
 
 
 class Completed:
@@ -206,8 +223,10 @@ def _chunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> Gene
                 engine.attend()
         _raise_end(engine)
     finally:
-        engine.end()
-        _stop_observers(observers)
+        try:
+            engine.end()
+        finally:
+            _stop_observers(observers)
 
 
 async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> AsyncGenerator[Settled, None]:
@@ -218,24 +237,32 @@ async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) 
     outlet = engine.outlet
     try:
         _start_observers(observers, engine)
-        engine.start_in(loop, _notifier(loop, news))
+        engine.start_in(loop, _notifier(loop, news, engine))
+        switched = time.monotonic()
         while not outlet.drained:
             while (settled := outlet.take()) is not None:
                 yield settled
                 if not collect:
                     engine.consume(len(settled))
+                if time.monotonic() - switched > LONGEST_TURN:
+                    await asyncio.sleep(0)
+                    switched = time.monotonic()
             news.clear()
             if not outlet.ready:
                 await news.wait()
         _raise_end(engine)
     finally:
-        await engine.end_in_loop()
-        _stop_observers(observers)
+        try:
+            await engine.end_in_loop()
+        finally:
+            _stop_observers(observers)
 
 
 def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
     for observer in observers:
         observer.start(engine.total)
+        if engine.plan is not None:
+            observer(PlanChosen(engine.plan), engine.statistics)
 
 
 def _stop_observers(observers: Sequence[Watcher]) -> None:
@@ -299,16 +326,17 @@ def raise_failure(failure: Failure) -> None:
     note = f"flatout: raised by task {failure.index}, input {failure.input}"
     if failure.attempts > 1:
         note += f", in the last of {failure.attempts} attempts"
-    if note not in getattr(error, "__notes__", ()):
-        error.add_note(note)
+    with suppress(Exception):  # an exception class may have ideas of its own about notes
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
     if isinstance(error, (StopIteration, StopAsyncIteration)):
         # Raised on, it would end the consumer's loop without a word (as in PEP 479).
         raise RuntimeError(f"task {failure.index} raised {type(error).__name__}") from error
     raise error
 
 
-def _notifier(loop: Any, news: Any) -> Callable[[], None]:
-    """Sets an asyncio.Event from any thread."""
+def _notifier(loop: Any, news: Any, engine: Engine) -> Callable[[], None]:
+    """Sets an asyncio.Event from any thread; where its loop was closed, nobody waits any more, and the run is given up."""
     import threading
 
     home = threading.get_ident()
@@ -319,7 +347,7 @@ def _notifier(loop: Any, news: Any) -> Callable[[], None]:
         else:
             try:
                 loop.call_soon_threadsafe(news.set)
-            except RuntimeError:  # the loop is closed: nobody waits any more
-                pass
+            except Exception:  # a loop on a virtual clock refuses other threads, too
+                engine.cancel()
 
     return notify

@@ -10,7 +10,7 @@ def duration(seconds: float) -> str:
     if seconds == math.inf:
         return "for ever"
     for limit, unit, factor in ((1e-3, "us", 1e6), (1.0, "ms", 1e3), (100.0, "s", 1.0)):
-        if seconds < limit:
+        if seconds < 0.9995 * limit:  # what would be rounded up to the next unit is said in it
             return f"{seconds * factor:.3g} {unit}"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

@@ -117,7 +117,7 @@ class Crew:
         self.workers[worker.number] = worker
         self._active[worker.kind] += 1
         self._starting[worker.kind] += 1
-        self.peak = max(self.peak, len(self.workers))
+        self.peak = max(self.peak, len(self.workers) - (SEAT in self.workers))
         return worker
 
     def remove(self, worker: Worker) -> None:

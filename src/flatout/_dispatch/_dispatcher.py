@@ -118,7 +118,7 @@ class Dispatcher:
             retried=self._retried,
             died=self._died,
             running=self._in_hand,
-            workers=len(self._crew.workers),
+            workers=len(self._crew.workers) - (SEAT in self._crew.workers),
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
@@ -187,6 +187,8 @@ class Dispatcher:
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
+            if event.fatal:  # it never got so far as to report for work
+                self._finish(event.error)
             return
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
@@ -198,7 +200,8 @@ class Dispatcher:
         for span in reversed(spared):
             self._requeue(span)
         for task in blamed:
-            self._attempt_failed(task, self._blame(event, worker, task.first), worker, 0.0, now)
+            seconds = self._options.timeout if task.first in worker.overdue else None
+            self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds or 0.0, now)
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):

@@ -135,9 +135,9 @@ class Progress:
         return f"{done:,} done, {failed:,} failed, {pace}, {self._by()}"
 
     def _by(self) -> str:
-        """Who does it, as far as that is known: "inline", "2 process workers"."""
+        """Who does it: "inline", as every run begins, or "2 process workers"."""
         if self._kind in ("", "inline"):
-            return self._kind or "not planned yet"
+            return "inline"
         count = self._latest.peak_workers
         return f"{count} {self._kind} worker{'' if count == 1 else 's'}"
 

@@ -22,7 +22,7 @@ PROCESS_TASK = 4e-6  # the same for a process, pickling apart (measured)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
-START = 32  # tasks in flight before it is known that more bring more
+START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,16 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
     """Seconds for what is left, kind by kind."""
     each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)
     return (
-        Prediction("inline", 1, _left(situation) * each),
+        Prediction("inline", 1, (_left(situation) + _rest(measured)) * each),
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
     )
+
+
+def _rest(measured: Measurement) -> float:
+    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it."""
+    return 0.0 if measured.calls else 0.5
 
 
 def _left(situation: Situation) -> int:
@@ -103,14 +108,14 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
 
 def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
     what = describe(measured, situation.gil)
-    left = "the rest (their number is unknown)" if situation.left is None else f"the {situation.left} left"
+    left = f"the {situation.left} left" if situation.left is not None else f"each {UNKNOWN} of the rest"
     inline = by_kind["inline"]
     if best.kind != "inline":
         others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
         against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        text = (
-            f"{what}; {best.concurrency} {_NAMES[best.kind]} should take {duration(best.seconds)} for {left}, {against}"
-        )
+        many = f"{best.concurrency} {_NAMES[best.kind]}"
+        least = "" if measured.calls else "at least "
+        text = f"{what}; {many} should take {least}{duration(best.seconds)} for {left}, {against}"
         blocked = by_kind["process"].impossible
         return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
     rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)

@@ -51,6 +51,7 @@ class Chooser:
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
         self._first_over = threading.Event()
+        self._lock = threading.Lock()
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""
@@ -96,12 +97,14 @@ class Chooser:
         if measured.calls == 0:
             return Plan("inline", reason="there was no input")
         spent = duration(measured.seconds * measured.calls)
-        reason = f"all {measured.calls} calls were over in {spent} in the plain loop, before anything else could have started"
+        calls = f"all {measured.calls} calls were" if measured.calls > 1 else "the only call was"
+        reason = f"{calls} over in {spent} in the plain loop, before anything else could have started"
         return Plan("inline", reason=reason, measured=measured)
 
-    def awaitable_found(self) -> Plan:
-        """The plan for a plain function that has turned out to return something to await."""
-        self.decided = True
+    def awaitable_found(self) -> Plan | None:
+        """The plan for a plain function that has turned out to return something to await; None: it comes too late."""
+        if not self._claim():
+            return None
         self._probe.stop()
         return async_plan("the function returns an awaitable", self._most)
 
@@ -124,8 +127,13 @@ class Chooser:
         plan = choose(self._measured, self.situation())
         if plan.kind == "process" and not over and self._first_over.wait(self._patience()):
             return self._decide()
-        self.decided = True
-        return self.adopt(plan)
+        return self.adopt(plan) if self._claim() else None
+
+    def _claim(self) -> bool:
+        """Whether the decision is the claimant's: it falls once, and more than one thread may come to it."""
+        with self._lock:
+            decided, self.decided = self.decided, True
+        return not decided
 
     def _patience(self) -> float | None:
         """Seconds to wait for the end of the first call, None for as long as it takes, before others go to processes.
@@ -135,8 +143,12 @@ class Chooser:
         return None if self._effects is not None and self._effects.watching else PATIENCE
 
     def _computing(self) -> None:
-        if not self._no_process:
+        if self._no_process:
+            return
+        try:
             self._boot()
+        except OSError as error:
+            self._no_process = f"no worker process can be started ({error})"
 
 
 def _cost_of_moving(value: Any, by_value: bool) -> tuple[int, float]:
@@ -151,7 +163,7 @@ def async_plan(why: str, most: int | None) -> Plan:
     """The plan for what is to be awaited."""
     ceiling = MOST_TASKS if most is None else most
     reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
-    return Plan("async", min(ceiling, 2 * START), ceiling, reason=reason)
+    return Plan("async", ceiling if most is not None else START, ceiling, reason=reason)
 
 
 def _gil() -> bool:

@@ -47,7 +47,7 @@ class Probe:
         self._began: float | None = None
         self._cpu_began = 0.0
         self._thread_clock: int | None = None
-        self._queued = 0.0  # seconds that the calls have waited for a core, as far as it was seen
+        self._queue: _RunQueue | None = None  # of the thread that makes the calls
         self._process_began = time.process_time()
         self._own_clock = 0.0
 
@@ -55,7 +55,10 @@ class Probe:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
-            threading.Thread(target=self._watch, args=(_RunQueue(),), name="flatout-probe", daemon=True).start()
+            threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
+            self._queue = (
+                _RunQueue()
+            )  # after the start, which itself may be queued; read seldom: that lets go of the GIL
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
@@ -83,7 +86,7 @@ class Probe:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
             seconds, cpu, calls = self._so_far()
-        seconds = max(cpu, seconds - self._queued)
+        seconds = max(cpu, seconds - self._queued())
         held = self._held / self._watched if self._watched else 1.0
         if not _gil_enabled():
             held = 0.0
@@ -92,6 +95,9 @@ class Probe:
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
         return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
+
+    def _queued(self) -> float:
+        return self._queue.seconds() if self._queue is not None else 0.0
 
     def _so_far(self) -> tuple[float, float, int]:
         """(seconds, of them on a core, calls), the call that is under way included once it is longer than those before."""
@@ -112,23 +118,22 @@ class Probe:
             self._over = True
         self._enough()
 
-    def _watch(self, watched: _RunQueue) -> None:
+    def _watch(self) -> None:
         own = _RunQueue()
-        cpu, now, own_queued, queued = self._stamp(own, watched)
+        cpu, now, queued = self._stamp(own)
         while not self._over:
             busy = self._began is not None
             time.sleep(_NAP)
-            cpu_then, then, own_then, queued_then = cpu, now, own_queued, queued
-            cpu, now, own_queued, queued = self._stamp(own, watched)
+            cpu_then, then, queued_then = cpu, now, queued
+            cpu, now, queued = self._stamp(own)
             if busy and self._began is not None:
-                self._queued += queued - queued_then
-                self._saw(now - then - (own_queued - own_then), cpu - cpu_then)
+                self._saw(now - then - (queued - queued_then), cpu - cpu_then)
             self._own_clock = time.thread_time()
-            self._look(in_queue=cpu == cpu_then and watched.inside())
+            self._look(resting=cpu == cpu_then)
 
-    def _stamp(self, own: _RunQueue, watched: _RunQueue) -> tuple[float, float, float, float]:
-        """All clocks at once. The files come last: to read one lets go of the GIL, and time may pass until it is had again."""
-        return _read(self._thread_clock), time.perf_counter(), own.seconds(), watched.seconds()
+    def _stamp(self, own: _RunQueue) -> tuple[float, float, float]:
+        """All clocks at once. The file comes last: to read it lets go of the GIL, and time may pass until it is had again."""
+        return _read(self._thread_clock), time.perf_counter(), own.seconds()
 
     def _saw(self, present: float, computed: float) -> None:
         """From look to look the watcher slept or wanted the GIL for so long, and the calls computed for so long."""
@@ -137,15 +142,15 @@ class Probe:
         if late > _NOTICED:
             self._held += computed * min(1.0, (late + _NAP) / present)
 
-    def _look(self, in_queue: bool) -> None:
-        """Is it time? Not while the calls only seem to wait: the time in a queue for a core is told when it is over."""
+    def _look(self, resting: bool) -> None:
         with self._lock:
             seconds, cpu, _ = self._so_far()
-        seconds -= self._queued
+        seconds -= self._queued()
         if cpu > BOOT_AFTER and cpu > seconds / 2 and not self._told:
             self._told = True
             self._computing()
-        if seconds >= ENOUGH and not in_queue:
+        # In the queue for a core a call only seems to wait: the time there is told when it is over.
+        if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
 
 

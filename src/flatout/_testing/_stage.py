@@ -263,6 +263,10 @@ class _Place:
         while self._calls:
             self._calls.popleft()()
 
+    def fail(self, error: BaseException) -> None:
+        """See `Driven`."""
+        raise error
+
     def have_done(self, call: Callable[[], None]) -> None:
         """Have something called in the host's thread."""
         self._calls.append(call)

@@ -9,8 +9,11 @@ from typing import Any
 
 from flatout._errors import trimmed
 from flatout._events import BatchFinished, TaskError
+from flatout._loop_thread import LoopThread
 from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
+
+CLOSING_SECONDS = 1.0  # for coroutines that are left to clean up
 
 
 class Caller:
@@ -32,7 +35,7 @@ class Caller:
         self.current = (batch.first, time.monotonic())
         values = self._call_each(batch, errors)
         if not self._plain.issuperset(map(type, values)):
-            self._await_each(batch, values, errors)
+            self.await_each(batch, values, errors)
         self.current = None
         seconds = time.perf_counter() - began
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
@@ -61,10 +64,13 @@ class Caller:
             if timed:
                 self.current = (first + len(values), time.monotonic())
             values.append(func(*item) if star else func(item))
-            if context != unchanged:
+            try:
+                if context != unchanged:
+                    return
+            except Exception:  # by the == of a user's object, which is only asked for one that is new
                 return
 
-    def _await_each(self, batch: Batch, values: list[Any], errors: list[TaskError]) -> None:
+    def await_each(self, batch: Batch, values: list[Any], errors: list[TaskError]) -> None:
         """Put what awaiting gives in place of what can be awaited."""
         for position, value in enumerate(values):
             if not is_awaitable(value):
@@ -87,6 +93,7 @@ class OwnLoop:
 
     def __init__(self) -> None:
         self._runner: Any = None
+        self._elsewhere: LoopThread | None = None
 
     def __call__(self, awaitable: Awaitable[Any]) -> Any:
         """What awaiting it gives."""
@@ -100,21 +107,20 @@ class OwnLoop:
             if self._runner is None:
                 self._runner = asyncio.Runner()
             return self._runner.run(_wait_for(awaitable), context=context)
-        return _in_another_thread(lambda: context.run(asyncio.run, _wait_for(awaitable)))
+        if self._elsewhere is None:
+            self._elsewhere = LoopThread()
+            self._elsewhere.start()
+        return self._elsewhere.run(_wait_for(awaitable), context)
 
     def close(self) -> None:
         """Close the loop, in the thread that used it."""
         if self._runner is not None:
             self._runner.close()
             self._runner = None
+        if self._elsewhere is not None:
+            self._elsewhere.end(CLOSING_SECONDS)
+            self._elsewhere = None
 
 
 async def _wait_for(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def _in_another_thread(func: Callable[[], Any]) -> Any:
-    from concurrent.futures import ThreadPoolExecutor
-
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(func).result()

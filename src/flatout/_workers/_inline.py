@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from flatout._events import SEAT, BatchFinished, WorkerReady
 from flatout._model import Batch, Work
+from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 
@@ -26,7 +28,7 @@ class Seat:
         """Nothing to make ready but the initializer."""
         if self._work.initializer is not None:
             value = self._work.initializer()
-            if hasattr(value, "__await__"):
+            if is_awaitable(value):
                 self._loop(value)
         self._host.post(WorkerReady(SEAT, "the calling thread"))
 
@@ -45,6 +47,12 @@ class Seat:
         if await_result is not None:
             return Caller(self._work, await_result).run(batch, SEAT)
         return self._caller.run(batch, SEAT)
+
+    def finish(self, batch: Batch, event: BatchFinished) -> BatchFinished:
+        """Await, in the caller's thread, what the calls of a batch have returned to be awaited."""
+        values, errors = list(event.values), list(event.errors)
+        self._caller.await_each(batch, values, errors)
+        return replace(event, values=values, errors=tuple(errors))
 
     def running(self) -> Sequence[tuple[int, float]]:
         """What the caller is on."""

@@ -34,6 +34,7 @@ class LoopWorker:
         self._starting: asyncio.Task[None] | None = None
         self._cpu = time.thread_time()
         self._gone = False
+        self._overdue: set[int] = set()
 
     def start(self) -> None:
         """Run the initializer, if any."""
@@ -97,6 +98,7 @@ class LoopWorker:
     def cancel(self, index: int) -> None:
         """Cancel one task at its next `await`."""
         if index in self._tasks:
+            self._overdue.add(index)
             self._tasks[index][0].cancel()
 
     def stop(self) -> None:
@@ -122,8 +124,8 @@ class LoopWorker:
     def close(self) -> None:
         """Nothing of the host is held."""
 
-    async def ended(self) -> None:
-        """Wait until every cancelled task has cleaned up."""
-        tasks = [task for task, _ in self._tasks.values()]
+    async def ended(self, seconds: float) -> None:
+        """Wait until every cancelled task has cleaned up, but no longer than this, and for none that was over its time."""
+        tasks = [task for index, (task, _) in self._tasks.items() if index not in self._overdue]
         if tasks:
-            await asyncio.wait(tasks)
+            await asyncio.wait(tasks, timeout=seconds)

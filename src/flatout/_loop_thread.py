@@ -1,0 +1,94 @@
+"""An event loop in a thread of its own, for coroutines that have to run where no loop can run."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
+
+class LoopThread:
+    """A daemon thread that runs an event loop from `start` to `end`."""
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._error: BaseException | None = None
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="flatout-loop", daemon=True)
+
+    def start(self) -> None:
+        """Start it. Raises what keeps a loop from being made."""
+        self._thread.start()
+        self._ready.wait()
+        if self._error is not None:
+            raise self._error
+
+    def call(self, func: Callable[[], Any]) -> Any:
+        """Call a function in the loop's thread; returns what it returns."""
+        return self._submit(lambda future: future.set_result(func()))
+
+    def run(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
+        """Run a coroutine in the loop; returns its value. May be interrupted: then the coroutine is left behind."""
+
+        def begin(future: Future[Any]) -> None:
+            task = self.loop.create_task(coroutine, context=context)
+            task.add_done_callback(lambda done: _pass_on(done, future))
+
+        return self._submit(begin)
+
+    def end(self, seconds: float) -> None:
+        """Cancel what is left in the loop, let it clean up and close it, but wait no longer than this."""
+        if self._ready.is_set() and self._error is None:
+            with contextlib.suppress(RuntimeError):
+                self.loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(seconds)
+
+    def _submit(self, begin: Callable[[Future[Any]], None]) -> Any:
+        from concurrent.futures import Future
+
+        future: Future[Any] = Future()
+
+        def guarded() -> None:
+            try:
+                begin(future)
+            except BaseException as error:
+                future.set_exception(error)
+
+        self.loop.call_soon_threadsafe(guarded)
+        return future.result()
+
+    def _serve(self) -> None:
+        import asyncio
+
+        try:
+            asyncio.run(self._main())
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._ready.set()
+
+    async def _main(self) -> None:
+        import asyncio
+
+        self.loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        self._ready.set()
+        await self._stop.wait()
+
+
+def _pass_on(done: asyncio.Task[Any], future: Future[Any]) -> None:
+    if done.cancelled():
+        from asyncio import CancelledError
+
+        future.set_exception(CancelledError())
+    elif (error := done.exception()) is not None:
+        future.set_exception(error)
+    else:
+        future.set_result(done.result())
