@@ -85,7 +85,7 @@ def test_what_each_kind_is_for() -> None:
     assert law.thread_seconds_per_call(1.0, 0.0, 0.0, 8, 64) == 1.0
     assert law.process_seconds_per_call(1.0, 0.0, 0.0, 0.0, 8, 64) == 1 / 8
     assert law.thread_seconds_per_call(0.0, 1.0, 0.0, 8, 64) == 1 / 8
-    assert law.loop_seconds_per_call(0.0, 0.0, 1.0, 8, 64) == 1 / 64
+    assert law.thread_seconds_per_call(0.0, 0.0, 1.0, 8, 64) == 1 / 64
     assert law.inline_seconds_per_call(0.25, 0.25, 0.5) == 1.0
 
 

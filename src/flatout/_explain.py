@@ -14,6 +14,7 @@ from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
 from flatout._plan._choose import Situation, choose, describe
 from flatout._plan._chooser import Chooser, async_plan
+from flatout._plan._law import useful_in_flight
 from flatout._plan._probe import ENOUGH
 from flatout._units import duration
 from flatout._wire._values import is_awaitable
@@ -116,8 +117,7 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
         return prediction
     calls = 1000 if situation.left is None else situation.left
     most = max(1, min(plan.ceiling or 1, calls))
-    useful = measured.seconds / measured.gil if measured.gil else math.inf
-    k = int(max(1, min(most, math.ceil(useful))))
+    k = math.ceil(max(1, min(most, useful_in_flight(measured.gil, measured.wait))))
     return Prediction("async", k, max(calls * max(measured.gil, measured.seconds / k), measured.seconds))
 
 

@@ -93,7 +93,7 @@ def machine() -> Machine:
         memory_total_bytes=total,
         memory_free_bytes=free,
         memory_allowed_bytes=allowed,
-        gil="on" if getattr(sys, "_is_gil_enabled", lambda: True)() else "off",
+        gil="on" if gil_enabled() else "off",
         processes=why_no_processes(),
         open_files=soft,
         open_files_hard=hard,
@@ -101,6 +101,12 @@ def machine() -> Machine:
         python=platform.python_version(),
         implementation=platform.python_implementation(),
     )
+
+
+def gil_enabled() -> bool:
+    """Whether threads of this process compute one at a time."""
+    enabled = getattr(sys, "_is_gil_enabled", None)  # new in 3.13
+    return enabled is None or bool(enabled())
 
 
 def usable_cores() -> int:

@@ -157,8 +157,8 @@ class Measurement:
 
     gil: computing while holding the GIL. free: computing after letting go of it, threads and processes of the
     function's own included. wait: neither. transfer: pickling input and result, both ways. calls: finished calls that
-    were measured, 0 when the decision fell in the middle of the first. effects: what the call changed in the caller's
-    memory, which a process would lose; empty for nothing seen. unpicklable: why it cannot cross a process border.
+    were measured, 0 when the decision fell in the middle of the first. unpicklable: why it cannot cross a process
+    border, empty where it can.
     """
 
     gil: float
@@ -166,8 +166,6 @@ class Measurement:
     wait: float
     transfer: float = 0.0
     calls: int = 1
-    item_bytes: int = 0
-    effects: str = ""
     unpicklable: str = ""
 
     @property
@@ -178,7 +176,7 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the law expects of one kind: seconds for all tasks that are left (per call where their number is unknown).
+    """What the law expects of one kind: seconds for all tasks that are left (for 1000 where their number is unknown).
 
     `impossible` says why this kind is out of the question, empty where it is not.
     """

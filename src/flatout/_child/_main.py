@@ -150,10 +150,10 @@ class Worker:
         os.register_at_fork(after_in_child=self._let_go)
 
     def serve(self) -> int:
-        """Obey until told to stop; returns the exit code."""
+        """Obey until a set-up fails or finds this process stale; returns the exit code."""
         while True:
             for frame in self._receiver.receive():
-                if frame.kind == _frames.STOP or self._handlers[frame.kind](frame):
+                if self._handlers[frame.kind](frame):
                     return 0
 
     def _set_up(self, frame: Frame) -> bool | None:

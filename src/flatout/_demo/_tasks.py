@@ -11,6 +11,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -19,13 +20,15 @@ from urllib.parse import urlsplit
 
 from flatout._demo import _server
 
+# Neither ast.parse (before Python 3.13: cpython#106905) nor warnings.catch_warnings can be trusted in several threads at once.
+_PARSING = threading.Lock()
 _PIECE_BYTES = 1 << 18  # as hashlib.file_digest reads
 
 
 def count_names(path: str) -> Counter[str] | None:
     """How often a Python file uses each name; None where it cannot be parsed, as is meant of some tests."""
     try:
-        with warnings.catch_warnings():
+        with _PARSING, warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(Path(path).read_bytes())
     except (SyntaxError, ValueError, RecursionError):

@@ -59,8 +59,9 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
 
 def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ...]:
     """Seconds for what is left, kind by kind."""
+    each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)
     return (
-        Prediction("inline", 1, (_left(situation) + _rest(measured)) * measured.seconds),
+        Prediction("inline", 1, (_left(situation) + _rest(measured)) * each),
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
@@ -78,30 +79,25 @@ def _left(situation: Situation) -> int:
 
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
-    useful = _useful(measured.seconds, max(measured.gil, (measured.gil + measured.free) / m))
+    gil, free, wait = measured.gil, measured.free, measured.wait
+    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m))
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
-    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, k)
-    gil = (n + _rest(measured)) * measured.gil  # which they share with the call that goes on in the caller's thread
-    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), gil, measured.seconds if n else 0.0)
+    each = _law.thread_seconds_per_call(gil, free, wait, m, k)
+    shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
+    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
     return Prediction("thread", k, seconds)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
     n, m, transfer = _left(situation), situation.cores, measured.transfer
-    impossible = situation.no_process or measured.unpicklable or measured.effects
-    busy = (measured.gil + measured.free + transfer) / m
-    k = _clamp(_useful(measured.seconds + transfer, busy), m, n, situation.most, MOST_PROCESSES * m)
-    each = _law.process_seconds_per_call(
-        measured.gil, measured.free, measured.wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK
-    )
+    gil, free, wait = measured.gil, measured.free, measured.wait
+    impossible = situation.no_process or measured.unpicklable
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m)
+    k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
     return Prediction("process", k, math.inf if impossible else seconds, impossible)
-
-
-def _useful(seconds: float, bottleneck: float) -> float:
-    """Calls in flight beyond which more do not help: k* = (c + w) / bottleneck."""
-    return seconds / bottleneck if bottleneck > 0 else math.inf
 
 
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:

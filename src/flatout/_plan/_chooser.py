@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import MOST_TASKS, START, Situation, choose
 from flatout._plan._effects import Watch
@@ -80,16 +80,14 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            costs = [_cost_of_moving(value, place == 0) for place, value in enumerate(self._first)]
+            transfer = sum(_cost_of_moving(value, place == 0) for place, value in enumerate(self._first))
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
-        item_bytes, seconds = sum(cost[0] for cost in costs), sum(cost[1] for cost in costs)
-        return replace(measured, transfer=seconds, item_bytes=item_bytes)
+        return replace(measured, transfer=transfer)
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
-        enabled = _gil()
-        return Situation(self._cores, self.left(), self._no_process, self._warm(), enabled, self._most)
+        return Situation(self._cores, self.left(), self._no_process, self._warm(), gil_enabled(), self._most)
 
     def over(self) -> Plan:
         """The plan of a run that was over before a choice was due."""
@@ -151,12 +149,10 @@ class Chooser:
             self._no_process = f"no worker process can be started ({error})"
 
 
-def _cost_of_moving(value: Any, by_value: bool) -> tuple[int, float]:
-    """Bytes and seconds. The first time may pay for what is loaded only once, so what is cheap is measured twice."""
-    size, seconds = _values.size_and_seconds(value, by_value, time.perf_counter)
-    if seconds < 0.001:
-        seconds = min(seconds, _values.size_and_seconds(value, by_value, time.perf_counter)[1])
-    return size, seconds
+def _cost_of_moving(value: Any, by_value: bool) -> float:
+    """Seconds. The first time may pay for what is loaded only once, so what is cheap is measured twice."""
+    seconds = _values.seconds_across(value, by_value)
+    return min(seconds, _values.seconds_across(value, by_value)) if seconds < 0.001 else seconds
 
 
 def async_plan(why: str, most: int | None) -> Plan:
@@ -164,10 +160,3 @@ def async_plan(why: str, most: int | None) -> Plan:
     ceiling = MOST_TASKS if most is None else most
     reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
     return Plan("async", ceiling if most is not None else START, ceiling, reason=reason)
-
-
-def _gil() -> bool:
-    import sys
-
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    return True if enabled is None else bool(enabled())

@@ -16,7 +16,7 @@ from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, Modul
 from typing import Any, NamedTuple
 
 from flatout._wire._fingerprint import MUTATED, fingerprint
-from flatout._wire._modules import LruCached
+from flatout._wire._modules import LruCached, closure_variables
 
 _MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth of what the probe may take
 _MAX_PLACES = 50  # guessed
@@ -104,18 +104,10 @@ def _places_around(func: Any) -> Iterator[_Place]:
 
 
 def _places_of(func: FunctionType) -> Iterator[_Place]:
-    yield from (_Place(f"closure variable {name!r}", value) for name, value in _closure(func))
+    yield from (_Place(f"closure variable {name!r}", value) for name, value in closure_variables(func))
     yield from (_Place(f"default argument {name!r}", value) for name, value in _defaults(func))
     module = func.__globals__.get("__name__", "?")
     yield from (_Place(f"the global {name!r} of module {module}", value) for name, value in _globals(func))
-
-
-def _closure(func: FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
 
 
 def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -175,7 +167,7 @@ def _function_of(func: Any) -> FunctionType | None:
 
 
 def _called(func: FunctionType) -> Iterator[FunctionType]:
-    for _, value in _closure(func):
+    for _, value in closure_variables(func):
         called = _function_of(value)
         if called:
             yield called

@@ -49,10 +49,6 @@ def thread_seconds_per_call(gil: float, free: float, wait: float, cores: int, in
     return max(gil, compute / cores, (wait + compute) / in_flight)
 
 
-loop_seconds_per_call = thread_seconds_per_call
-"""An event loop is one thread, so its coroutines share the GIL just as threads do."""
-
-
 def process_seconds_per_call(
     gil: float, free: float, wait: float, transfer: float, cores: int, in_flight: int, parent: float = 0.0
 ) -> float:

@@ -11,11 +11,11 @@ core counts for nothing.
 from __future__ import annotations
 
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable
 
+from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
@@ -88,7 +88,7 @@ class Probe:
             seconds, cpu, calls = self._so_far()
         seconds = max(cpu, seconds - self._queued())
         held = self._held / self._watched if self._watched else 1.0
-        if not _gil_enabled():
+        if not gil_enabled():
             held = 0.0
         elsewhere = max(0.0, time.process_time() - self._process_began - cpu - self._own_clock)
         gil = min(cpu, held * seconds)
@@ -201,8 +201,3 @@ def _read(clock: int | None) -> float:
         return time.clock_gettime(clock)
     except OSError:  # the thread has ended
         return 0.0
-
-
-def _gil_enabled() -> bool:
-    enabled = getattr(sys, "_is_gil_enabled", None)
-    return True if enabled is None else bool(enabled())

@@ -19,6 +19,7 @@ from cloudpickle.cloudpickle import _extract_code_globals
 
 from flatout._errors import NotPicklable
 from flatout._wire._by_value import ByValue
+from flatout._wire._modules import Nowhere, closure_variables
 
 _MAX_DEPTH = 20  # guessed: nobody reads a longer path
 _MAX_SECONDS = 1.0  # guessed: after that the path so far has to do
@@ -113,14 +114,9 @@ def _failing(parts: list[_Part]) -> Iterator[_Part]:
     yield from _failing(parts[half:])
 
 
-class _Nowhere:
-    def write(self, data: Any) -> int:
-        return len(data)
-
-
 def _failure(value: object) -> Exception | None:
     try:
-        ByValue(_Nowhere()).dump_all(value)
+        ByValue(Nowhere()).dump_all(value)
     except Exception as error:
         return error
     return None
@@ -162,21 +158,13 @@ def _parts(value: Any) -> Iterator[_Part]:
 
 def _parts_of_function(func: FunctionType) -> Iterator[_Part]:
     of = describe(func)
-    yield from _named(_closure(func), "closure variable", of)
+    yield from _named(closure_variables(func), "closure variable", of)
     used = _extract_code_globals(func.__code__)
     yield from _named(((name, func.__globals__[name]) for name in used if name in func.__globals__), "global", of)
     yield from _elements(func.__defaults__ or (), "default argument", of)
     yield from _named((func.__kwdefaults__ or {}).items(), "default argument", of)
     yield from _named(vars(func).items(), "attribute", of)
     yield from _named(func.__annotations__.items(), "annotation", of)
-
-
-def _closure(func: FunctionType) -> Iterator[tuple[str, Any]]:
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
 
 
 def _parts_of_object(value: Any) -> Iterator[_Part]:

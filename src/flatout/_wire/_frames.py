@@ -19,7 +19,7 @@ _PIECES = 512  # buffers in one sendmsg call; Linux allows 1024, POSIX promises 
 Piece = bytes | bytearray | memoryview
 
 # From the user's process to a worker
-SETUP, DEFINE, BATCH, STOP = 1, 2, 3, 4
+SETUP, DEFINE, BATCH = 1, 2, 3
 # From a worker to the user's process
 READY, STALE, SETUP_FAILED, RESULTS, OUTPUT, LOG = 11, 12, 13, 14, 15, 16
 

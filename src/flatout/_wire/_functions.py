@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import pickle
 
-from flatout._wire._modules import Definitions, Homeless, bind, bind_missing, forget_stand_ins
+from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def main_globals_in(value: object) -> Definitions:
     They are what a worker must have before it can load that pickle, keyed "module:name"; for a nested class the
     outermost one. Raises whatever pickling raises. A pickle that nowhere contains b"__main__" has none of `__main__`.
     """
-    collector = _Collector(_Nowhere(), protocol=5, buffer_callback=_discard)
+    collector = _Collector(Nowhere(), protocol=5, buffer_callback=_discard)
     collector.dump(value)
     return collector.homeless.definitions
 
@@ -108,11 +108,6 @@ class _ByReference(_Collector):
         if self.homeless.admit(obj):
             raise _HasHomeless
         return NotImplemented
-
-
-class _Nowhere:
-    def write(self, data: Any) -> int:
-        return len(data)
 
 
 def _discard(buffer: object) -> None:
