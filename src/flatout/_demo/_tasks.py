@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from flatout._demo import _server
 
-# Neither ast.parse (before Python 3.13: cpython#106905) nor warnings.catch_warnings can be trusted in several threads at once.
+# Neither ast.parse (cpython#106905) nor warnings.catch_warnings can be trusted in several threads at once.
 _PARSING = threading.Lock()
 _PIECE_BYTES = 1 << 18  # as hashlib.file_digest reads
 
