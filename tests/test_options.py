@@ -188,7 +188,7 @@ def test_a_retry_object_is_checked_too(attempts: Any) -> None:
     assert "attempts" in refused(double, Untouchable(), retry=flatout.Retry(attempts))
 
 
-@pytest.mark.parametrize("backoff", [-1, math.nan, "soon"])
+@pytest.mark.parametrize("backoff", [-1, math.nan, math.inf, "soon"])
 def test_a_retry_needs_a_backoff_in_seconds(backoff: Any) -> None:
     assert "backoff" in refused(double, Untouchable(), retry=flatout.Retry(3, backoff=backoff))
 

@@ -147,7 +147,7 @@ def check_retry(retry: int | Retry | None) -> Retry:
         raise PlanError(f"retry must be a number of attempts or a flatout.Retry; it is {retry!r}")
     if not _counts(retry.attempts):
         raise PlanError(f"retry counts attempts, the first one included: 1 or more; it is {retry.attempts!r}")
-    if not callable(retry.backoff) and not (isinstance(retry.backoff, (int, float)) and retry.backoff >= 0):
+    if not callable(retry.backoff) and not (isinstance(retry.backoff, (int, float)) and 0 <= retry.backoff < math.inf):
         raise PlanError(f"the backoff of a Retry must be seconds >= 0 or a function; it is {retry.backoff!r}")
     classes = retry.on if isinstance(retry.on, tuple) else (retry.on,)
     if not all(isinstance(kind, type) and issubclass(kind, BaseException) for kind in classes):
