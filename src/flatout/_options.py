@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import inspect
+import math
 import sys
 import types
 from collections.abc import AsyncIterable, Callable, Iterable
