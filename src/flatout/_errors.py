@@ -7,7 +7,8 @@
     │   ├── WorkerDied       the worker process ended in the middle of a task
     │   ├── TaskTimeout      a task ran over its time (also a TimeoutError)
     │   ├── InputError       the iterable of inputs itself failed
-    │   └── RunCancelled     results were asked of a run that had been cancelled
+    │   ├── RunCancelled     results were asked of a run that had been cancelled
+    │   └── VirtualTimeError (flatout.testing) a loop on a virtual clock would have waited for the outside world
     └── InternalError        a fault of flatout's own: please report it
 
 Exceptions that the user's function raises are never wrapped: they arrive as they are, with a note that names the task.
