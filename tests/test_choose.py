@@ -334,3 +334,15 @@ def test_a_frozen_program_means_no_processes(monkeypatch: pytest.MonkeyPatch) ->
     assert "frozen" in str(run.plan)
     with pytest.raises(flatout.PlanError, match="frozen"):
         flatout.map(compute, [1], via="process")
+
+
+def test_a_function_that_carries_too_much_data_stays_here() -> None:
+    data = list(range(3_000_000))
+
+    def compute(n: int) -> int:
+        return sum(i % 7 for i in range(n)) + data[n]
+
+    run = flatout.map(compute, [500_000] * 20)
+    assert run.results() == [compute(500_000)] * 20
+    assert run.plan.kind != "process"
+    assert "to load the function with its data" in str(run.plan)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+import flatout
 from flatout._model import Measurement
 from flatout._plan._probe import BOOT_AFTER, ENOUGH, Probe
 
@@ -185,3 +186,10 @@ def test_no_descriptor_is_left_open() -> None:
     while len(os.listdir("/proc/self/fd")) > before:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_the_switch_interval_is_as_before_when_the_first_calls_are_over() -> None:
+    before = sys.getswitchinterval()
+    seen = flatout.map(lambda x: sys.getswitchinterval(), range(2)).results()
+    assert seen[0] <= 0.001
+    assert sys.getswitchinterval() == before

@@ -11,6 +11,7 @@ core counts for nothing.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
+BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAP = 0.0005  # seconds between two looks
 _USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
 _NOTICED = (
@@ -38,6 +40,7 @@ class Probe:
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._lock = threading.Lock()
         self._over = False
+        self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
         self._calls = 0
         self._seconds = 0.0  # of finished calls
@@ -59,6 +62,8 @@ class Probe:
             self._queue = (
                 _RunQueue()
             )  # after the start, which itself may be queued; read seldom: that lets go of the GIL
+            _brisk.enter()
+            self._brisk = True
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
@@ -72,15 +77,26 @@ class Probe:
                 self._began = None
         if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
             self._judge()
+        if self._over:
+            self._relax()
 
     def finish(self) -> None:
         """The only call has ended: it is judged, however short it was."""
         self.end(1)
         self._judge()
+        self._relax()
 
     def stop(self) -> None:
         """Look no longer."""
         self._over = True
+        self._relax()
+
+    def _relax(self) -> None:
+        """The calls that were watched are over: others need not be let in as quickly any more."""
+        with self._lock:
+            brisk, self._brisk = self._brisk, False
+        if brisk:
+            _brisk.leave()
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
@@ -152,6 +168,38 @@ class Probe:
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
+
+
+class _Brisk:
+    """Shortens the interval after which a thread must give the GIL away, as long as anyone needs that.
+
+    A thread that waits for the GIL begins to wait anew whenever the holder lets go of it for a moment (a system call) and
+    takes it again. Where that happens more often than every interval it starves: the watcher, and then the driver, would
+    stand still until the call is over.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._before = 0.0
+
+    def enter(self) -> None:
+        """Someone needs it."""
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._before = sys.getswitchinterval()
+                sys.setswitchinterval(min(BRISK, self._before))
+
+    def leave(self) -> None:
+        """Someone needs it no longer."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                sys.setswitchinterval(self._before)
+
+
+_brisk = _Brisk()
 
 
 class _RunQueue:
