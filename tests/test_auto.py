@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from noise import by_measuring
 
 import flatout
 
@@ -259,7 +258,6 @@ def test_a_function_that_cannot_be_sent_keeps_the_work_here() -> None:
     assert "lock" in str(run.plan)
 
 
-@by_measuring
 def test_an_iterator_of_inputs_is_no_input() -> None:
     """Only what it gives must be sent, not the generator itself."""
 

@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from noise import by_measuring
 
 import flatout
 from flatout._model import Batch, Measurement, Options, Work
@@ -240,48 +239,39 @@ def kind_of(func: Callable[[Any], Any], inputs: Any) -> str:
 
 
 @pytest.mark.parametrize(("tasks", "steps"), [(10_000, 2_000), (600, 30_000), (60, 300_000), (8, 2_500_000)])
-@by_measuring
 def test_pure_python_goes_to_processes(tasks: int, steps: int) -> None:
     assert kind_of(compute, [steps] * tasks) == "process"
 
 
-@by_measuring
 def test_json_goes_to_processes() -> None:
     assert kind_of(dump, range(400)) == "process"
 
 
-@by_measuring
 def test_compressing_goes_to_threads() -> None:
     """zlib lets go of the GIL for the whole of a call; see `test_probe` for where it does not."""
     assert kind_of(compress, range(60)) in ("thread", "process")
 
 
-@by_measuring
 def test_sleeping_goes_to_threads() -> None:
     assert kind_of(sleep, range(200)) == "thread"
 
 
-@by_measuring
 def test_a_long_sleep_goes_to_threads() -> None:
     assert kind_of(lambda i: time.sleep(0.2), range(20)) == "thread"
 
 
-@by_measuring
 def test_blocking_sockets_go_to_threads(address: tuple[str, int]) -> None:
     assert kind_of(ask, [address] * 200) == "thread"
 
 
-@by_measuring
 def test_waiting_for_subprocesses_goes_to_threads() -> None:
     assert kind_of(run_sleep, range(30)) == "thread"
 
 
-@by_measuring
 def test_what_is_short_stays() -> None:
     assert kind_of(abs, range(20_000)) == "inline"
 
 
-@by_measuring
 def test_a_handful_stays() -> None:
     assert kind_of(compute, [2_000] * 5) == "inline"
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from noise import by_measuring
 
 import flatout
 
@@ -141,12 +140,10 @@ print(flatout.map(lambda x: 2 * x, [1, 2], via="process").results())
 """
 
 
-@by_measuring
 def test_in_a_shell_that_reads_stdin() -> None:
     assert python("-", text=SESSION).splitlines() == ["True process", "[2, 4]"]
 
 
-@by_measuring
 def test_in_an_interactive_shell() -> None:
     """Prompts go to stderr there."""
     done = subprocess.run([sys.executable, "-i", "-q"], input=SESSION, capture_output=True, text=True, timeout=100)
@@ -154,7 +151,6 @@ def test_in_an_interactive_shell() -> None:
     assert "Error" not in done.stderr
 
 
-@by_measuring
 def test_in_a_command_line() -> None:
     assert python("-c", SESSION).splitlines() == ["True process", "[2, 4]"]
 

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from noise import by_measuring
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
@@ -109,7 +108,6 @@ def _documented() -> Iterator[object]:
 
 
 @pytest.mark.parametrize("example", list(_documented()))
-@by_measuring
 def test_example_runs(example: Example, tmp_path: Path) -> None:
     example.check(tmp_path)
 
