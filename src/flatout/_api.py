@@ -114,7 +114,7 @@ def gather(*calls: Any, on_error: Literal["raise", "return", "skip"] = "raise") 
     Returns a `Run`: unpack it (`a, b = flatout.gather(...)`) or, inside a running loop, await it. Results come in the
     order of the calls. on_error: as in `map`.
     """
-    return gather_run(calls, on_error, _chooser)
+    return gather_run(calls, on_error)
 
 
 def explain(func: Callable[..., Any], *iterables: Iterable[Any]) -> Explanation:

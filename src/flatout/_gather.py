@@ -18,7 +18,6 @@ from flatout._events import InputEnded, TasksDrawn
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, OnError, Options, Plan, Work
 from flatout._options import check_callable, check_on_error, is_async
-from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._run import Run
@@ -28,7 +27,7 @@ from flatout._wire._values import is_awaitable
 PROCESSES_PER_CORE = 2  # callables sent to processes at most, per core; guessed
 
 
-def gather_run(calls: Sequence[Any], on_error: OnError, chooser: Callable[[Work, Options], Chooser]) -> Run[Any]:
+def gather_run(calls: Sequence[Any], on_error: OnError) -> Run[Any]:
     """The run of `flatout.gather`."""
     check_on_error(on_error)
     for position, call in enumerate(calls):
