@@ -43,6 +43,7 @@ from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
+WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -165,7 +166,7 @@ class Dispatcher:
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
-        self._sizer.finished(count, event.seconds)
+        self._sizer.finished(count, event.seconds, event.size)
         self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
         errors = {event.first + error.offset: error for error in event.errors}
         for batch in batches:
@@ -328,7 +329,11 @@ class Dispatcher:
             return buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
-        return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+        least = 4 * self._limit.value
+        wanted = least * self._next_size(TARGET)
+        if not self._sizer.measured:
+            return wanted  # they may be large
+        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
