@@ -172,7 +172,8 @@ class Dispatcher:
         for batch in batches:
             self._in_hand -= len(batch)
             self._attempts_ended(batch, event, errors, worker, now)
-            worker.overdue.difference_update(range(batch.first, batch.end))
+            if worker.overdue:
+                worker.overdue.difference_update(range(batch.first, batch.end))
         self._freed(worker)
 
     def _tasks_returned(self, event: TasksReturned, now: float) -> None:
