@@ -112,6 +112,7 @@ class Driver:
         self._outlet = outlet
         self._observers = list(observers)
         self._events: deque[Event] = deque()
+        self._reports: list[Callable[[], None]] = []  # of workers: what they will post when the next pump begins
         self._workers: dict[int, Worker] = {}
         self._put_off: Draw | None = None
         self._execute: dict[type, Callable[[Any], None]] = {
@@ -136,6 +137,12 @@ class Driver:
             host.wake()
         else:
             self.wake_caller()
+
+    def soon(self, report: Callable[[], None]) -> None:
+        """See `_workers._base.Host`."""
+        assert self.host is not None
+        self._reports.append(report)
+        self.host.wake()
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `_workers._base.Host`; only workers that are hired ask for it, and nobody hires without a host."""
@@ -185,7 +192,7 @@ class Driver:
     @property
     def pending(self) -> bool:
         """See `Driven`."""
-        return bool(self._events)
+        return bool(self._events or self._reports)
 
     @property
     def finished(self) -> bool:
@@ -201,6 +208,8 @@ class Driver:
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
+            while self._reports:
+                self._reports.pop()()
             while self._events and not self.finished:
                 self._handle(self._events.popleft())
         except Exception as error:

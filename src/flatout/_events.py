@@ -76,6 +76,13 @@ class WorkerObserved:
 
 
 @dataclass(frozen=True, slots=True)
+class LoopIdle:
+    """All tasks of an event loop have begun, and it has come round with nothing to run: they wait."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerExited:
     """A worker is gone. `suspects` are the tasks it was on, `error` what to blame them with (None: it left in peace).
 
@@ -112,6 +119,7 @@ Event = (
     | WorkerReady
     | BatchFinished
     | WorkerObserved
+    | LoopIdle
     | WorkerExited
     | Consumed
     | CancelRequested

@@ -18,6 +18,9 @@ class Limit(Protocol):
     def finished(self, count: int, now: float, saturated: bool) -> None:
         """So many attempts ended; `saturated`: the limit, not the input, held back the rest."""
 
+    def idle(self) -> None:
+        """All in flight have begun and none computes, while the limit holds back others."""
+
 
 class Fixed:
     """A limit that stays."""
@@ -26,6 +29,9 @@ class Fixed:
         self.value = value
 
     def finished(self, count: int, now: float, saturated: bool) -> None:
+        """Nothing to learn."""
+
+    def idle(self) -> None:
         """Nothing to learn."""
 
 
@@ -65,6 +71,12 @@ class Adaptive:
             self._window_closed(throughput)
         self._count += count
         self._latest = now
+
+    def idle(self) -> None:
+        """Double, without waiting for completions: where nothing computes, more in flight is useful (k* of the law)."""
+        self.value = min(self.value * 2, self._ceiling)
+        self._before = self._since = None
+        self._count = 0
 
     def _window_closed(self, throughput: float) -> None:
         if self._idle_windows > 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import asyncio
     from concurrent.futures import Future
+
+
+def clock_of(loop: asyncio.AbstractEventLoop) -> Callable[[], float]:
+    """The clock that a loop goes by: the real one, or a virtual one. (uvloop's own knows whole milliseconds only.)"""
+    return time.monotonic if type(loop).__module__.startswith("uvloop") else loop.time
 
 
 class LoopThread:

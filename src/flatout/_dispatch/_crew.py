@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ class Hands:
     def __init__(self) -> None:
         self.count = 0
         self._spans: dict[int, Batch] = {}  # by first index, in the order of sending
+        self._firsts: list[int] = []  # the same indices, sorted: in an event loop there can be a thousand
 
     @property
     def batches(self) -> int:
@@ -26,25 +28,23 @@ class Hands:
         return iter(list(self._spans.values()))
 
     def __contains__(self, index: int) -> bool:
-        return index in self._spans or any(span.first <= index < span.end for span in self._spans.values())
+        return bool(self._between(index, index + 1))
 
     def add(self, batch: Batch) -> None:
         """Take a batch in hand."""
-        self._spans[batch.first] = batch
+        self._insert(batch)
         self.count += len(batch)
 
     def take(self, first: int, count: int) -> list[Batch]:
         """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
-        span = self._spans.get(first)
-        spans = [span] if span is not None and span.end >= end else sorted(self, key=_first)
-        return [self._cut(s, max(first, s.first), min(end, s.end)) for s in spans if s.first < end and s.end > first]
+        return [self._cut(s, max(first, s.first), min(end, s.end)) for s in self._between(first, end)]
 
     def split(self, indices: set[int]) -> tuple[list[Batch], list[Batch]]:
         """Those of the tasks that are in hand, one by one, and what lies between them; lowest first."""
         among: list[Batch] = []
         between: list[Batch] = []
-        for span in sorted(self, key=_first):
+        for span in map(self._spans.__getitem__, self._firsts):
             for index in sorted(indices.intersection(range(span.first, span.end))):
                 between.append(span.part(span.first, index))
                 among.append(span.part(index, index + 1))
@@ -52,18 +52,25 @@ class Hands:
             between.append(span)
         return among, [span for span in between if span]
 
+    def _between(self, first: int, end: int) -> list[Batch]:
+        """The spans that hold tasks first ... end - 1, lowest first."""
+        place = max(0, bisect_right(self._firsts, first) - 1)
+        spans = [self._spans[index] for index in self._firsts[place : bisect_left(self._firsts, end, place)]]
+        return spans if spans and spans[0].end > first else spans[1:]
+
+    def _insert(self, span: Batch) -> None:
+        self._spans[span.first] = span
+        insort(self._firsts, span.first)
+
     def _cut(self, span: Batch, start: int, end: int) -> Batch:
         del self._spans[span.first]
+        del self._firsts[bisect_left(self._firsts, span.first)]
         self.count -= end - start
         if start > span.first:
-            self._spans[span.first] = span.part(span.first, start)
+            self._insert(span.part(span.first, start))
         if end < span.end:
-            self._spans[end] = span.part(end, span.end)
+            self._insert(span.part(end, span.end))
         return span if end - start == len(span) else span.part(start, end)
-
-
-def _first(batch: Batch) -> int:
-    return batch.first
 
 
 @dataclass(slots=True)

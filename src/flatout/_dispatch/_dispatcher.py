@@ -26,6 +26,7 @@ from flatout._events import (
     Finish,
     InputEnded,
     KillWorker,
+    LoopIdle,
     Observe,
     PlanChosen,
     SendBatch,
@@ -81,6 +82,7 @@ class Dispatcher:
             WorkerReady: self._worker_ready,
             BatchFinished: self._batch_finished,
             WorkerObserved: self._worker_observed,
+            LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
@@ -183,6 +185,10 @@ class Dispatcher:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
+
+    def _loop_idle(self, event: LoopIdle, now: float) -> None:
+        if any(self._queues.values()) and self._room("async") <= 0:
+            self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -315,7 +321,8 @@ class Dispatcher:
             return buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
-        return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+        size = 1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET)
+        return max(WINDOW, 4 * self._limit.value * size)
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
@@ -349,8 +356,8 @@ class Dispatcher:
 
     def _feed_loop(self, queue: Queue, now: float) -> None:
         loop = self._crew.loop()
-        while loop is not None and queue and self._room("async") > 0:
-            self._send(loop, queue.take(1), now)
+        while loop is not None and queue and (room := self._room("async")) > 0:
+            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET

@@ -120,6 +120,10 @@ class Stage:
             self.events.append(event)
             self._news.notify_all()
 
+    def soon(self, report: Callable[[], None]) -> None:
+        """See `Host`."""
+        self._place.have_done(report)
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `Host`."""
         self._place.host.watch(fd, readable, writable)

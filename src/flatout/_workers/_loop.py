@@ -1,25 +1,81 @@
-"""A worker that is an event loop: the one the driver itself lives in. Many tasks at once, switching at every `await`."""
+"""A worker that is an event loop: the one the driver itself lives in. Many tasks at once, switching at every `await`.
+
+Theory of operation. A task does not get an asyncio task of its own, which would cost more than all the rest: a few
+`Puller`s, each an asyncio task, take one task after another out of an inbox. What keeps tasks apart all the same is that a
+puller ends after a task that has left anything on it (`Puller.untouched`, `_same`); another one takes the next task,
+with a new copy of the run's context.
+
+What ends in one turn of the loop is reported together, in the turn that follows, before the pullers look into the inbox
+again: so what the dispatcher sends for it is there, and a puller that finds nothing ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextvars import Context
+from operator import is_, itemgetter
+from sys import getrefcount
+from typing import Any, cast
+from weakref import getweakrefcount
 
 from flatout._errors import trimmed
-from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
+from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
+EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 10-20 us); guessed
+
 Begun = dict[int, tuple[Any, BaseException | None]]
+Finished = tuple[int, Any, float]  # task, value, seconds
+
+
+class Puller(asyncio.Task[None]):
+    """An asyncio task that runs tasks one after another, and knows whether one of them has left something on it.
+
+    Who cancels it, renames it or wants to hear of its end is noticed at once. Whatever else could reach it later (a
+    timeout or a TaskGroup that was entered and not left, a registry with the current task for a key) has to hold it,
+    and CPython counts who does.
+    """
+
+    __slots__ = ("began", "index", "marked", "overdue")
+
+    index: int | None  # the task it is on, None between two
+    began: float
+    overdue: bool  # that task is being cancelled for its time
+    marked: bool
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """See `asyncio.Task`."""
+        self.marked = True
+        return super().cancel(msg)
+
+    def set_name(self, value: object) -> None:
+        """See `asyncio.Task`."""
+        self.marked = True
+        super().set_name(value)
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        """See `asyncio.Task`."""
+        self.marked = True
+        super().add_done_callback(fn, context=context)
+
+    def holders(self) -> tuple[int, int]:
+        """How many hold it, strongly and weakly."""
+        return getrefcount(self), getweakrefcount(self)
+
+    def untouched(self, holders: tuple[int, int]) -> bool:
+        """Whether it is as it was when it had so many holders and had run nothing."""
+        return not self.marked and self.holders() == holders and not self.__dict__
 
 
 class LoopWorker:
-    """Runs each task as an asyncio task, in its own copy of the run's context.
+    """Runs each task as in an asyncio task of its own, with its own copy of the run's context.
 
     `begun` holds, by index, the (value, error) of calls that have been made already: the value remains to be awaited.
     """
@@ -30,11 +86,16 @@ class LoopWorker:
         self._host = host
         self._begun = begun
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, tuple[asyncio.Task[None], float]] = {}
+        self._clock = clock_of(self._loop)
+        self._inbox: deque[tuple[int, Any]] = deque()
+        self._pullers: set[Puller] = set()
+        self._most = 0  # pullers at once so far
+        self._staffing = False
+        self._finished: list[Finished] = []
+        self._errors: dict[int, BaseException] = {}
         self._starting: asyncio.Task[None] | None = None
         self._cpu = time.thread_time()
         self._gone = False
-        self._overdue: set[int] = set()
 
     def start(self) -> None:
         """Run the initializer, if any."""
@@ -49,57 +110,116 @@ class LoopWorker:
             if is_awaitable(value):
                 await value
         except BaseException as error:
-            self._report(WorkerExited(self._number, error, fatal=True))
+            self._post(WorkerExited(self._number, error, fatal=True))
         else:
-            self._report(WorkerReady(self._number, "event loop"))
+            self._post(WorkerReady(self._number, "event loop"))
 
     def send(self, batch: Batch) -> None:
-        """Start the tasks; the loop runs them as it comes round."""
-        for position, item in enumerate(batch.inputs):
-            index = batch.first + position
-            task = self._loop.create_task(self._run(index, item), context=self._work.context.copy())
-            self._tasks[index] = (task, self._loop.time())
-            task.add_done_callback(partial(self._ended, index))
+        """Put the tasks into the inbox, for the pullers that look into it in this turn, and for new ones."""
+        self._inbox.extend(zip(range(batch.first, batch.end), batch.inputs, strict=True))
+        self._staff_soon()
 
-    async def _run(self, index: int, item: Any) -> None:
-        began = self._loop.time()
-        value: Any = None
-        errors: tuple[TaskError, ...] = ()
-        try:
-            value = await self._value(index, item)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
-            errors = (TaskError(0, trimmed(error, __file__)),)
-        self._tasks.pop(index, None)
-        # What the loop's thread has computed since the last task ended: which task it was for cannot be told.
-        cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
-        self._report(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
+    # Pulling
 
-    def _ended(self, index: int, task: asyncio.Task[None]) -> None:
-        """The end of a task that was cancelled before it could begin, and so could not report."""
-        if self._tasks.pop(index, None) is not None:
-            error = TaskError(0, asyncio.CancelledError())
-            self._report(BatchFinished(self._number, index, [None], (error,)))
+    def _staff_soon(self) -> None:
+        if not self._staffing:
+            self._staffing = True
+            self._loop.call_soon(self._staff)
 
-    async def _value(self, index: int, item: Any) -> Any:
-        if index in self._begun:
-            value, error = self._begun.pop(index)
-            if error is not None:
-                raise error
-        else:
-            value = self._work.func(*item) if self._work.star else self._work.func(item)
-        return await value if is_awaitable(value) else value
+    def _staff(self) -> None:
+        """Start a puller for each task that nobody has taken. All in flight has its own, so it waits for nothing."""
+        self._staffing = False
+        for _ in range(len(self._inbox)):
+            self._hire()
+        if len(self._pullers) > self._most:
+            self._most = len(self._pullers)
+            self._loop.call_soon(self._look)  # after their first steps
+
+    def _hire(self) -> None:
+        context = self._work.context.copy()
+        # Not by the loop's task factory: it might run the task at once, in the middle of what the driver does.
+        puller = Puller(self._pull(context), loop=self._loop, context=context)
+        puller.index, puller.overdue = None, False
+        puller.add_done_callback(self._retired)
+        puller.marked = False
+        self._pullers.add(puller)
+
+    def _retired(self, puller: asyncio.Task[None]) -> None:
+        self._pullers.remove(cast(Puller, puller))
+        if self._inbox:
+            self._staff_soon()
+
+    async def _pull(self, context: Context) -> None:
+        """Run one task after another, as long as there are any and none leaves traces."""
+        puller = cast(Puller, asyncio.current_task())
+        inbox, clock, begun, run = self._inbox, self._clock, self._begun, self._work.context
+        func, star = self._work.func, self._work.star
+        holders = puller.holders()
+        while inbox:
+            index, item = inbox.popleft()
+            puller.index, puller.began = index, clock()
+            try:
+                if begun and index in begun:
+                    value = _begun(*begun.pop(index))
+                else:
+                    value = func(*item) if star else func(item)
+                if is_awaitable(value):
+                    value = await value
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                    raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
+                self._errors[index] = trimmed(error, __file__)
+                value = None
+            self._ended(index, value, clock() - puller.began)
+            puller.index = value = item = None
+            if not (puller.untouched(holders) and _same(context, run)):
+                return
+            if not inbox:
+                await asyncio.sleep(0)  # meanwhile it is reported, and more may be sent
+
+    # Reporting
+
+    def _ended(self, index: int, value: Any, seconds: float) -> None:
+        if not self._finished:
+            self._host.soon(self._report)
+        self._finished.append((index, value, seconds))
+
+    def _report(self) -> None:
+        """Report what has ended since the last time, in as few events as there are runs of consecutive indices."""
+        finished, self._finished = self._finished, []
+        errors, self._errors = self._errors, {}
+        # What the loop's thread has computed since the last report: for which task cannot be told.
+        cpu, self._cpu = (time.thread_time() - self._cpu) / len(finished), time.thread_time()
+        for run in _consecutive(finished):
+            first, values = run[0][0], [value for _, value, _ in run]
+            failed = tuple(TaskError(i - first, errors[i]) for i, _, _ in run if i in errors) if errors else ()
+            seconds = sum(seconds for _, _, seconds in run)
+            self._post(BatchFinished(self._number, first, values, failed, seconds, cpu * len(run)))
+
+    def _look(self, before: float | None = None) -> None:
+        """Report it if a turn passes in which nothing has to be computed."""
+        now = time.thread_time()
+        if before is None:
+            self._loop.call_soon(self._look, now)
+        elif now - before < EMPTY_TURN:
+            self._post(LoopIdle(self._number))
+
+    def _post(self, event: WorkerReady | BatchFinished | LoopIdle | WorkerExited) -> None:
+        if not self._gone:
+            self._host.post(event)
+
+    # Time, and the end
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The tasks in flight."""
-        return [(index, began) for index, (_, began) in self._tasks.items()]
+        return [(puller.index, puller.began) for puller in self._pullers if puller.index is not None]
 
     def cancel(self, index: int) -> None:
         """Cancel one task at its next `await`."""
-        if index in self._tasks:
-            self._overdue.add(index)
-            self._tasks[index][0].cancel()
+        for puller in self._pullers:
+            if puller.index == index:
+                puller.overdue = True
+                puller.cancel()
 
     def stop(self) -> None:
         """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
@@ -107,17 +227,14 @@ class LoopWorker:
 
     def kill(self) -> None:
         """Cancel everything."""
-        self._report(WorkerExited(self._number))
+        self._post(WorkerExited(self._number))
         self._leave()
-
-    def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
-        if not self._gone:
-            self._host.post(event)
 
     def _leave(self) -> None:
         self._gone = True
-        for task, _ in self._tasks.values():
-            task.cancel()
+        self._inbox.clear()
+        for puller in self._pullers:
+            puller.cancel()
         if self._starting is not None:
             self._starting.cancel()
 
@@ -126,6 +243,32 @@ class LoopWorker:
 
     async def ended(self, seconds: float) -> None:
         """Wait until every cancelled task has cleaned up, but no longer than this, and for none that was over its time."""
-        tasks = [task for index, (task, _) in self._tasks.items() if index not in self._overdue]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        pullers = [puller for puller in self._pullers if not puller.overdue]
+        if pullers:
+            await asyncio.wait(pullers, timeout=seconds)
+
+
+def _begun(value: Any, error: BaseException | None) -> Any:
+    if error is not None:
+        raise error
+    return value
+
+
+def _same(context: Context, other: Context) -> bool:
+    """Whether two contexts hold the same objects: equal ones would not do, since they might be changed later."""
+    return (
+        len(context) == len(other)
+        and all(map(is_, context, other))
+        and all(map(is_, context.values(), other.values()))
+    )
+
+
+def _consecutive(finished: list[Finished]) -> Iterator[list[Finished]]:
+    finished.sort(key=itemgetter(0))
+    start = 0
+    if finished[-1][0] - finished[0][0] >= len(finished):
+        for place in range(1, len(finished)):
+            if finished[place][0] != finished[place - 1][0] + 1:
+                yield finished[start:place]
+                start = place
+    yield finished[start:] if start else finished
