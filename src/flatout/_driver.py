@@ -16,6 +16,7 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._errors import InternalError
 from flatout._events import (
     SEAT,
+    BatchFinished,
     CancelTask,
     Command,
     Deliver,
@@ -226,7 +227,9 @@ class Driver:
             self._finish(Finish(internal))
 
     def _handle(self, event: Event) -> None:
-        commands = self._dispatcher.handle(event, self.clock())
+        # The tasks that follow those which have ended travel together, too.
+        more = type(event) is BatchFinished and bool(self._events) and type(self._events[0]) is BatchFinished
+        commands = self._dispatcher.handle(event, self.clock(), more)
         if self._observers:
             self._show(event, commands)
         for command in commands:

@@ -93,12 +93,15 @@ class Dispatcher:
 
     # The door
 
-    def handle(self, event: Event, now: float) -> list[Command]:
-        """Take in what happened; return what to do about it, in this order."""
+    def handle(self, event: Event, now: float, more: bool = False) -> list[Command]:
+        """Take in what happened; return what to do about it, in this order.
+
+        `more`: another event follows at once, and so nothing new is begun before that has been taken in.
+        """
         if self.finished:
             return []
         self._handlers[type(event)](event, now)
-        if not self.finished:
+        if not (self.finished or more):
             self._advance(now)
         commands, self._commands = self._commands, []
         return commands

@@ -2,7 +2,7 @@
 
 Theory of operation. A task does not get an asyncio task of its own, which would cost more than all the rest: a few
 `Puller`s, each an asyncio task, take one task after another out of an inbox. What keeps tasks apart all the same is that a
-puller ends after a task that has left anything on it (`Puller.untouched`, `_same`); another one takes the next task,
+puller ends after a task that has left anything on it (see `Puller` and `_same`); another one takes the next task,
 with a new copy of the run's context.
 
 What ends in one turn of the loop is reported together, in the turn that follows, before the pullers look into the inbox
@@ -68,10 +68,6 @@ class Puller(asyncio.Task[None]):
     def holders(self) -> tuple[int, int]:
         """How many hold it, strongly and weakly."""
         return getrefcount(self), getweakrefcount(self)
-
-    def untouched(self, holders: tuple[int, int]) -> bool:
-        """Whether it is as it was when it had so many holders and had run nothing."""
-        return not self.marked and self.holders() == holders and not self.__dict__
 
 
 class LoopWorker:
@@ -172,7 +168,7 @@ class LoopWorker:
                 value = None
             self._ended(index, value, clock() - puller.began)
             puller.index = value = item = None
-            if not (puller.untouched(holders) and _same(context, run)):
+            if puller.marked or puller.holders() != holders or not _same(context, run):
                 return
             if not inbox:
                 await asyncio.sleep(0)  # meanwhile it is reported, and more may be sent
