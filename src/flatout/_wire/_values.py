@@ -7,6 +7,7 @@ buffers travel beside the pickle (protocol 5) and are writable on arrival.
 
 from __future__ import annotations
 
+import io
 import pickle
 import time
 import traceback
@@ -16,8 +17,7 @@ from typing import Any, NamedTuple
 from flatout._errors import RemoteTraceback, RunError
 
 _LARGE = 1 << 16  # bytes from which a buffer travels beside the pickle: an array of that size costs 3 us so (measured)
-_ONE_PIECE = 1 << 20  # bytes above which looking through a pickle for code is not worth it
-_LOADS_CODE = b"\x93"  # STACK_GLOBAL: the only opcode by which protocol 4 and up reaches for a class or function
+_WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
 
 
 class Packed(NamedTuple):
@@ -34,15 +34,25 @@ def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list
     `name` is what a value is called in errors. `by_value`: lambdas and local classes may go by value. They may not on the
     way home: a class loaded by value where it was born would have its attributes set anew.
     """
-    if len(values) == 1:  # it may be large: it is not to be pickled twice
-        return _pack_each(values, name, by_value)
-    try:
-        data = pickle.dumps(list(values), 5)
-    except Exception:
-        data = b""
-    if data and len(data) < _ONE_PIECE and _LOADS_CODE not in data:
-        return Packed(data, [], None), []
+    if len(values) > 1:  # a single one may be large: it is not to be pickled twice
+        file = io.BytesIO()
+        try:
+            _PlainPickler(file, 5).dump(values if type(values) is list else list(values))
+            return Packed(file.getvalue(), [], None), []
+        except Exception:
+            pass
     return _pack_each(values, name, by_value)
+
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles plain data only: whatever would be loaded by running code comes by here."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        raise _RunsCode
+
+
+class _RunsCode(Exception):
+    """To load this value is to run code, which might fail."""
 
 
 def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
@@ -189,7 +199,7 @@ def seconds_across(value: Any, by_value: bool) -> float:
     began = time.perf_counter()
     beside: list[pickle.PickleBuffer] = []
     blob = _dumps(value, beside, by_value)
-    if len(blob) < _ONE_PIECE:
+    if len(blob) < _WORTH_LOADING:
         pickle.loads(blob, buffers=beside)
     return time.perf_counter() - began
 

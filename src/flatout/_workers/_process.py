@@ -32,6 +32,7 @@ class Setup:
         self.meta = _values.dump(
             {
                 "star": work.star,
+                "timed": work.timed,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
