@@ -54,9 +54,10 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class BatchFinished:
-    """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of a batch that was sent.
+    """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of what was sent.
 
-    `values` has None where `errors` has an entry. Seconds are for all of them together.
+    `values` has None where `errors` has an entry. Seconds are for all of them together. `indices`, in ascending order,
+    says which tasks they are where there are gaps, as in an event loop.
     """
 
     worker: int
@@ -65,6 +66,15 @@ class BatchFinished:
     errors: tuple[TaskError, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    indices: Sequence[int] = ()
+
+    def runs(self) -> list[tuple[int, int, int]]:
+        """The tasks without the gaps: (first index, offset of its value, count)."""
+        indices, count = self.indices, len(self.values)
+        if not indices:
+            return [(self.first, 0, count)]
+        starts = [0, *(i for i in range(1, count) if indices[i] != indices[i - 1] + 1)]
+        return [(indices[i], i, end - i) for i, end in zip(starts, [*starts[1:], count], strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

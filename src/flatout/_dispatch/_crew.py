@@ -12,39 +12,42 @@ from flatout._model import Batch, Kind
 
 
 class Hands:
-    """The tasks that a worker has been sent and has not finished."""
+    """The tasks that a worker has been sent and has not finished: what is left of batches, in spans.
+
+    In an event loop there can be a thousand, which end in any order: so batches are not cut, and spans are sorted.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._spans: dict[int, Batch] = {}  # by first index, in the order of sending
-        self._firsts: list[int] = []  # the same indices, sorted: in an event loop there can be a thousand
+        self._spans: dict[int, tuple[int, Batch]] = {}  # first index -> the index behind the last, and its batch
+        self._firsts: list[int] = []  # in order
 
     @property
     def batches(self) -> int:
         """How many batches, or what is left of them."""
-        return len(self._spans)
+        return len(self._firsts)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(list(self._spans.values()))
+        return iter([_part(self._spans[first][1], first, self._spans[first][0]) for first in self._firsts])
 
     def __contains__(self, index: int) -> bool:
-        return bool(self._between(index, index + 1))
+        return bool(self._among(index, index + 1))
 
     def add(self, batch: Batch) -> None:
         """Take a batch in hand."""
-        self._insert(batch)
+        self._put(batch.first, batch.end, batch)
         self.count += len(batch)
 
     def take(self, first: int, count: int) -> list[Batch]:
         """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
-        return [self._cut(s, max(first, s.first), min(end, s.end)) for s in self._between(first, end)]
+        return [self._cut(start, max(first, start), end) for start in self._among(first, end)]
 
     def split(self, indices: set[int]) -> tuple[list[Batch], list[Batch]]:
         """Those of the tasks that are in hand, one by one, and what lies between them; lowest first."""
         among: list[Batch] = []
         between: list[Batch] = []
-        for span in map(self._spans.__getitem__, self._firsts):
+        for span in self:
             for index in sorted(indices.intersection(range(span.first, span.end))):
                 between.append(span.part(span.first, index))
                 among.append(span.part(index, index + 1))
@@ -52,25 +55,32 @@ class Hands:
             between.append(span)
         return among, [span for span in between if span]
 
-    def _between(self, first: int, end: int) -> list[Batch]:
-        """The spans that hold tasks first ... end - 1, lowest first."""
-        place = max(0, bisect_right(self._firsts, first) - 1)
-        spans = [self._spans[index] for index in self._firsts[place : bisect_left(self._firsts, end, place)]]
-        return spans if spans and spans[0].end > first else spans[1:]
+    def _among(self, first: int, end: int) -> list[int]:
+        """Where the spans begin that hold tasks first ... end - 1."""
+        place = bisect_right(self._firsts, first)
+        if place and self._spans[self._firsts[place - 1]][0] > first:
+            place -= 1
+        return self._firsts[place : bisect_left(self._firsts, end, place)]
 
-    def _insert(self, span: Batch) -> None:
-        self._spans[span.first] = span
-        insort(self._firsts, span.first)
+    def _put(self, first: int, end: int, batch: Batch) -> None:
+        self._spans[first] = end, batch
+        insort(self._firsts, first)
 
-    def _cut(self, span: Batch, start: int, end: int) -> Batch:
-        del self._spans[span.first]
-        del self._firsts[bisect_left(self._firsts, span.first)]
+    def _cut(self, first: int, start: int, end: int) -> Batch:
+        """Take the tasks start ... end - 1 out of the span that begins with `first`, as far as it goes."""
+        last, batch = self._spans.pop(first)
+        del self._firsts[bisect_left(self._firsts, first)]
+        if start > first:
+            self._put(first, start, batch)
+        if end < last:
+            self._put(end, last, batch)
+        end = min(end, last)
         self.count -= end - start
-        if start > span.first:
-            self._insert(span.part(span.first, start))
-        if end < span.end:
-            self._insert(span.part(end, span.end))
-        return span if end - start == len(span) else span.part(start, end)
+        return _part(batch, start, end)
+
+
+def _part(batch: Batch, start: int, end: int) -> Batch:
+    return batch if end - start == len(batch) else batch.part(start, end)
 
 
 @dataclass(slots=True)

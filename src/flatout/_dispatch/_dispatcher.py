@@ -160,20 +160,22 @@ class Dispatcher:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
             return  # given up long ago: what it was on has its outcome or is with another
+        # Without those that ran over their time, were cancelled, went on all the same and were left behind.
+        taken = [(b, place - first) for first, place, n in event.runs() for b in worker.hands.take(first, n)]
+        if not taken:
+            return
         count = len(event.values)
-        batches = worker.hands.take(event.first, count)
-        if not batches:
-            return  # ran over its time, was cancelled, went on all the same and was left behind
         self._barren = 0
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds)
         self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
-        errors = {event.first + error.offset: error for error in event.errors}
-        for batch in batches:
+        errors = {error.offset: error for error in event.errors}
+        for batch, shift in taken:
             self._in_hand -= len(batch)
-            self._attempts_ended(batch, event, errors, worker, now)
-            worker.overdue.difference_update(range(batch.first, batch.end))
+            self._attempts_ended(batch, shift, event, errors, worker, now)
+            if worker.overdue:
+                worker.overdue.difference_update(range(batch.first, batch.end))
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -235,19 +237,19 @@ class Dispatcher:
     # Attempts and outcomes
 
     def _attempts_ended(
-        self, batch: Batch, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
+        self, batch: Batch, shift: int, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
     ) -> None:
-        """Settle what succeeded, in one piece wherever possible; see to what failed."""
+        """Settle what succeeded, in one piece wherever possible; see to what failed. `shift`: from index to offset."""
         each = event.seconds / len(event.values)
         start = batch.first
-        for index in sorted(errors.keys() & set(range(batch.first, batch.end))) if errors else ():
-            self._succeed(start, event.values[start - event.first : index - event.first], each, worker)
-            _, error, retryable = errors[index]
+        for index in [i for i in range(batch.first, batch.end) if i + shift in errors] if errors else ():
+            self._succeed(start, event.values[start + shift : index + shift], each, worker)
+            _, error, retryable = errors[index + shift]
             if index in worker.overdue:  # most likely the cancellation that was asked for
                 error, retryable = self._timeout_error(index, error), True
             self._attempt_failed(batch.part(index, index + 1), error, worker, each, now, retryable)
             start = index + 1
-        self._succeed(start, event.values[start - event.first : batch.end - event.first], each, worker)
+        self._succeed(start, event.values[start + shift : batch.end + shift], each, worker)
 
     def _succeed(self, first: int, values: Any, seconds: float, worker: Worker) -> None:
         if values:

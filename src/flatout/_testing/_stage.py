@@ -228,7 +228,11 @@ class Stage:
         for offset in errors:
             assert 0 <= offset < len(event.values), f"there is no task at offset {offset}: {event}"
             assert event.values[offset] is None, f"a task has ended both ways: {event}"
-        return [(event.first + offset, Attempt(value, errors.get(offset))) for offset, value in enumerate(event.values)]
+        indices = event.indices or range(event.first, event.first + len(event.values))
+        assert list(indices) == sorted(set(indices)), f"the tasks are not in their order: {event}"
+        assert event.first == indices[0], f"the first task is not the first: {event}"
+        ended = enumerate(zip(indices, event.values, strict=True))
+        return [(index, Attempt(value, errors.get(offset))) for offset, (index, value) in ended]
 
     def _call(self, func: Callable[[], T]) -> T:
         """Call a function in the host's thread."""

@@ -15,7 +15,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from operator import is_, itemgetter
 from sys import getrefcount
@@ -181,16 +181,18 @@ class LoopWorker:
         self._finished.append((index, value, seconds))
 
     def _report(self) -> None:
-        """Report what has ended since the last time, in as few events as there are runs of consecutive indices."""
+        """Report what has ended since the last time."""
         finished, self._finished = self._finished, []
-        errors, self._errors = self._errors, {}
+        finished.sort(key=itemgetter(0))
+        indices, values, seconds = zip(*finished, strict=True)
         # What the loop's thread has computed since the last report: for which task cannot be told.
-        cpu, self._cpu = (time.thread_time() - self._cpu) / len(finished), time.thread_time()
-        for run in _consecutive(finished):
-            first, values = run[0][0], [value for _, value, _ in run]
-            failed = tuple(TaskError(i - first, errors[i]) for i, _, _ in run if i in errors) if errors else ()
-            seconds = sum(seconds for _, _, seconds in run)
-            self._post(BatchFinished(self._number, first, values, failed, seconds, cpu * len(run)))
+        cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
+        gaps = indices[-1] - indices[0] >= len(indices)
+        errors, self._errors = self._errors, {}
+        failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
+        self._post(
+            BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices if gaps else ())
+        )
 
     def _look(self, before: float | None = None) -> None:
         """Report it if a turn passes in which nothing has to be computed."""
@@ -257,14 +259,3 @@ def _same(context: Context, other: Context) -> bool:
         and all(map(is_, context, other))
         and all(map(is_, context.values(), other.values()))
     )
-
-
-def _consecutive(finished: list[Finished]) -> Iterator[list[Finished]]:
-    finished.sort(key=itemgetter(0))
-    start = 0
-    if finished[-1][0] - finished[0][0] >= len(finished):
-        for place in range(1, len(finished)):
-            if finished[place][0] != finished[place - 1][0] + 1:
-                yield finished[start:place]
-                start = place
-    yield finished[start:] if start else finished
