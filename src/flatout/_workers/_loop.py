@@ -167,7 +167,7 @@ class LoopWorker:
                 self._errors[index] = trimmed(error, __file__)
                 value = None
             self._ended(index, value, clock() - puller.began)
-            puller.index = value = item = None
+            puller.index = None
             if puller.marked or puller.holders() != holders or not _same(context, run):
                 return
             if not inbox:
@@ -254,6 +254,8 @@ def _begun(value: Any, error: BaseException | None) -> Any:
 
 def _same(context: Context, other: Context) -> bool:
     """Whether two contexts hold the same objects: equal ones would not do, since they might be changed later."""
+    if not context and not other:
+        return True
     return (
         len(context) == len(other)
         and all(map(is_, context, other))
