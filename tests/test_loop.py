@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import sys
 import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -310,6 +313,51 @@ def test_while_the_loop_computes_no_more_are_started() -> None:
 
     flatout.map(busy, range(1000)).wait()
     assert seen[0] == 100
+
+
+# Which loop it is
+
+
+async def loop_of(number: int) -> str:
+    return type(asyncio.get_running_loop()).__module__.partition(".")[0]
+
+
+needs_uvloop = pytest.mark.skipif(find_spec("uvloop") is None, reason="uvloop is not installed")
+
+
+@needs_uvloop
+def test_a_loop_of_flatouts_own_is_uvloops_where_that_is_installed() -> None:
+    run = flatout.map(loop_of, range(2))
+    assert run.results() == ["uvloop"] * 2
+    assert "on a loop in a thread of flatout's own (uvloop)" in run.plan.reason
+
+
+def test_a_loop_of_flatouts_own_is_asyncios_where_it_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvloop", None)
+    run = flatout.map(loop_of, range(2))
+    assert run.results() == ["asyncio"] * 2
+    assert "on a loop in a thread of flatout's own (asyncio)" in run.plan.reason
+
+
+@pytest.mark.parametrize("name", ["asyncio", pytest.param("uvloop", marks=needs_uvloop)])
+def test_the_callers_loop_is_the_callers_choice(name: str) -> None:
+    run = flatout.map(loop_of, range(2))
+
+    async def main() -> list[str]:
+        return await run
+
+    with asyncio.Runner(loop_factory=import_module(name).new_event_loop) as runner:
+        assert runner.run(main()) == [name] * 2
+    assert f"on the caller's loop ({name})" in run.plan.reason
+
+
+@needs_uvloop
+def test_times_on_uvloop_are_no_coarser_than_elsewhere() -> None:
+    async def compute(number: int) -> None:
+        sum(range(10_000))  # some 0.1 ms
+
+    seconds = [done.seconds for done in flatout.map(compute, range(20), max_concurrency=1).as_completed()]
+    assert all(0.0 < second for second in seconds)
 
 
 # Time and the end

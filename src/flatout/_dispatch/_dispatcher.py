@@ -169,7 +169,9 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds)
-        self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
+        saturated = any(self._queues.values()) and self._room(worker.kind) <= 0
+        # Threads are in each other's way from the first on, so that the quickest tells nothing.
+        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
