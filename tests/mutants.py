@@ -47,7 +47,7 @@ class Relay:
         for changed in self._change(event):
             self._host.post(changed)
 
-    def soon(self, report: Callable[[], None]) -> None:
+    def soon(self, report: Callable[[], Event | None]) -> None:
         self._host.soon(report)
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:

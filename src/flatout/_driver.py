@@ -113,7 +113,7 @@ class Driver:
         self._outlet = outlet
         self._observers = list(observers)
         self._events: deque[Event] = deque()
-        self._reports: list[Callable[[], None]] = []  # of workers: what they will post when the next pump begins
+        self._reports: list[Callable[[], Event | None]] = []  # that workers will make when the next pump begins
         self._workers: dict[int, Worker] = {}
         self._put_off: Draw | None = None
         self._execute: dict[type, Callable[[Any], None]] = {
@@ -139,7 +139,7 @@ class Driver:
         else:
             self.wake_caller()
 
-    def soon(self, report: Callable[[], None]) -> None:
+    def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
         assert self.host is not None
         self._reports.append(report)
@@ -209,8 +209,9 @@ class Driver:
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
-            while self._reports:
-                self._reports.pop()()
+            while self._reports and not self.finished:
+                if (event := self._reports.pop()()) is not None:
+                    self._handle(event)
             while self._events and not self.finished:
                 self._handle(self._events.popleft())
         except Exception as error:

@@ -120,9 +120,14 @@ class Stage:
             self.events.append(event)
             self._news.notify_all()
 
-    def soon(self, report: Callable[[], None]) -> None:
+    def soon(self, report: Callable[[], Event | None]) -> None:
         """See `Host`."""
-        self._place.have_done(report)
+
+        def post() -> None:
+            if (event := report()) is not None:
+                self.post(event)
+
+        self._place.have_done(post)
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `Host`."""

@@ -155,10 +155,12 @@ class LoopWorker:
             index, item = inbox.popleft()
             puller.index, puller.began = index, clock()
             try:
-                if begun and index in begun:
+                if index in begun:
                     value = _begun(*begun.pop(index))
+                elif star:
+                    value = func(*item)
                 else:
-                    value = func(*item) if star else func(item)
+                    value = func(item)
                 if is_awaitable(value):
                     value = await value
             except BaseException as error:
@@ -180,8 +182,8 @@ class LoopWorker:
             self._host.soon(self._report)
         self._finished.append((index, value, seconds))
 
-    def _report(self) -> None:
-        """Report what has ended since the last time."""
+    def _report(self) -> BatchFinished | None:
+        """What has ended since the last time."""
         finished, self._finished = self._finished, []
         finished.sort(key=itemgetter(0))
         indices, values, seconds = zip(*finished, strict=True)
@@ -190,9 +192,8 @@ class LoopWorker:
         gaps = indices[-1] - indices[0] >= len(indices)
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
-        self._post(
-            BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices if gaps else ())
-        )
+        event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices if gaps else ())
+        return None if self._gone else event
 
     def _look(self, before: float | None = None) -> None:
         """Report it if a turn passes in which nothing has to be computed."""
@@ -202,7 +203,7 @@ class LoopWorker:
         elif now - before < EMPTY_TURN:
             self._post(LoopIdle(self._number))
 
-    def _post(self, event: WorkerReady | BatchFinished | LoopIdle | WorkerExited) -> None:
+    def _post(self, event: WorkerReady | LoopIdle | WorkerExited) -> None:
         if not self._gone:
             self._host.post(event)
 
@@ -256,8 +257,5 @@ def _same(context: Context, other: Context) -> bool:
     """Whether two contexts hold the same objects: equal ones would not do, since they might be changed later."""
     if not context and not other:
         return True
-    return (
-        len(context) == len(other)
-        and all(map(is_, context, other))
-        and all(map(is_, context.values(), other.values()))
-    )
+    same_variables = len(context) == len(other) and all(map(is_, context, other))
+    return same_variables and all(map(is_, context.values(), other.values()))
