@@ -38,6 +38,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -267,6 +268,12 @@ class World:
         reports = tuple(TaskError(indices.index(index), error) for index, error in sorted(errors.items()))
         gaps = indices if indices[-1] - first >= count else ()
         self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count, indices=gaps), more)
+
+    def give_back(self, worker: Hired, first: int, count: int) -> None:
+        """A worker returns tasks first ... first + count - 1, which it has and has not begun."""
+        for index in range(first, first + count):
+            del worker.tasks[index]
+        self.post(TasksReturned(worker.number, first, count))
 
     def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
         """A worker is gone."""
@@ -515,6 +522,17 @@ class AnyWorld(RuleBasedStateMachine):
         loop = next(w for w in self.world.crew.values() if w.kind == "async" and w.ready)
         self.world.post(LoopIdle(loop.number))
 
+    @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def return_unbegun(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and len(w.tasks) > 1]
+        worker = data.draw(st.sampled_from(workers))
+        first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
+        end = first + 1
+        while end in worker.tasks and end != worker.running()[0]:
+            end += 1
+        self.world.give_back(worker, first, end - first)
+
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
     @rule(data=st.data(), blame=st.booleans(), fatal=st.integers(0, 19), peaceful=st.booleans())
     def die(self, data: st.DataObject, blame: bool, fatal: int, peaceful: bool) -> None:
@@ -547,6 +565,7 @@ class AnyWorld(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.world.gone))
         for index in list(worker.tasks)[:1]:
             self.world.post(BatchFinished(worker.number, index, ["ghost"]))
+            self.world.post(TasksReturned(worker.number, index, 1))
         self.world.post(WorkerReady(worker.number))
         self.world.post(WorkerObserved(worker.number, [(0, 0.0)]))
         self.world.post(WorkerExited(worker.number, POISON, [0]))
@@ -658,6 +677,35 @@ def test_a_death_under_raise_delivers_what_the_dead_worker_had_before_the_failur
     assert told(commands) == ["a", "b", POISON]
     assert commands[-1] == Finish()
     assert dispatcher.statistics().cancelled == 1
+
+
+def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task() -> None:
+    dispatcher = brain(Plan("process", 2), 40)
+    crew_of(dispatcher, 2, 40)
+    for worker, index in ((1, 0), (2, 1)):
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1e-6), 0.0)
+    held = {worker: list(dispatcher._crew.workers[worker].hands) for worker in (1, 2)}
+    assert [len(spans) for spans in held.values()] == [2, 2], "one batch in hand, one ahead"
+    running, ahead = held[1]
+    commands = dispatcher.handle(TasksReturned(1, ahead.first, len(ahead)), 0.1)
+    assert all(worker != 1 for worker, _ in sent(commands)), "it is on a long task"
+    commands = dispatcher.handle(BatchFinished(2, held[2][0].first, ["x"] * len(held[2][0]), seconds=1e-5), 0.1)
+    assert sent(commands)[0][0] == 2
+    assert sent(commands)[0][1][0] == ahead.first, "what has waited longest comes first"
+    commands = dispatcher.handle(BatchFinished(1, running.first, ["x"] * len(running), seconds=1.0), 1.0)
+    assert sent(commands)[0][0] == 1
+
+
+def test_dear_tasks_are_sent_ahead_while_there_are_plenty_and_not_towards_the_end() -> None:
+    dispatcher = brain(Plan("process", 2), 20)
+    crew_of(dispatcher, 2, 20)
+    ahead = []
+    for index in range(20):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0), float(index))
+        ahead.append(max(w.hands.batches for w in dispatcher._crew.workers.values()))
+    assert ahead[5] == 2
+    assert ahead[-4:] == [1, 1, 1, 0]
 
 
 def test_a_batch_reported_from_the_middle_ends_a_run_under_raise_all_the_same() -> None:

@@ -78,6 +78,15 @@ class BatchFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class TasksReturned:
+    """A worker has given back tasks that it has not begun, since those before them took long."""
+
+    worker: int
+    first: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerObserved:
     """Which tasks a worker is on, as (index, when it began); the answer to `Observe`."""
 
@@ -128,6 +137,7 @@ Event = (
     | PlanChosen
     | WorkerReady
     | BatchFinished
+    | TasksReturned
     | WorkerObserved
     | LoopIdle
     | WorkerExited

@@ -95,6 +95,7 @@ class Worker:
     watched: bool = False  # whether a deadline of its is in the heap
     hands: Hands = field(default_factory=Hands)
     overdue: set[int] = field(default_factory=set)  # tasks that are being cancelled, or that it is being killed for
+    late: bool = False  # it is on a task that takes long: nothing is to wait behind that
     running: int = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 
@@ -196,5 +197,5 @@ class Crew:
         busy.pop(worker.number, None)
         if worker.hands.batches == 0:
             idle[worker.number] = worker
-        elif worker.hands.batches == 1:
+        elif worker.hands.batches == 1 and not worker.late:
             busy[worker.number] = worker

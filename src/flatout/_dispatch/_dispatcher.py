@@ -34,6 +34,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -81,6 +82,7 @@ class Dispatcher:
             PlanChosen: self._plan_chosen,
             WorkerReady: self._worker_ready,
             BatchFinished: self._batch_finished,
+            TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
             LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
@@ -166,6 +168,7 @@ class Dispatcher:
             return
         count = len(event.values)
         self._barren = 0
+        worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds)
@@ -178,6 +181,16 @@ class Dispatcher:
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
+        self._freed(worker)
+
+    def _tasks_returned(self, event: TasksReturned, now: float) -> None:
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return
+        worker.late = True
+        for batch in reversed(worker.hands.take(event.first, event.count)):
+            self._in_hand -= len(batch)
+            self._requeue(batch)
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -372,11 +385,20 @@ class Dispatcher:
             self._send(worker, queue.take(self._next_size(target)), now)
 
     def _free(self, kind: Kind) -> Worker | None:
-        """A worker that can take a batch: an idle one, or where tasks are cheap one that has its next batch free."""
+        """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and kind != "inline" and self._sizer.cheap and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
             worker = self._crew.take_busy(kind)
         return worker
+
+    def _ahead(self, kind: Kind) -> bool:
+        """Whether workers should have their next batch waiting, so that none of them ever waits for it.
+
+        A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
+        """
+        if kind == "inline":
+            return False
+        return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flatout._errors import NotPicklable, WorkerDied
-from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
 from flatout._wire import _frames, _functions, _values
-from flatout._wire._frames import Frame
+from flatout._wire._arena import AVAILABLE, WORTH, Parcel
+from flatout._wire._frames import Frame, Sender
 from flatout._workers import _pool
 from flatout._workers._base import Host
 from flatout._workers._pool import Process
@@ -22,9 +23,12 @@ Emit = Callable[[str, Any], None]
 
 
 class Setup:
-    """What every worker process of a run is told first; made once a run. Raises NotPicklable."""
+    """What every worker process of a run is told first; made once a run. Raises NotPicklable.
 
-    def __init__(self, work: Work) -> None:
+    divisible: of a batch that takes long, the part that is not begun may be returned.
+    """
+
+    def __init__(self, work: Work, divisible: bool = True) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
         cwd = _pool.working_directory()
@@ -33,6 +37,7 @@ class Setup:
             {
                 "star": work.star,
                 "timed": work.timed,
+                "divisible": divisible,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
@@ -41,6 +46,23 @@ class Setup:
                 "log_levels": _log_levels(),
             }
         )
+        self._parcel = self._pack_parcel()
+
+    def _pack_parcel(self) -> Parcel | None:
+        """What is large is written once, and not again for each worker."""
+        packed = self.packed
+        if not AVAILABLE or packed.size < WORTH:
+            return None
+        with contextlib.suppress(OSError):  # no room: it goes by the socket
+            return Parcel(packed.pieces)
+        return None
+
+    def put_all(self, sender: Sender) -> None:
+        """Send a worker everything, the callables included."""
+        if self._parcel is not None:
+            sender.put_parcel(_frames.SETUP, self.meta, self._parcel)
+        else:
+            sender.put(_frames.SETUP, self.meta, self.packed.pieces)
 
 
 class ProcessWorker:
@@ -61,6 +83,7 @@ class ProcessWorker:
             _frames.STALE: self._stale,
             _frames.SETUP_FAILED: self._setup_failed,
             _frames.RESULTS: self._results,
+            _frames.RETURNED: self._returned,
             _frames.OUTPUT: lambda frame: self._give_out(*_values.load(frame.head)),
             _frames.LOG: lambda frame: self._give_out("log", _values.load(frame.head)),
         }
@@ -79,11 +102,12 @@ class ProcessWorker:
         self._was_warm = process.setups > 0
         process.setups += 1
         packed = self._setup.packed
-        buffers: list[_frames.Piece] = []
-        if process.digest != packed.digest:  # it begins with a new `__main__`, and with the initializer
+        if process.digest == packed.digest:
+            process.sender.put(_frames.SETUP, self._setup.meta)
+        else:  # it begins with a new `__main__`, and with the initializer
             process.digest, process.defined = packed.digest, dict(packed.definitions)
-            buffers = [packed.payload]
-        self._put(_frames.pieces(_frames.SETUP, self._setup.meta, buffers))
+            self._setup.put_all(process.sender)
+        self._writable()
 
     def send(self, batch: Batch) -> None:
         """Pickle the tasks and send them; what cannot be pickled fails here."""
@@ -93,8 +117,8 @@ class ProcessWorker:
         if errors:
             self._send_around(batch, dict(errors))
             return
-        head = _values.dump((batch.first, packed.lengths))
-        self._put(_frames.pieces(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)]))
+        head = _values.dump((batch.first, len(batch), packed.lengths))
+        self._put(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
         """Send what can be sent, in the runs between the tasks that cannot."""
@@ -132,12 +156,11 @@ class ProcessWorker:
         if new:
             payload = _functions.pack_definitions(new)
             process.defined.update(new)
-            self._put(_frames.pieces(_frames.DEFINE, b"", [payload]))
+            self._put(_frames.DEFINE, b"", [payload])
 
-    def _put(self, frame: list[_frames.Piece]) -> None:
-        process = self._process
-        assert process is not None
-        process.sender.put(frame)
+    def _put(self, kind: int, head: _frames.Piece, buffers: list[_frames.Piece]) -> None:
+        assert self._process is not None
+        self._process.sender.put(kind, head, buffers)
         self._writable()
 
     def _writable(self) -> None:
@@ -199,6 +222,10 @@ class ProcessWorker:
         errors = [(position, _values.unpack_error(_values.PackedError(*packed))) for position, packed in failed]
         tasks = tuple(TaskError(position, error) for position, error in sorted([*errors, *unloadable], key=_position))
         self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu))
+
+    def _returned(self, frame: Frame) -> None:
+        for first, count in _values.load(frame.head):
+            self._host.post(TasksReturned(self._number, first, count))
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
