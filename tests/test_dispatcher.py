@@ -122,7 +122,9 @@ class World:
         after_the_end = self.finish is not None
         commands = self.dispatcher.handle(event, self.now, more)
         assert not (after_the_end and commands), "no command after Finish"
-        assert not more or all(isinstance(command, (Deliver, StopWorker)) for command in commands), "nothing is begun yet"
+        assert not more or all(isinstance(command, (Deliver, StopWorker)) for command in commands), (
+            "nothing is begun yet"
+        )
         for command in commands:
             assert self.finish is None, "Finish is the last command"
             self.obey(command)
