@@ -24,7 +24,7 @@ class Limit(Protocol):
         """
 
     def idle(self) -> None:
-        """All in flight have begun and none computes, while the limit holds back others."""
+        """As many are in flight as may be, all have begun, and none computes."""
 
 
 class Fixed:

@@ -207,7 +207,7 @@ class Dispatcher:
             self._watch(worker, min(begun))
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
-        if any(self._queues.values()) and self._room("async") <= 0:
+        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
             self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:

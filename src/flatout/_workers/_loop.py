@@ -12,6 +12,7 @@ again: so what the dispatcher sends for it is there, and a puller that finds not
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
 from collections import deque
@@ -29,7 +30,8 @@ from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
-EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 10-20 us); guessed
+EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
+TURNS = 3  # of the loop, one of which must be such a turn: the driver may have been at work in the others; guessed
 
 Begun = dict[int, tuple[Any, BaseException | None]]
 Finished = tuple[int, Any, float]  # task, value, seconds
@@ -195,13 +197,13 @@ class LoopWorker:
         event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices if gaps else ())
         return None if self._gone else event
 
-    def _look(self, before: float | None = None) -> None:
-        """Report it if a turn passes in which nothing has to be computed."""
+    def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
+        """Report it if one of the next turns passes with nothing to compute."""
         now = time.thread_time()
-        if before is None:
-            self._loop.call_soon(self._look, now)
-        elif now - before < EMPTY_TURN:
+        if now - before < EMPTY_TURN:
             self._post(LoopIdle(self._number))
+        elif turns:
+            self._loop.call_soon(self._look, now, turns - 1)
 
     def _post(self, event: WorkerReady | LoopIdle | WorkerExited) -> None:
         if not self._gone:
