@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -636,9 +636,9 @@ TestAnyWorld = AnyWorld.TestCase
 # Stories
 
 
-def brain(plan: Plan | None = None, total: int | None = None, **options: Any) -> Dispatcher:
+def brain(plan: Plan | None = None, total: int | None = None, *, collect: bool = False, **options: Any) -> Dispatcher:
     """A dispatcher that has drawn nothing yet."""
-    return Dispatcher(Options(**options), plan, total)
+    return Dispatcher(Options(**options), plan, total, collect=collect)
 
 
 def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
@@ -696,6 +696,22 @@ def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task
     assert sent(commands)[0][1][0] == ahead.first, "what has waited longest comes first"
     commands = dispatcher.handle(BatchFinished(1, running.first, ["x"] * len(running), seconds=1.0), 1.0)
     assert sent(commands)[0][0] == 1
+
+
+@pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])
+def test_of_large_inputs_few_are_held(size: int, held: int) -> None:
+    dispatcher = brain(Plan("process", 2), collect=True)
+    assert of(dispatcher.handle(Tick(), 0.0), Draw) == [Draw(8)], "they may be large"
+    dispatcher.handle(inputs(0, 7), 0.0)
+    for worker in (1, 2):
+        dispatcher.handle(WorkerReady(worker), 0.0)
+    dispatcher.handle(inputs(7, 8), 0.0)
+    commands: list[Command] = []
+    for index in range(3):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        commands += dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0, size=size), 1.0)
+    (draw,) = of(commands, Draw)
+    assert dispatcher._ledger.held + draw.count in range(held - 2, held + 2)
 
 
 def test_dear_tasks_are_sent_ahead_while_there_are_plenty_and_not_towards_the_end() -> None:

@@ -56,8 +56,9 @@ class WorkerReady:
 class BatchFinished:
     """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of what was sent.
 
-    `values` has None where `errors` has an entry. Seconds are for all of them together. `indices`, in ascending order,
-    says which tasks they are where there are gaps, as in an event loop.
+    `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
+    inputs and results took to move, where they had to. `indices`, in ascending order, says which tasks they are where
+    there are gaps, as in an event loop.
     """
 
     worker: int
@@ -66,6 +67,7 @@ class BatchFinished:
     errors: tuple[TaskError, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    size: int = 0
     indices: Sequence[int] = ()
 
     def runs(self) -> list[tuple[int, int, int]]:

@@ -44,6 +44,7 @@ from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
+WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -171,7 +172,7 @@ class Dispatcher:
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
-        self._sizer.finished(count, event.seconds)
+        self._sizer.finished(count, event.seconds, event.size)
         saturated = any(self._queues.values()) and self._room(worker.kind) <= 0
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
         self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
@@ -341,8 +342,11 @@ class Dispatcher:
             return buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
-        size = 1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET)
-        return max(WINDOW, 4 * self._limit.value * size)
+        least = 4 * self._limit.value
+        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
+        if not self._sizer.measured:
+            return wanted  # they may be large
+        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""

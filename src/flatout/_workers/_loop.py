@@ -191,10 +191,10 @@ class LoopWorker:
         indices, values, seconds = zip(*finished, strict=True)
         # What the loop's thread has computed since the last report: for which task cannot be told.
         cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
-        gaps = indices[-1] - indices[0] >= len(indices)
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
-        event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices if gaps else ())
+        gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
+        event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
         return None if self._gone else event
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:

@@ -88,6 +88,7 @@ class ProcessWorker:
             _frames.LOG: lambda frame: self._give_out("log", _values.load(frame.head)),
         }
         self._is_ready = self._is_stale = self._was_warm = False
+        self._input_bytes = 0.0  # of a task, lately
 
     def start(self) -> None:
         """Lease a process and set it up."""
@@ -118,7 +119,9 @@ class ProcessWorker:
             self._send_around(batch, dict(errors))
             return
         head = _values.dump((batch.first, len(batch), packed.lengths))
-        self._put(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
+        pieces: list[_frames.Piece] = [packed.data, *(buffer.raw() for buffer in packed.buffers)]
+        self._input_bytes = sum(map(len, pieces)) / len(batch)
+        self._put(_frames.BATCH, head, pieces)
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
         """Send what can be sent, in the runs between the tasks that cannot."""
@@ -217,11 +220,12 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
-        first, _count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        first, count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
         errors = [(position, _values.unpack_error(_values.PackedError(*packed))) for position, packed in failed]
         tasks = tuple(TaskError(position, error) for position, error in sorted([*errors, *unloadable], key=_position))
-        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
 
     def _returned(self, frame: Frame) -> None:
         for first, count in _values.load(frame.head):
