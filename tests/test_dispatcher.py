@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, WINDOW_BYTES, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, MOST_STARTING, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -939,9 +939,10 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
 
 
 def test_one_blow_that_ends_many_workers_does_not_end_the_run() -> None:
-    dispatcher = brain(Plan("process", 20))
-    crew_of(dispatcher, 0, 20)
-    for number in range(1, 21):
+    many = MOST_STARTING
+    dispatcher = brain(Plan("process", many))
+    crew_of(dispatcher, 0, many)
+    for number in range(1, many + 1):
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
         assert not of(commands, Finish)
         assert len(of(commands, StartWorker)) == 1

@@ -277,6 +277,7 @@ class Engine:
             return value
 
         event = self._seat.run(batch, set_aside)
+        chooser.ran(len(batch))
         if awaitables:
             self._hand_back(batch, event)
             return

@@ -45,6 +45,7 @@ from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statist
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
 WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
+MOST_STARTING = 16  # workers at a time: those that are ready are not to wait for their work until all are; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -407,7 +408,8 @@ class Dispatcher:
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):
             return  # what waits is held back by a limit
-        for _ in range(min(self._most(kind) - self._crew.active(kind), waiting - self._crew.starting(kind))):
+        starting = self._crew.starting(kind)
+        for _ in range(min(self._most(kind) - self._crew.active(kind), waiting - starting, MOST_STARTING - starting)):
             self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
 
     def _most(self, kind: Kind) -> int:

@@ -60,8 +60,12 @@ class Chooser:
             self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
         self._probe.begin()
 
+    def ran(self, count: int) -> None:
+        """So many calls of it have just been made."""
+        self._probe.note(count)
+
     def after(self, count: int, first: Any) -> None:
-        """So many calls of it have been made; `first` is the result of the first."""
+        """They are taken into account; `first` is the result of the first."""
         if len(self._first) == 1:
             self._first.append(first)
             self._no_process = self._no_process or self._effects_seen()

@@ -20,6 +20,7 @@ from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
+WAITED = 0.005  # seconds of finished calls that did next to nothing but wait, after which they are judged; guessed
 LATELY = ENOUGH / 2  # seconds of the latest calls that tell how long a call takes, where that has changed
 MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
@@ -75,8 +76,8 @@ class Probe:
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
-    def end(self, calls: int) -> None:
-        """So many calls have ended since `begin`."""
+    def note(self, calls: int) -> None:
+        """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
         with self._lock:
             if self._began is not None:
                 self._seconds += time.perf_counter() - self._began
@@ -84,8 +85,14 @@ class Probe:
                 self._calls += calls
                 self._began = None
                 self._marks.append((self._seconds, self._cpu, self._calls))
+
+    def end(self, calls: int) -> None:
+        """So many calls have ended since `begin`: they are judged, if that is enough."""
+        self.note(calls)
         if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
             self._judge()
+        elif self._seconds >= WAITED and self._cpu < self._seconds / 10 and self._queued() < self._seconds / 10:
+            self._judge()  # there is nothing more to find out
         if self._over:
             self._relax()
 
