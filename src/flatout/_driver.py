@@ -54,14 +54,10 @@ class Outlet:
     def __init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None
         self.over = threading.Event()
+        self.finished = False  # whether nothing more will be put in
         self.cancelled = False
         self.error: BaseException | None = None
         self._settled: deque[Settled] = deque()
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will be put in."""
-        return self.over.is_set()
 
     @property
     def ready(self) -> bool:
@@ -84,7 +80,7 @@ class Outlet:
 
     def finish(self, error: BaseException | None, cancelled: bool) -> None:
         """Nothing more will come."""
-        self.error, self.cancelled = error, cancelled
+        self.error, self.cancelled, self.finished = error, cancelled, True
         self.over.set()
         self.notify()
 
@@ -201,7 +197,7 @@ class Driver:
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
-            while self._events and not self.finished:
+            while self._events and not self._outlet.finished:
                 self._handle(self._events.popleft())
         except Exception as error:
             self.fail(error)

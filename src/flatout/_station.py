@@ -135,9 +135,9 @@ class Station(Outlet):
         )
 
     @property
-    def busy(self) -> bool:
+    def in_hand(self) -> int:
         """See `HandingOut`."""
-        return False
+        return 0
 
     @property
     def wake_at(self) -> float | None:
@@ -206,9 +206,9 @@ class ProcessStation(Station):
         self._host.lead(future.done)
 
     @property
-    def busy(self) -> bool:
+    def in_hand(self) -> int:
         """See `HandingOut`."""
-        return bool(self._in_hand)
+        return len(self._in_hand)
 
     def _hire(self, kind: Kind, number: int) -> Worker:
         from flatout._workers._home import emit

@@ -104,8 +104,9 @@ class Dispatcher:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        times = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
-        return min(times) if times and not self.finished else None
+        if self.finished or not (self._delayed or self._deadlines):
+            return None
+        return min(heap[0][0] for heap in (self._delayed, self._deadlines) if heap)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -163,12 +164,13 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds)
-        self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
-        errors = {event.first + error.offset: error for error in event.errors}
+        self._limit.finished(count, now, saturated=self._room(worker.kind) <= 0 and any(self._queues.values()))
+        errors = {event.first + error.offset: error for error in event.errors} if event.errors else {}
         for batch in batches:
             self._in_hand -= len(batch)
             self._attempts_ended(batch, event, errors, worker, now)
-            worker.overdue.difference_update(range(batch.first, batch.end))
+            if worker.overdue:
+                worker.overdue.difference_update(range(batch.first, batch.end))
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -323,6 +325,8 @@ class Dispatcher:
 
     def _next_size(self, target: float) -> int:
         """Tasks in the next batch."""
+        if self._sizer.fixed is not None:
+            return self._sizer.fixed
         workers = self._limit.value
         if self._total is not None:
             left = max(1, self._total - self._ledger.drawn + len(self._queues[None]))
@@ -337,10 +341,10 @@ class Dispatcher:
             self._feed_loop(queue, now)
         else:
             self._feed(kind, queue, now)
-        if kind != "inline":
+        if queue and kind != "inline":
             self._hire(kind, len(queue))
-        if kind == "process" and route is None:
-            self._stand_in(queue, now)
+            if kind == "process" and route is None:
+                self._stand_in(queue, now)
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
@@ -477,7 +481,9 @@ class Dispatcher:
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:
-        return self._queues.setdefault(route, Queue())
+        if route not in self._queues:
+            self._queues[route] = Queue()
+        return self._queues[route]
 
     def _requeue(self, batch: Batch) -> None:
         batch = self._ledger.wanted(batch)
