@@ -127,7 +127,7 @@ class SharedHost:
             if self._driven.finished:
                 with self._pumping:
                     self._interrupt()  # the byte that was meant for the reader may have been read here
-            elif self._driven.in_hand:
+            elif not done():
                 self._relieve()
 
     def _begin_to_lead(self) -> bool:

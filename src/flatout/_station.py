@@ -56,7 +56,7 @@ class Station(Outlet):
         self._gone = threading.Event()
         # No more is drawn than workers can take in hand; one call is one batch, or it would wait for its neighbours.
         options = Options(on_error="return", chunksize=1, buffersize=most)
-        dispatcher = Dispatcher(options, Plan(kind, most), None, ordered=False, collect=True)
+        dispatcher = Dispatcher(options, Plan(kind, most), None, ordered=False, collect=True, ahead=False)
         self._host = SharedHost()
         self._driver = Driver(dispatcher, self, self, time.monotonic)
         self._driver.hire = self._hire

@@ -49,16 +49,25 @@ class Dispatcher:
     """Knows which task is where, and so can promise that every input has exactly one outcome, delivered once.
 
     `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
-    the consumer takes every outcome at once, so that outcomes do not count against the window.
+    the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
+    sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
     """
 
     def __init__(
-        self, options: Options, plan: Plan | None, total: int | None, *, ordered: bool = True, collect: bool = False
+        self,
+        options: Options,
+        plan: Plan | None,
+        total: int | None,
+        *,
+        ordered: bool = True,
+        collect: bool = False,
+        ahead: bool = True,
     ) -> None:
         self.plan: Plan | None = None
         self.finished = False
         self._options = options
         self._total = total
+        self._ahead = ahead
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit: Limit = Fixed(1)
@@ -364,8 +373,8 @@ class Dispatcher:
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or where tasks are cheap one that has its next batch free."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and kind != "inline" and self._sizer.cheap and self._crew.active(kind) <= self._limit.value:
-            worker = self._crew.take_busy(kind)
+        if worker is None and kind != "inline" and self._ahead and self._sizer.cheap:
+            return self._crew.take_busy(kind) if self._crew.active(kind) <= self._limit.value else None
         return worker
 
     def _hire(self, kind: Kind, waiting: int) -> None:
