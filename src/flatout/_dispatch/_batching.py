@@ -49,7 +49,9 @@ class Sizer:
         self._variance = (1 - WEIGHT) * (self._variance + WEIGHT * count * deviation * deviation)
 
     def size(self, left: int, workers: int, target: float = TARGET) -> int:
-        """Tasks in the next batch, of `left` known to be left for so many workers; where their number is not fixed."""
+        """Tasks in the next batch, of `left` known to be left for so many workers."""
+        if self.fixed is not None:
+            return self.fixed
         if self._mean is None:
             return 1
         worth_sending = min(left, int(LEAST / max(self._mean, 1e-9)))

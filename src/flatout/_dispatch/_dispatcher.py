@@ -334,8 +334,6 @@ class Dispatcher:
 
     def _next_size(self, target: float) -> int:
         """Tasks in the next batch."""
-        if self._sizer.fixed is not None:
-            return self._sizer.fixed
         workers = self._limit.value
         if self._total is not None:
             left = max(1, self._total - self._ledger.drawn + len(self._queues[None]))
