@@ -55,9 +55,16 @@ class Worker:
     def serve(self) -> int:
         """Obey until a set-up fails or finds this process stale; returns the exit code."""
         while True:
-            for frame in self._receiver.receive():
+            for frame in self._next_frames():
                 if self._handlers[frame.kind](frame):
                     return 0
+
+    def _next_frames(self) -> list[Frame]:
+        try:
+            return self._receiver.receive()
+        except BlockingIOError:  # see `Channel`
+            self._channel.rest()
+            return []
 
     def _set_up(self, frame: Frame) -> bool | None:
         """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
@@ -70,7 +77,7 @@ class Worker:
             _take_on(setup)
             self._output.take_over()
             if frame.buffers:
-                self._caller.func, self._initializer = _functions.unpack_callables(bytes(frame.buffers[0]))
+                self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
                 self._initialized = False
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
             self._output.capture_logs(setup["log_levels"], lambda record: self._channel.send(_frames.LOG, record))
@@ -86,7 +93,7 @@ class Worker:
         return None
 
     def _define(self, frame: Frame) -> None:
-        _functions.define(bytes(frame.buffers[0]))
+        _functions.define(frame.buffers[0])
 
     def _batch(self, frame: Frame) -> None:
         first, lengths = _values.load(frame.head)

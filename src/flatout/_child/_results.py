@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from flatout._wire import _frames, _values
+from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
 
+IDLE_SECONDS = 5  # after which a worker with nothing to do gives memory back; guessed
 POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
 
 
@@ -18,18 +22,22 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._sender = Sender(sock)
+        self._arena = Arena()
+        self._sender = Sender(sock, self._arena)
         self._lock = threading.RLock()
         self._sending = False
+        self._wakes = False
 
-    def send(self, kind: int, meta: Any, buffers: list[Piece] | None = None) -> None:
+    def send(self, kind: int, meta: Any, buffers: Sequence[Piece] = ()) -> None:
         """Send one frame; blocks until the socket has taken it.
 
         May be called in the middle of itself, by a finalizer or a signal handler that prints: then it only queues.
         """
-        frame = _frames.pieces(kind, _values.dump(meta), buffers or ())
+        head = _values.dump(meta)
         with self._lock:
-            self._sender.put(frame)
+            self._sender.put(kind, head, buffers)
+            if not self._wakes and self._arena.resident:
+                self._wake_after(IDLE_SECONDS)
             if self._sending:
                 return
             self._sending = True
@@ -37,6 +45,18 @@ class Channel:
                 self._sender.flush()
             finally:
                 self._sending = False
+
+    def rest(self) -> None:
+        """Nothing has come for a while: give back the memory of results that are gone."""
+        with self._lock:
+            self._arena.rest(0)
+            if not self._arena.resident:
+                self._wake_after(0)
+
+    def _wake_after(self, seconds: int) -> None:
+        """Have reading from the socket end with BlockingIOError if nothing comes for so long; 0: never."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
+        self._wakes = seconds > 0
 
     def close(self) -> None:
         """Close this process's end."""

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flatout._errors import RemoteTraceback, RunError
+from flatout._wire._buffers import beside
 
-_LARGE = 1 << 16  # bytes from which a buffer travels beside the pickle: an array of that size costs 3 us so (measured)
 _WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
 
 
@@ -61,16 +61,15 @@ def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed
     lengths: list[tuple[int, int]] = []
     errors: list[tuple[int, BaseException]] = []
     for position, value in enumerate(values):
-        beside: list[pickle.PickleBuffer] = []
+        before = len(buffers)
         try:
-            blob = _dumps(value, beside, by_value)
+            blob = _dumps(value, buffers, by_value)
         except Exception as error:
-            beside = []
+            del buffers[before:]
             blob = pickle.dumps(None)
             errors.append((position, _not_picklable(value, name, None if by_value else error)))
         blobs.append(blob)
-        buffers += beside
-        lengths.append((len(blob), len(beside)))
+        lengths.append((len(blob), len(buffers) - before))
     return Packed(b"".join(blobs), buffers, lengths), errors
 
 
@@ -81,22 +80,17 @@ def _not_picklable(value: Any, name: str, plainly: Exception | None) -> BaseExce
     return not_picklable(value, name) if plainly is None else not_returnable(value, name, plainly)
 
 
-def _dumps(value: Any, beside: list[pickle.PickleBuffer], by_value: bool) -> bytes:
-    def in_band(buffer: pickle.PickleBuffer) -> bool:
-        if buffer.raw().nbytes < _LARGE:
-            return True
-        beside.append(buffer)
-        return False
-
+def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> bytes:
+    before = len(buffers)
     try:
-        return pickle.dumps(value, 5, buffer_callback=in_band)
+        return pickle.dumps(value, 5, buffer_callback=beside(buffers))
     except Exception:
         if not by_value:
             raise
         import cloudpickle
 
-        beside.clear()
-        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=in_band)
+        del buffers[before:]
+        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=beside(buffers))
         return blob
 
 
@@ -109,16 +103,16 @@ def unpack(
     values: list[Any] = []
     errors: list[tuple[int, BaseException]] = []
     at = taken = 0
-    for position, (length, beside) in enumerate(lengths):
+    for position, (length, count) in enumerate(lengths):
         value = None
         try:
-            value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + beside])
+            value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + count])
         except (Exception, SystemExit) as error:
             error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
             errors.append((position, error))
         values.append(value)
         at += length
-        taken += beside
+        taken += count
     return values, errors
 
 
@@ -197,10 +191,10 @@ def load(data: memoryview | bytes) -> Any:
 def seconds_across(value: Any, by_value: bool) -> float:
     """Seconds that pickling a value and loading it again take. Raises what they raise."""
     began = time.perf_counter()
-    beside: list[pickle.PickleBuffer] = []
-    blob = _dumps(value, beside, by_value)
+    buffers: list[pickle.PickleBuffer] = []
+    blob = _dumps(value, buffers, by_value)
     if len(blob) < _WORTH_LOADING:
-        pickle.loads(blob, buffers=beside)
+        pickle.loads(blob, buffers=buffers)
     return time.perf_counter() - began
 
 
