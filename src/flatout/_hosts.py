@@ -121,7 +121,7 @@ class ThreadHost:
                 self._awake = True
                 self._sockets.interrupt()
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread."""
         if self._thread is not None and self._thread.ident not in (None, threading.get_ident()):
             self._thread.join(timeout)
@@ -193,7 +193,7 @@ class LoopHost:
             if self._fds.pop(fd) is not None:
                 self._loop.remove_writer(fd)
 
-    def join(self, timeout: float) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Nothing to wait for: it ends where it was asked to."""
 
     def _pump(self) -> None:

@@ -103,23 +103,24 @@ class SharedHost:
         if self._sockets is not None:
             self._sockets.unwatch(fd)
 
-    def join(self, timeout: float | None) -> None:
+    def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the reader."""
         if self._reader is not None and self._reader is not threading.current_thread():
             self._reader.join(timeout)
 
     # Reading
 
-    def lead(self, done: Callable[[], bool]) -> None:
+    def lead(self, done: Callable[[], bool], timeout: float | None = None) -> None:
         """Read and pump in this thread until that is done, for a moment at most and unless another thread does so."""
         if not self._begin_to_lead():
             return
+        most = LEAD if timeout is None else min(LEAD, timeout)
         try:
             began = now = time.monotonic()
-            while not done() and now < began + LEAD:
+            while not done() and now < began + most:
                 # With one call under way there is a core that nobody else needs, as a rule.
                 spins = _CORES > 1 and now < began + SPIN and self._driven.in_hand == 1
-                self._read(0.0 if spins else began + LEAD - now)
+                self._read(0.0 if spins else began + most - now)
                 now = time.monotonic()
         finally:
             self._led += 1

@@ -256,6 +256,11 @@ class ProcessWorker:
             process.pool.kill(process)
             process.forget()
 
+    def retire(self) -> None:
+        """Let the process go, which does not come back: it ends by itself."""
+        self.close()
+        self._host.post(WorkerExited(self._number))
+
     def kill(self) -> None:
         """Have it killed; its end is reported when its stream ends."""
         if self._process is not None:
