@@ -32,6 +32,7 @@ from flatout._events import (
 )
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._model import Kind, Settled, Statistics
+from flatout._shared_host import SharedHost
 from flatout._workers._base import Worker
 
 Observer = Callable[[Event | Command, Callable[[], Statistics]], None]
@@ -99,7 +100,7 @@ class Driver:
         self.clock = clock
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
-        self.host: ThreadHost | LoopHost | None = None
+        self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
         self.draws_here = True  # whether the thread that pumps may be kept waiting by the inputs

@@ -17,7 +17,9 @@ from typing import Protocol
 from flatout._hosts import Callback, Driven, Sockets
 from flatout._machine import usable_cores
 
-SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes all that follows three times as long (measured)
+SPIN = (
+    0.0001  # seconds to look without sleeping: a core that slept takes all that follows three times as long (measured)
+)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
 

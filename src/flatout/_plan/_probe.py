@@ -32,11 +32,13 @@ _NOTICED = (
 class Probe:
     """Watches calls made by one thread. `enough()` is called once, by whichever thread first sees that it is time.
 
-    The thread that makes the calls says so by `begin` and `end`.
+    The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so that
+    what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Callable[[], None], computing: Callable[[], None]) -> None:
+    def __init__(self, enough: Callable[[], None], computing: Callable[[], None], *, alone: bool = True) -> None:
         self._enough = enough
+        self._alone = alone
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._lock = threading.Lock()
         self._over = False
@@ -106,7 +108,7 @@ class Probe:
         held = self._held / self._watched if self._watched else 1.0
         if not gil_enabled():
             held = 0.0
-        elsewhere = max(0.0, time.process_time() - self._process_began - cpu - self._own_clock)
+        elsewhere = time.process_time() - self._process_began - cpu - self._own_clock if self._alone else 0.0
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0

@@ -76,17 +76,16 @@ class Station(Outlet):
         self._driver = Driver(dispatcher, self, self, time.monotonic)
         self._driver.hire = self._hire
         self._driver.host = self._host
-        _open.add(self)
         self._host.run(self)
         self._driver.post(Tick())  # have it look what it needs
 
     def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
         """See `Submits`."""
         future = self._future()
-        self.take(Call(future, func, args, keywords, copy_context()))
+        self.accept(Call(future, func, args, keywords, copy_context()))
         return future
 
-    def take(self, call: Call) -> None:
+    def accept(self, call: Call) -> None:
         """Take a call that has its future already. Raises as `submit`."""
         if self._ending:
             raise self._refusal()
@@ -205,7 +204,7 @@ class Station(Outlet):
         finally:
             self._handing.pop()
             if self.finished and not self._handing and not self._due:
-                _open.discard(self)
+                closed(self)
                 self._gone.set()
 
 
@@ -219,11 +218,21 @@ def _set(future: Future[Any], outcome: Any, failed: bool) -> None:
 _open: set[Submits] = set()  # those that have not ended
 
 
+def opened(station: Submits) -> None:
+    """From now on it is finished before the interpreter is."""
+    _open.add(station)
+
+
+def closed(station: Submits) -> None:
+    """Nothing of it is left to be finished."""
+    _open.discard(station)
+
+
 def end_all() -> None:
     """The interpreter is about to end: finish what was submitted, as the standard library does."""
-    for station in list(_open):
+    while _open:
+        station = _open.pop()
         station.end()
-    for station in list(_open):
         station.join()
 
 

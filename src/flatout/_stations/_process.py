@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Settled, Work
 from flatout._shared_host import SharedHost
-from flatout._stations._base import Initializer, Station
+from flatout._stations._base import Call, Initializer, Station
 from flatout._workers._base import Worker
 from flatout._workers._home import emit
 from flatout._workers._process import ProcessWorker, Setup
@@ -54,9 +54,13 @@ class ProcessStation(Station):
         super().__init__("process", most)
 
     def _future(self) -> Future[Any]:
-        future: LedFuture[Any] = LedFuture()
-        future.host = self._host
-        return future
+        return LedFuture()
+
+    def accept(self, call: Call) -> None:
+        """See `Station`."""
+        if isinstance(call.future, LedFuture):
+            call.future.host = self._host
+        super().accept(call)
 
     @property
     def in_hand(self) -> int:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Awaitable
 from concurrent.futures import Future
-from contextvars import Context
 from typing import Any
 
 from flatout._errors import trimmed
