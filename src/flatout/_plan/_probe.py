@@ -134,7 +134,9 @@ class Probe:
             if self._over:
                 return
             self._over = True
-        self._enough()
+        enough = self._enough
+        self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this probe, too
+        enough()
 
     def _watch(self) -> None:
         own = _RunQueue()
@@ -170,6 +172,10 @@ class Probe:
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
+
+
+def _nothing() -> None:
+    """For who has been told."""
 
 
 class _Brisk:

@@ -22,7 +22,7 @@ from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
 from flatout._plan._chooser import Chooser
-from flatout._stations._base import AFTER_SHUTDOWN, Call, Station, closed, opened
+from flatout._stations._base import AFTER_SHUTDOWN, Call, Station, closed, opened, over
 from flatout._stations._process import LedFuture
 from flatout._wire import _functions
 from flatout._workers import _pool
@@ -93,10 +93,13 @@ class AutoStation:
         chooser = Chooser(work, Options(), usable_cores(), self._no_process, _pool.warm, _pool.pool, alone=False)
         chooser.adopt = lambda plan: self._judge(verdict, self._kind(plan, key))
         call.future.add_done_callback(lambda future: self._call_over(future, key, verdict))
-        return call._replace(func=functools.partial(_watch, chooser, func, Batch(0, [call.args])), keywords={})
+        give_up = functools.partial(self._judge, verdict, "thread")
+        return call._replace(func=functools.partial(_watch, chooser, give_up, func), keywords={})
 
     def _kind(self, plan: Plan, func: Any) -> Kind:
         if plan.kind != "process" or plan.measured is None or plan.measured.seconds < WORTH:
+            return "thread"
+        if over() and "process" not in self._stations:
             return "thread"
         try:
             _functions.pack_callables(func)
@@ -161,9 +164,13 @@ class AutoStation:
             station.join()
 
 
-def _watch(chooser: Chooser, func: Callable[..., Any], batch: Batch, *args: Any) -> Any:
+def _watch(chooser: Chooser, give_up: Callable[[], None], func: Callable[..., Any], *args: Any) -> Any:
+    try:
+        chooser.before(Batch(0, [args]))
+    except RuntimeError:  # no thread can be had to watch it
+        give_up()
+        return func(*args)
     result = None
-    chooser.before(batch)
     try:
         result = func(*args)
         return result

@@ -216,6 +216,7 @@ def _set(future: Future[Any], outcome: Any, failed: bool) -> None:
 
 
 _open: set[Submits] = set()  # those that have not ended
+_over = False  # the interpreter is ending
 
 
 def opened(station: Submits) -> None:
@@ -228,8 +229,15 @@ def closed(station: Submits) -> None:
     _open.discard(station)
 
 
+def over() -> bool:
+    """Whether the interpreter is ending, which as of Python 3.12 lets no thread start any more."""
+    return _over
+
+
 def end_all() -> None:
     """The interpreter is about to end: finish what was submitted, as the standard library does."""
+    global _over
+    _over = True
     while _open:
         station = _open.pop()
         station.end()
