@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -37,6 +37,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -262,6 +263,12 @@ class World:
         self.barren = 0
         reports = tuple(TaskError(index - first, error) for index, error in sorted(errors.items()))
         self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count))
+
+    def give_back(self, worker: Hired, first: int, count: int) -> None:
+        """A worker returns tasks first ... first + count - 1, which it has and has not begun."""
+        for index in range(first, first + count):
+            del worker.tasks[index]
+        self.post(TasksReturned(worker.number, first, count))
 
     def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
         """A worker is gone."""
@@ -491,6 +498,17 @@ class AnyWorld(RuleBasedStateMachine):
         errors = {first + offset: error for offset in wrong if offset < count}
         self.world.finish_tasks(worker, first, count, errors)
 
+    @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def return_unbegun(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and len(w.tasks) > 1]
+        worker = data.draw(st.sampled_from(workers))
+        first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
+        end = first + 1
+        while end in worker.tasks and end != worker.running()[0]:
+            end += 1
+        self.world.give_back(worker, first, end - first)
+
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
     @rule(data=st.data(), blame=st.booleans(), fatal=st.integers(0, 19), peaceful=st.booleans())
     def die(self, data: st.DataObject, blame: bool, fatal: int, peaceful: bool) -> None:
@@ -523,6 +541,7 @@ class AnyWorld(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.world.gone))
         for index in list(worker.tasks)[:1]:
             self.world.post(BatchFinished(worker.number, index, ["ghost"]))
+            self.world.post(TasksReturned(worker.number, index, 1))
         self.world.post(WorkerReady(worker.number))
         self.world.post(WorkerObserved(worker.number, [(0, 0.0)]))
         self.world.post(WorkerExited(worker.number, POISON, [0]))
@@ -591,9 +610,9 @@ TestAnyWorld = AnyWorld.TestCase
 # Stories
 
 
-def brain(plan: Plan | None = None, total: int | None = None, **options: Any) -> Dispatcher:
+def brain(plan: Plan | None = None, total: int | None = None, *, collect: bool = False, **options: Any) -> Dispatcher:
     """A dispatcher that has drawn nothing yet."""
-    return Dispatcher(Options(**options), plan, total)
+    return Dispatcher(Options(**options), plan, total, collect=collect)
 
 
 def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
@@ -634,6 +653,51 @@ def test_a_death_under_raise_delivers_what_the_dead_worker_had_before_the_failur
     assert told(commands) == ["a", "b", POISON]
     assert commands[-1] == Finish()
     assert dispatcher.statistics().cancelled == 1
+
+
+def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task() -> None:
+    dispatcher = brain(Plan("process", 2), 40)
+    crew_of(dispatcher, 2, 40)
+    for worker, index in ((1, 0), (2, 1)):
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1e-6), 0.0)
+    held = {worker: list(dispatcher._crew.workers[worker].hands) for worker in (1, 2)}
+    assert [len(spans) for spans in held.values()] == [2, 2], "one batch in hand, one ahead"
+    running, ahead = held[1]
+    commands = dispatcher.handle(TasksReturned(1, ahead.first, len(ahead)), 0.1)
+    assert all(worker != 1 for worker, _ in sent(commands)), "it is on a long task"
+    commands = dispatcher.handle(BatchFinished(2, held[2][0].first, ["x"] * len(held[2][0]), seconds=1e-5), 0.1)
+    assert sent(commands)[0][0] == 2
+    assert sent(commands)[0][1][0] == ahead.first, "what has waited longest comes first"
+    commands = dispatcher.handle(BatchFinished(1, running.first, ["x"] * len(running), seconds=1.0), 1.0)
+    assert sent(commands)[0][0] == 1
+
+
+@pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])
+def test_of_large_inputs_few_are_held(size: int, held: int) -> None:
+    dispatcher = brain(Plan("process", 2), collect=True)
+    assert of(dispatcher.handle(Tick(), 0.0), Draw) == [Draw(8)], "they may be large"
+    dispatcher.handle(inputs(0, 7), 0.0)
+    for worker in (1, 2):
+        dispatcher.handle(WorkerReady(worker), 0.0)
+    dispatcher.handle(inputs(7, 8), 0.0)
+    commands: list[Command] = []
+    for index in range(3):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        commands += dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0, size=size), 1.0)
+    (draw,) = of(commands, Draw)
+    assert dispatcher._ledger.held + draw.count in range(held - 2, held + 2)
+
+
+def test_dear_tasks_are_sent_ahead_while_there_are_plenty_and_not_towards_the_end() -> None:
+    dispatcher = brain(Plan("process", 2), 20)
+    crew_of(dispatcher, 2, 20)
+    ahead = []
+    for index in range(20):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0), float(index))
+        ahead.append(max(w.hands.batches for w in dispatcher._crew.workers.values()))
+    assert ahead[5] == 2
+    assert ahead[-4:] == [1, 1, 1, 0]
 
 
 def test_a_batch_reported_from_the_middle_ends_a_run_under_raise_all_the_same() -> None:

@@ -166,7 +166,8 @@ class Engine:
         from flatout._workers._process import Setup
 
         if self._setup is None:
-            self._setup = Setup(self._work)
+            fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
+            self._setup = Setup(self._work, divisible=not fixed)
         return self._setup
 
     # Moving on

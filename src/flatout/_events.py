@@ -56,7 +56,8 @@ class WorkerReady:
 class BatchFinished:
     """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of a batch that was sent.
 
-    `values` has None where `errors` has an entry. Seconds are for all of them together.
+    `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
+    inputs and results took to move, where they had to.
     """
 
     worker: int
@@ -65,6 +66,16 @@ class BatchFinished:
     errors: tuple[TaskError, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReturned:
+    """A worker has given back tasks that it has not begun, since those before them took long."""
+
+    worker: int
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +122,7 @@ Event = (
     | PlanChosen
     | WorkerReady
     | BatchFinished
+    | TasksReturned
     | WorkerObserved
     | WorkerExited
     | Consumed

@@ -80,6 +80,7 @@ class Worker:
     watched: bool = False  # whether a deadline of its is in the heap
     hands: Hands = field(default_factory=Hands)
     overdue: set[int] = field(default_factory=set)  # tasks that are being cancelled, or that it is being killed for
+    late: bool = False  # it is on a task that takes long: nothing is to wait behind that
     running: int = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 
@@ -180,5 +181,5 @@ class Crew:
         self.lay_off(worker)
         if batches == 0:
             self._idle[worker.kind][worker.number] = worker
-        elif batches == 1:
+        elif batches == 1 and not worker.late:
             self._busy[worker.kind][worker.number] = worker

@@ -33,6 +33,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -42,6 +43,7 @@ from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
+WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -67,7 +69,7 @@ class Dispatcher:
         self.finished = False
         self._options = options
         self._total = total
-        self._ahead = ahead
+        self._sends_ahead = ahead
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit: Limit = Fixed(1)
@@ -89,6 +91,7 @@ class Dispatcher:
             PlanChosen: self._plan_chosen,
             WorkerReady: self._worker_ready,
             BatchFinished: self._batch_finished,
+            TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
             WorkerExited: self._worker_exited,
             Consumed: self._outcomes_consumed,
@@ -170,9 +173,10 @@ class Dispatcher:
         if not batches:
             return  # ran over its time, was cancelled, went on all the same and was left behind
         self._barren = 0
+        worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
-        self._sizer.finished(count, event.seconds)
+        self._sizer.finished(count, event.seconds, event.size)
         self._limit.finished(count, now, saturated=self._room(worker.kind) <= 0 and any(self._queues.values()))
         errors = {event.first + error.offset: error for error in event.errors} if event.errors else {}
         for batch in batches:
@@ -180,6 +184,16 @@ class Dispatcher:
             self._attempts_ended(batch, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
+        self._freed(worker)
+
+    def _tasks_returned(self, event: TasksReturned, now: float) -> None:
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return
+        worker.late = True
+        for batch in reversed(worker.hands.take(event.first, event.count)):
+            self._in_hand -= len(batch)
+            self._requeue(batch)
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -326,7 +340,11 @@ class Dispatcher:
             return buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
-        return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+        least = 4 * self._limit.value
+        wanted = least * self._next_size(TARGET)
+        if not self._sizer.measured:
+            return wanted  # they may be large
+        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
@@ -369,11 +387,20 @@ class Dispatcher:
             self._send(worker, queue.take(self._next_size(target)), now)
 
     def _free(self, kind: Kind) -> Worker | None:
-        """A worker that can take a batch: an idle one, or where tasks are cheap one that has its next batch free."""
+        """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and kind != "inline" and self._ahead and self._sizer.cheap:
-            return self._crew.take_busy(kind) if self._crew.active(kind) <= self._limit.value else None
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
+            worker = self._crew.take_busy(kind)
         return worker
+
+    def _ahead(self, kind: Kind) -> bool:
+        """Whether workers should have their next batch waiting, so that none of them ever waits for it.
+
+        A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
+        """
+        if kind == "inline" or not self._sends_ahead:
+            return False
+        return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):

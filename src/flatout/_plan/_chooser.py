@@ -90,7 +90,7 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            transfer = sum(_cost_of_moving(value, place == 0) for place, value in enumerate(self._first))
+            transfer = sum(_values.seconds_across(value, place == 0) for place, value in enumerate(self._first))
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         return replace(measured, transfer=transfer)
@@ -157,12 +157,6 @@ class Chooser:
             self._boot()
         except OSError as error:
             self._no_process = f"no worker process can be started ({error})"
-
-
-def _cost_of_moving(value: Any, by_value: bool) -> float:
-    """Seconds. The first time may pay for what is loaded only once, so what is cheap is measured twice."""
-    seconds = _values.seconds_across(value, by_value)
-    return min(seconds, _values.seconds_across(value, by_value)) if seconds < 0.001 else seconds
 
 
 def async_plan(why: str, most: int | None) -> Plan:

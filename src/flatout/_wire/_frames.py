@@ -27,7 +27,7 @@ Piece = bytes | bytearray | memoryview
 # From the user's process to a worker
 SETUP, DEFINE, BATCH = 1, 2, 3
 # From a worker to the user's process
-READY, STALE, SETUP_FAILED, RESULTS, OUTPUT, LOG = 11, 12, 13, 14, 15, 16
+READY, STALE, SETUP_FAILED, RESULTS, RETURNED, OUTPUT, LOG = 11, 12, 13, 14, 15, 16, 17
 # Between sender and receiver, either way: here is the segment of this number; its descriptor comes along
 _SEGMENT = 21
 _FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
@@ -128,14 +128,15 @@ class Receiver:
         self._fds: deque[int] = deque()  # which came in the order of the frames that they belong to
         self._attached = Attached()
 
-    def receive(self) -> list[Frame]:
-        """Read once; return the frames that are complete by now.
+    def receive(self, wait: bool = True) -> list[Frame]:
+        """Read once; return the frames that are complete by now. `wait` False: as if the socket did not block.
 
         Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing, and ValueError
         or OSError for what makes no sense.
         """
         room = memoryview(self._data)[self._have :]
-        got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, _CLOSED_ON_EXEC)
+        flags = _CLOSED_ON_EXEC if wait else _CLOSED_ON_EXEC | socket.MSG_DONTWAIT
+        got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, flags)
         for _, _, fds in ancillary:
             self._fds.extend(array("i", fds))
         if got == 0:
