@@ -63,7 +63,7 @@ class Sizer:
         if self._mean is None:
             return 1
         worth_sending = min(left, int(LEAST / max(self._mean, 1e-9)))
-        share = max(-(-left // (2 * workers)), worth_sending)
+        share = left if workers == 1 else max(-(-left // (2 * workers)), worth_sending)
         return max(1, min(2 * self._last, self._fitting(target), share, MOST))
 
     def _fitting(self, target: float) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import MOST_TASKS, START, Situation, choose
+from flatout._plan._choose import MOST_TASKS, START, ZYGOTE_START, Situation, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._units import duration
@@ -151,7 +151,8 @@ class Chooser:
         return None if self._effects is not None and self._effects.watching else PATIENCE
 
     def _computing(self) -> None:
-        if self._no_process:
+        left = self.left()
+        if self._no_process or (left is not None and left * self._probe.measurement().seconds < ZYGOTE_START):
             return
         try:
             self._boot()
