@@ -970,6 +970,13 @@ def test_cheap_tasks_are_sent_one_batch_ahead_and_long_ones_are_not() -> None:
         assert len(sent(dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=seconds), 0.0))) == batches
 
 
+def test_nothing_is_sent_ahead_where_that_is_forbidden() -> None:
+    options = Options(on_error="return", chunksize=1, buffersize=100)
+    dispatcher = Dispatcher(options, Plan("process", 1), None, ordered=False, collect=True, ahead=False)
+    crew_of(dispatcher, 1, 9)
+    assert len(sent(dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=0.001), 0.0))) == 1
+
+
 def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:
     dispatcher = brain(Plan("async", 3))
     assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0]), (1, [1]), (1, [2])]

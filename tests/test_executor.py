@@ -426,16 +426,18 @@ import atexit, flatout
 
 @atexit.register
 def late():
-    try:
-        pool.submit(id, None)
-    except RuntimeError as error:
-        print(error)
+    for executor in (pool, flatout.Executor(1, via={via!r})):
+        try:
+            executor.submit(id, None)
+        except RuntimeError as error:
+            print(error)
 
 pool = flatout.Executor(1, via={via!r})
 pool.submit(id, None).result()
 """
     done = python(code, tmp_path)
-    assert (done.stdout, done.stderr) == ("cannot schedule new futures after shutdown\n", "")
+    refusals = "cannot schedule new futures after shutdown\ncannot schedule new futures after interpreter shutdown\n"
+    assert (done.stdout, done.stderr) == (refusals, "")
 
 
 def test_functions_and_classes_of_main_need_no_guard(tmp_path: Path) -> None:

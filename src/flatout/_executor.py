@@ -18,7 +18,7 @@ from flatout._machine import usable_cores
 from flatout._model import Kind
 from flatout._options import check_callable, check_executor_via, is_async, need_processes
 from flatout._plan._choose import MOST_TASKS
-from flatout._stations._base import AFTER_SHUTDOWN, Station, Submits, opened
+from flatout._stations._base import AFTER_SHUTDOWN, Station, Submits, opened, over
 
 T = TypeVar("T")
 
@@ -113,6 +113,8 @@ class Executor(futures.Executor):
             if self._station is None:
                 if self._shut:
                     raise RuntimeError(AFTER_SHUTDOWN)
+                if over():
+                    raise RuntimeError("cannot schedule new futures after interpreter shutdown")
                 self._station = self._make()
                 opened(self._station)
                 weakref.finalize(self, self._station.end).atexit = False  # at exit it is waited for as well
