@@ -90,7 +90,7 @@ def test_a_killed_worker_is_replaced() -> None:
         assert pool.submit(os.getpid).result() != first
 
 
-@pytest.mark.parametrize("via", ["thread", "process"])
+@pytest.mark.parametrize("via", KINDS)
 def test_a_failed_initializer_breaks_the_executor(via: Any) -> None:
     with flatout.Executor(2, via=via, initializer=int, initargs=("no number",)) as pool:
         future = pool.submit(square, 1)

@@ -36,6 +36,7 @@ class _Verdict:
     def __init__(self, kind: Kind | None = None) -> None:
         self.kind = kind
         self.held: list[Call] = []
+        self.begun = False  # the first call is
 
 
 class AutoStation:
@@ -60,7 +61,11 @@ class AutoStation:
             call, kind = self._placed(call)
             station = self._station(kind) if kind is not None else None
         if station is not None:
-            station.accept(call)
+            try:
+                station.accept(call)
+            except RuntimeError:
+                call.future.cancel()  # if it was to be the first, it is so no more
+                raise
         return call.future
 
     def _placed(self, call: Call) -> tuple[Call, Kind | None]:
@@ -92,9 +97,23 @@ class AutoStation:
         work = Work(func, star=True)
         chooser = Chooser(work, Options(), usable_cores(), self._no_process, _pool.warm, _pool.pool, alone=False)
         chooser.adopt = lambda plan: self._judge(verdict, self._kind(plan, key))
-        call.future.add_done_callback(lambda future: self._call_over(future, key, verdict))
-        give_up = functools.partial(self._judge, verdict, "thread")
-        return call._replace(func=functools.partial(_watch, chooser, give_up, func), keywords={})
+        call.future.add_done_callback(lambda _: self._call_over(key, verdict))
+        watched = functools.partial(self._watch, chooser, verdict, func)
+        return call._replace(func=watched, keywords={})
+
+    def _watch(self, chooser: Chooser, verdict: _Verdict, func: Callable[..., Any], *args: Any) -> Any:
+        verdict.begun = True
+        try:
+            chooser.before(Batch(0, [args]))
+        except RuntimeError:  # no thread can be had to watch it
+            self._judge(verdict, "thread")
+            return func(*args)
+        result = None
+        try:
+            result = func(*args)
+            return result
+        finally:
+            chooser.after_only(result)
 
     def _kind(self, plan: Plan, func: Any) -> Kind:
         if plan.kind != "process" or plan.measured is None or plan.measured.seconds < WORTH:
@@ -109,8 +128,8 @@ class AutoStation:
             return "thread"
         return "process"
 
-    def _call_over(self, future: Future[Any], key: Any, verdict: _Verdict) -> None:
-        if future.cancelled():  # and never made: the next call is the first
+    def _call_over(self, key: Any, verdict: _Verdict) -> None:
+        if not verdict.begun:  # it was cancelled, or the executor is broken: the next call is the first
             with self._lock:
                 self._verdicts.pop(key, None)
             self._judge(verdict, "thread")
@@ -162,20 +181,6 @@ class AutoStation:
         self._ended.wait()
         for station in self._stations.values():
             station.join()
-
-
-def _watch(chooser: Chooser, give_up: Callable[[], None], func: Callable[..., Any], *args: Any) -> Any:
-    try:
-        chooser.before(Batch(0, [args]))
-    except RuntimeError:  # no thread can be had to watch it
-        give_up()
-        return func(*args)
-    result = None
-    try:
-        result = func(*args)
-        return result
-    finally:
-        chooser.after_only(result)
 
 
 def _key(call: Call) -> Any:
