@@ -6,7 +6,7 @@ which was once, or could easily be, a fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -30,6 +30,7 @@ from flatout._events import (
     Finish,
     InputEnded,
     KillWorker,
+    LoopIdle,
     Observe,
     PlanChosen,
     SendBatch,
@@ -116,11 +117,14 @@ class World:
 
     # The two directions
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event, more: bool = False) -> None:
         """Tell the dispatcher; take in its commands."""
         after_the_end = self.finish is not None
-        commands = self.dispatcher.handle(event, self.now)
+        commands = self.dispatcher.handle(event, self.now, more)
         assert not (after_the_end and commands), "no command after Finish"
+        assert not more or all(isinstance(command, (Deliver, StopWorker)) for command in commands), (
+            "nothing is begun yet"
+        )
         for command in commands:
             assert self.finish is None, "Finish is the last command"
             self.obey(command)
@@ -190,7 +194,6 @@ class World:
         assert worker.ready
         assert not worker.killed
         assert len(batch) >= 1
-        assert worker.kind != "async" or len(batch) == 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
@@ -245,11 +248,14 @@ class World:
         worker.ready = True
         self.post(WorkerReady(worker.number, f"worker {worker.number}"))
 
-    def finish_tasks(self, worker: Hired, first: int, count: int, errors: dict[int, Exception] | None = None) -> None:
-        """A worker reports tasks first ... first + count - 1, all of which it has."""
+    def finish_tasks(
+        self, worker: Hired, indices: Sequence[int], errors: dict[int, Exception] | None = None, more: bool = False
+    ) -> None:
+        """A worker reports tasks, all of which it has; with gaps between them, if it is an event loop."""
         errors = errors or {}
         values: list[object] = []
-        for index in range(first, first + count):
+        first, count = indices[0], len(indices)
+        for index in indices:
             attempt, _ = worker.tasks.pop(index)
             values.append(None if index in errors else f"value {index}.{attempt}")
             if index not in errors:
@@ -261,8 +267,9 @@ class World:
             worker.overdue.discard(index)
         self._next_begins(worker)
         self.barren = 0
-        reports = tuple(TaskError(index - first, error) for index, error in sorted(errors.items()))
-        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count))
+        reports = tuple(TaskError(indices.index(index), error) for index, error in sorted(errors.items()))
+        gaps = indices if indices[-1] - first >= count else ()
+        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count, indices=gaps), more)
 
     def give_back(self, worker: Hired, first: int, count: int) -> None:
         """A worker returns tasks first ... first + count - 1, which it has and has not begun."""
@@ -356,7 +363,7 @@ class World:
         elif starting := [w for w in self.crew.values() if not w.ready]:
             self.get_ready(starting[0])
         elif working:
-            self.finish_tasks(working[0], next(iter(working[0].tasks)), 1)
+            self.finish_tasks(working[0], [next(iter(working[0].tasks))])
         elif self.asked is not None:
             if self.drawn < self.inputs:
                 self.answer_draw(min(self.asked, self.inputs - self.drawn))
@@ -486,17 +493,36 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.get_ready(data.draw(st.sampled_from(starting)))
 
     @while_running(lambda self: any(w.tasks for w in self.world.crew.values()))
-    @rule(data=st.data(), wrong=st.sets(st.integers(0, 5)), error=st.sampled_from([Transient(), Permanent()]))
-    def work(self, data: st.DataObject, wrong: set[int], error: Exception) -> None:
+    @rule(
+        data=st.data(),
+        wrong=st.sets(st.integers(0, 5)),
+        error=st.sampled_from([Transient(), Permanent()]),
+        more=st.booleans(),
+    )
+    def work(self, data: st.DataObject, wrong: set[int], error: Exception, more: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
+        indices = self.some_of_a_loop(data, worker) if worker.kind == "async" else self.some_in_a_row(data, worker)
+        errors = {indices[place]: error for place in wrong if place < len(indices)}
+        self.world.finish_tasks(worker, indices, errors, more)
+        if more:
+            self.world.post(Tick())
+
+    def some_of_a_loop(self, data: st.DataObject, worker: Hired) -> list[int]:
+        return sorted(data.draw(st.sets(st.sampled_from(list(worker.tasks)), min_size=1)))
+
+    def some_in_a_row(self, data: st.DataObject, worker: Hired) -> list[int]:
         indices = list(worker.tasks)
         start = data.draw(st.integers(0, len(indices) - 1))
         end = start + 1
         while end < len(indices) and indices[end] == indices[start] + end - start and data.draw(st.booleans()):
             end += 1
-        first, count = indices[start], end - start
-        errors = {first + offset: error for offset in wrong if offset < count}
-        self.world.finish_tasks(worker, first, count, errors)
+        return indices[start:end]
+
+    @while_running(lambda self: any(w.kind == "async" and w.ready for w in self.world.crew.values()))
+    @rule()
+    def idle(self) -> None:
+        loop = next(w for w in self.world.crew.values() if w.kind == "async" and w.ready)
+        self.world.post(LoopIdle(loop.number))
 
     @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
     @rule(data=st.data())
@@ -979,23 +1005,59 @@ def test_nothing_is_sent_ahead_where_that_is_forbidden() -> None:
 
 def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:
     dispatcher = brain(Plan("async", 3))
-    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0]), (1, [1]), (1, [2])]
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0, 1, 2])]
     assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [3])]
+    assert sent(dispatcher.handle(BatchFinished(1, 0, ["x", "y"], indices=[0, 3]), 0.0)) == [(1, [4, 5])]
+
+
+def test_the_event_loop_gets_no_more_tasks_together_than_chunksize_says() -> None:
+    dispatcher = brain(Plan("async", 5), chunksize=2)
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0, 1]), (1, [2, 3]), (1, [4])]
+
+
+def test_what_an_event_loop_reports_with_gaps_goes_to_the_right_tasks() -> None:
+    dispatcher = brain(Plan("async", 9), on_error="return")
+    crew_of(dispatcher, 1, 9)
+    broken = OSError("the middle one")
+    event = BatchFinished(1, 0, ["a", "b", None, "c"], (TaskError(2, broken),), 4.0, indices=[0, 1, 4, 5])
+    assert told(dispatcher.handle(event, 0.0)) == ["a", "b"]
+    assert told(dispatcher.handle(BatchFinished(1, 2, ["d", "e"]), 0.0)) == ["d", "e", broken, "c"]
+
+
+def test_nothing_is_begun_while_more_events_follow() -> None:
+    dispatcher = brain(Plan("async", 2))
+    crew_of(dispatcher, 1, 9)
+    assert not sent(dispatcher.handle(BatchFinished(1, 0, ["x"]), 0.0, more=True))
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [2, 3])]
+
+
+def test_an_idle_loop_is_given_twice_as_much_at_once() -> None:
+    dispatcher = brain(Plan("async", 2, ceiling=7))
+    assert sent(crew_of(dispatcher, 1, 5)) == [(1, [0, 1])]
+    assert sent(dispatcher.handle(LoopIdle(1), 0.0)) == [(1, [2, 3])]
+    assert sent(dispatcher.handle(LoopIdle(1), 0.0)) == [(1, [4])]
+    assert not sent(dispatcher.handle(LoopIdle(1), 0.0)), "nothing waits that more room would help"
+    assert sent(dispatcher.handle(inputs(5, 20), 0.0)) == [(1, [5, 6])], "no more than the ceiling"
+    assert not sent(dispatcher.handle(LoopIdle(1), 0.0))
+
+
+def tasks(commands: list[Command]) -> list[int]:
+    return [index for _, batch in sent(commands) for index in batch]
 
 
 def in_flight(waiting: int) -> int:
     """Most tasks in flight during 200 completions, with so many inputs brought at a time."""
     dispatcher = brain(Plan("async", 2, ceiling=64))
-    hands = sent(crew_of(dispatcher, 1, waiting))
+    hands = tasks(crew_of(dispatcher, 1, waiting))
     drawn, most = waiting, 0
     for turn in range(200):
-        (_, (index,)), *hands = hands
+        index, *hands = hands
         commands = dispatcher.handle(BatchFinished(1, index, ["x"], seconds=0.1), 0.05 * turn)
         commands += dispatcher.handle(Consumed(1), 0.05 * turn)
         if of(commands, Draw) or (not hands and not sent(commands)):
             commands += dispatcher.handle(inputs(drawn, drawn + waiting), 0.05 * turn)
             drawn += waiting
-        hands += sent(commands)
+        hands += tasks(commands)
         most = max(most, len(hands))
     return most
 

@@ -7,11 +7,16 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
-from flatout._child._results import Results, Tasks
+from flatout._child._results import Results
 from flatout._errors import trimmed
 from flatout._wire import _page, _values
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flatout._child._results import Tasks
 
 
 class Unloadable:

@@ -19,7 +19,6 @@ import time
 from collections import deque
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from flatout import _child
 from flatout._child._calls import Caller, Unloadable
@@ -27,6 +26,10 @@ from flatout._child._output import Output
 from flatout._child._results import Channel, Results
 from flatout._wire import _frames, _functions, _page, _values
 from flatout._wire._frames import Frame, Receiver
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ticks of the slowest kernel
 

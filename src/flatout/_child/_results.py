@@ -9,13 +9,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from flatout._wire import _frames, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
 
-Tasks = deque[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    Tasks = deque[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
 
 IDLE_SECONDS = 5  # after which a worker with nothing to do gives memory back; guessed
 POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
@@ -155,4 +158,4 @@ class Results:
         packed, unpicklable = _values.pack(values, "the result", by_value=False)
         failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
         meta = (first, count, packed.lengths, failed, seconds, cpu)
-        self._channel.send(_frames.RESULTS, meta, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
+        self._channel.send(_frames.RESULTS, meta, packed.pieces)

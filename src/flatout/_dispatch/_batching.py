@@ -62,8 +62,8 @@ class Sizer:
             return self.fixed
         if self._mean is None:
             return 1
-        worth_sending = min(left, int(LEAST / max(self._mean, 1e-9)))
-        share = left if workers == 1 else max(-(-left // (2 * workers)), worth_sending)
+        worth_sending = min(left, self._last, int(LEAST / max(self._mean, 1e-9)))
+        share = max(-(-left // (2 * workers)), worth_sending)
         return max(1, min(2 * self._last, self._fitting(target), share, MOST))
 
     def _fitting(self, target: float) -> int:

@@ -26,6 +26,7 @@ from flatout._events import (
     Finish,
     InputEnded,
     KillWorker,
+    LoopIdle,
     Observe,
     PlanChosen,
     SendBatch,
@@ -93,6 +94,7 @@ class Dispatcher:
             BatchFinished: self._batch_finished,
             TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
+            LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
@@ -103,12 +105,15 @@ class Dispatcher:
 
     # The door
 
-    def handle(self, event: Event, now: float) -> list[Command]:
-        """Take in what happened; return what to do about it, in this order."""
+    def handle(self, event: Event, now: float, more: bool = False) -> list[Command]:
+        """Take in what happened; return what to do about it, in this order.
+
+        `more`: another event follows at once, and so nothing new is begun before that has been taken in.
+        """
         if self.finished:
             return []
         self._handlers[type(event)](event, now)
-        if not self.finished:
+        if not (self.finished or more):
             self._advance(now)
         commands, self._commands = self._commands, []
         return commands
@@ -168,20 +173,23 @@ class Dispatcher:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
             return  # given up long ago: what it was on has its outcome or is with another
+        # Without those that ran over their time, were cancelled, went on all the same and were left behind.
+        taken = [(b, place - first) for first, place, n in event.runs() for b in worker.hands.take(first, n)]
+        if not taken:
+            return
         count = len(event.values)
-        batches = worker.hands.take(event.first, count)
-        if not batches:
-            return  # ran over its time, was cancelled, went on all the same and was left behind
         self._barren = 0
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds, event.size)
-        self._limit.finished(count, now, saturated=self._room(worker.kind) <= 0 and any(self._queues.values()))
-        errors = {event.first + error.offset: error for error in event.errors} if event.errors else {}
-        for batch in batches:
+        saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
+        # Threads are in each other's way from the first on, so that the quickest tells nothing.
+        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
+        errors = {error.offset: error for error in event.errors}
+        for batch, shift in taken:
             self._in_hand -= len(batch)
-            self._attempts_ended(batch, event, errors, worker, now)
+            self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
         self._freed(worker)
@@ -208,6 +216,10 @@ class Dispatcher:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
+
+    def _loop_idle(self, event: LoopIdle, now: float) -> None:
+        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
+            self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -251,19 +263,19 @@ class Dispatcher:
     # Attempts and outcomes
 
     def _attempts_ended(
-        self, batch: Batch, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
+        self, batch: Batch, shift: int, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
     ) -> None:
-        """Settle what succeeded, in one piece wherever possible; see to what failed."""
+        """Settle what succeeded, in one piece wherever possible; see to what failed. `shift`: from index to offset."""
         each = event.seconds / len(event.values)
         start = batch.first
-        for index in sorted(errors.keys() & set(range(batch.first, batch.end))) if errors else ():
-            self._succeed(start, event.values[start - event.first : index - event.first], each, worker)
-            _, error, retryable = errors[index]
+        for index in [i for i in range(batch.first, batch.end) if i + shift in errors] if errors else ():
+            self._succeed(start, event.values[start + shift : index + shift], each, worker)
+            _, error, retryable = errors[index + shift]
             if index in worker.overdue:  # most likely the cancellation that was asked for
                 error, retryable = self._timeout_error(index, error), True
             self._attempt_failed(batch.part(index, index + 1), error, worker, each, now, retryable)
             start = index + 1
-        self._succeed(start, event.values[start - event.first : batch.end - event.first], each, worker)
+        self._succeed(start, event.values[start + shift : batch.end + shift], each, worker)
 
     def _succeed(self, first: int, values: Any, seconds: float, worker: Worker) -> None:
         if values:
@@ -341,7 +353,7 @@ class Dispatcher:
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
         least = 4 * self._limit.value
-        wanted = least * self._next_size(TARGET)
+        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
         return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
@@ -378,8 +390,8 @@ class Dispatcher:
 
     def _feed_loop(self, queue: Queue, now: float) -> None:
         loop = self._crew.loop()
-        while loop is not None and queue and self._room("async") > 0:
-            self._send(loop, queue.take(1), now)
+        while loop is not None and queue and (room := self._room("async")) > 0:
+            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET

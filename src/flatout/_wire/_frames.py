@@ -13,7 +13,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 
@@ -35,20 +34,26 @@ _FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Frame(NamedTuple):
+class Frame:
     """What was received. The buffers are writable and belong to whoever takes them."""
 
-    kind: int
-    head: memoryview
-    buffers: list[memoryview]
+    __slots__ = ("buffers", "head", "kind")
+
+    def __init__(self, kind: int, head: memoryview, buffers: list[memoryview]) -> None:
+        self.kind = kind
+        self.head = head
+        self.buffers = buffers
 
 
-class _Handover(NamedTuple):
+class _Handover:
     """A frame that hands a segment over. `owner` keeps the descriptor open until it is sent."""
 
-    frame: bytes
-    fd: int
-    owner: object
+    __slots__ = ("fd", "frame", "owner")
+
+    def __init__(self, frame: bytes, fd: int, owner: object) -> None:
+        self.frame = frame
+        self.fd = fd
+        self.owner = owner
 
 
 class Sender:

@@ -120,9 +120,8 @@ class ProcessWorker:
             self._send_around(batch, dict(errors))
             return
         head = _values.dump((batch.first, len(batch), packed.lengths))
-        pieces: list[_frames.Piece] = [packed.data, *(buffer.raw() for buffer in packed.buffers)]
-        self._input_bytes = sum(map(len, pieces)) / len(batch)
-        self._put(_frames.BATCH, head, pieces)
+        self._input_bytes = sum(map(len, packed.pieces)) / len(batch)
+        self._put(_frames.BATCH, head, packed.pieces)
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
         """Send what can be sent, in the runs between the tasks that cannot."""
@@ -162,7 +161,7 @@ class ProcessWorker:
             process.defined.update(new)
             self._put(_frames.DEFINE, b"", [payload])
 
-    def _put(self, kind: int, head: _frames.Piece, buffers: list[_frames.Piece]) -> None:
+    def _put(self, kind: int, head: _frames.Piece, buffers: Sequence[_frames.Piece]) -> None:
         assert self._process is not None
         self._process.sender.put(kind, head, buffers)
         self._writable()
@@ -217,7 +216,7 @@ class ProcessWorker:
         process = self._process
         if process is None or setup != process.setups:
             return  # as in `_ready`; it ends
-        error = _values.unpack_error(_values.PackedError(*packed))
+        error = _values.unpack_error(packed)
         self._release()
         process.forget()
         self._host.post(WorkerExited(self._number, error, fatal=True))
@@ -228,7 +227,7 @@ class ProcessWorker:
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
         tasks: tuple[TaskError, ...] = ()
         if failed or unloadable:
-            errors = [(position, _values.unpack_error(_values.PackedError(*packed))) for position, packed in failed]
+            errors = [(position, _values.unpack_error(packed)) for position, packed in failed]
             tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
         self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
 
