@@ -8,12 +8,11 @@ from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
 from flatout._engine import Engine
-from flatout._errors import PlanError
 from flatout._explain import Explanation, measure
 from flatout._gather import gather_run
-from flatout._machine import usable_cores, why_no_processes
+from flatout._machine import usable_cores
 from flatout._model import Kind, Options, Plan, Retry, Work
-from flatout._options import check_callable, check_iterables, check_options, is_async
+from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
 from flatout._plan._choose import MOST_THREADS, START
 from flatout._plan._chooser import Chooser, async_plan
 from flatout._run import Run, Watcher
@@ -134,7 +133,7 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
     via, most = options.via, options.max_concurrency
     if isinstance(via, Plan):
         if via.kind == "process":
-            _need_processes()
+            need_processes()
         return via
     if via == "process":
         return _process_plan('via="process" was asked for', most)
@@ -148,7 +147,7 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
         return async_plan("the function is a coroutine function", most)
     if options.timeout is None:
         return None
-    if reason := _no_processes():
+    if reason := _pool.why_not_chosen():
         why = f"{reason}, so a task that is over its time can only be left behind in its thread"
         return Plan("thread", most or START, most or MOST_THREADS, reason=why)
     plan = _process_plan("only a process can be ended when its task is over its time", most)
@@ -156,23 +155,13 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
 
 
 def _process_plan(why: str, most: int | None) -> Plan:
-    _need_processes()
+    need_processes()
     count = usable_cores() if most is None else most
     return Plan("process", count, reason=f"{why}: {count} processes")
 
 
-def _need_processes() -> None:
-    if reason := why_no_processes():
-        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
-
-
 def _chooser(work: Work, options: Options) -> Chooser:
-    return Chooser(work, options, usable_cores(), _no_processes(), _pool.warm, _pool.pool)
-
-
-def _no_processes() -> str:
-    """Why processes are not chosen here, empty where they may be."""
-    return why_no_processes() or ("this is itself a worker process of flatout" if _pool.inside_worker() else "")
+    return Chooser(work, options, usable_cores(), _pool.why_not_chosen(), _pool.warm, _pool.pool)
 
 
 def _observers(options: Options) -> list[Watcher]:

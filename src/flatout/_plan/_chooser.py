@@ -25,7 +25,7 @@ class Chooser:
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
     start, else empty. warm: tells whether the zygote runs. boot: starts it. adopt: takes the plan, in the caller's thread
-    or, in the middle of a call, the probe's.
+    or, in the middle of a call, the probe's. alone: see `Probe`.
     """
 
     def __init__(
@@ -36,6 +36,8 @@ class Chooser:
         no_process: str,
         warm: Callable[[], bool],
         boot: Callable[[], object],
+        *,
+        alone: bool = True,
     ) -> None:
         self.decided = False
         self.adopt: Callable[[Plan], None] = lambda plan: None
@@ -46,7 +48,7 @@ class Chooser:
         self._no_process = no_process
         self._warm = warm
         self._boot = boot
-        self._probe = Probe(self._decide, self._computing)
+        self._probe = Probe(self._decide, self._computing, alone=alone)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
@@ -66,11 +68,19 @@ class Chooser:
 
     def after(self, count: int, first: Any) -> None:
         """They are taken into account; `first` is the result of the first."""
+        self._note_result(first)
+        self._probe.end(count)
+
+    def after_only(self, result: Any) -> None:
+        """The only call that is watched is over: the decision falls, however short it was."""
+        self._note_result(result)
+        self._probe.finish()
+
+    def _note_result(self, first: Any) -> None:
         if len(self._first) == 1:
             self._first.append(first)
             self._no_process = self._no_process or self._effects_seen()
             self._first_over.set()
-        self._probe.end(count)
 
     def stop(self) -> None:
         """The run is over."""

@@ -40,11 +40,13 @@ _NOTHING: Totals = (0.0, 0.0, 0)
 class Probe:
     """Watches calls made by one thread. `enough()` is called once, by whichever thread first sees that it is time.
 
-    The thread that makes the calls says so by `begin` and `end`.
+    The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so that
+    what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Callable[[], None], computing: Callable[[], None]) -> None:
+    def __init__(self, enough: Callable[[], None], computing: Callable[[], None], *, alone: bool = True) -> None:
         self._enough = enough
+        self._alone = alone
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._lock = threading.Lock()
         self._over = False
@@ -125,7 +127,8 @@ class Probe:
         held = self._held / self._watched if self._watched else 1.0
         if not gil_enabled():
             held = 0.0
-        elsewhere = part * max(0.0, time.process_time() - self._process_began - total[1] - self._own_clock)
+        others = time.process_time() - self._process_began - total[1] - self._own_clock
+        elsewhere = part * max(0.0, others) if self._alone else 0.0
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
@@ -157,7 +160,9 @@ class Probe:
             if self._over:
                 return
             self._over = True
-        self._enough()
+        enough = self._enough
+        self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this probe, too
+        enough()
 
     def _watch(self) -> None:
         own = _RunQueue()
@@ -193,6 +198,10 @@ class Probe:
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
+
+
+def _nothing() -> None:
+    """For who has been told."""
 
 
 class _Brisk:

@@ -17,6 +17,7 @@ from typing import Any
 
 from flatout import _child
 from flatout._child import _zygote
+from flatout._machine import why_no_processes
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
 
@@ -29,6 +30,11 @@ _SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1
 def inside_worker() -> bool:
     """Whether this process is itself a worker of flatout."""
     return _child.inside
+
+
+def why_not_chosen() -> str:
+    """Why processes are not to be chosen here unless they are asked for, empty where they may be."""
+    return why_no_processes() or ("this is itself a worker process of flatout" if inside_worker() else "")
 
 
 class Process:
