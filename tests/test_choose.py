@@ -342,7 +342,7 @@ def test_a_function_that_carries_too_much_data_stays_here() -> None:
     def compute(n: int) -> int:
         return sum(i % 7 for i in range(n)) + data[n]
 
-    run = flatout.map(compute, [500_000] * 20)
-    assert run.results() == [compute(500_000)] * 20
+    run = flatout.map(compute, [500_000] * 10)  # half of which is less than to load the data, even where cores are slow
+    assert run.results() == [compute(500_000)] * 10
     assert run.plan.kind != "process"
     assert "to load the function with its data" in str(run.plan)
