@@ -1,0 +1,94 @@
+"""A process of its own for one contender and one workload: it runs the map each time it is told to, and says how long it took.
+
+python -m bench.seat ORDER, a JSON object of an `Order`'s fields. Each line on stdin is one turn, each line on stdout its answer.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import sys
+import time
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from bench.contenders import contender_named
+from bench.contenders.flatout import LOOP
+from bench.model import Call, Hints, Workload
+from bench.workloads import family
+
+
+@dataclass(frozen=True)
+class Order:
+    family: str
+    workload: str
+    contender: str
+    count: int
+    cores: int
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what contenders print must not be taken for an answer
+    order = Order(**json.loads(sys.argv[1]))
+    workload = family(order.family)[order.workload]
+    try:
+        with contender_named(order.contender).open(Hints.of(workload, order.count, order.cores)) as call:
+            print("{}", file=answers)  # ready
+            serve(answers, workload, order, call)
+    except Exception:
+        print(json.dumps({"error": last_line()}), file=answers)
+        raise
+
+
+def serve(answers: TextIO, workload: Workload, order: Order, call: Call) -> None:
+    while sys.stdin.readline():
+        try:
+            answer = turn(workload, order, call)
+        except Exception:
+            traceback.print_exc()
+            answer = {"error": last_line()}
+        print(json.dumps(answer), file=answers)
+
+
+def turn(workload: Workload, order: Order, call: Call) -> dict[str, Any]:
+    """One measured call. What it works on is made anew each time, outside the measured part, and dropped after it."""
+    func, items = workload.make(order.count)
+    looped = order.contender == LOOP
+    part = items[: workload.loop] if looped and workload.loop else items
+    gc.collect()
+    cpu, start = time.process_time(), time.perf_counter()
+    results = call(func, part)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    if looped and workload.instant:
+        expected = [workload.instant(item) for item in items]
+        assert results == expected[: len(results)], "the plain loop returned something else than was expected"
+        results = expected
+    scale = len(items) / len(part)
+    return {"seconds": seconds * scale, "cpu": cpu * scale, "digest": digest(results)}
+
+
+def digest(results: Sequence[Any]) -> str:
+    """Tells results apart, arrays and bytes by what is in them, the rest by how it is written."""
+    sums = hashlib.sha256()
+    for chunk in _chunks(results):
+        sums.update(chunk)
+    return f"{len(results)}:{sums.hexdigest()[:16]}"
+
+
+def _chunks(results: Sequence[Any]) -> Iterable[Any]:
+    if len(results) and (isinstance(results[0], bytes) or hasattr(results[0], "__array__")):
+        return results
+    return [repr(list(results)).encode()]
+
+
+def last_line() -> str:
+    return traceback.format_exc().strip().splitlines()[-1]
+
+
+if __name__ == "__main__":
+    main()
