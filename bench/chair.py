@@ -10,7 +10,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -25,10 +25,17 @@ class Failed(Exception):
 
 
 class Chair:
-    def __init__(self, order: Order) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile()
+    """fresh: each turn is the first call of a new process."""
+
+    def __init__(self, order: Order, fresh: bool = False) -> None:
+        self._order, self._fresh = order, fresh
+        self._start()
+
+    def _start(self) -> None:
+        self._used = False
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the chair
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.seat", json.dumps(asdict(order))],
+            [sys.executable, "-m", "bench.seat", json.dumps(asdict(self._order))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -40,6 +47,11 @@ class Chair:
 
     def turn(self, cutoff: float) -> dict[str, Any]:
         """One measurement. Raises Failed after `cutoff` seconds, too."""
+        if self._fresh and self._used:
+            self.close()
+            self._start()
+            self.wait_ready()
+        self._used = True
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
@@ -61,13 +73,19 @@ class Chair:
         self._log.seek(0)
         return (self._log.read().decode(errors="replace").strip().splitlines() or ["no word"])[-1]
 
-    def close(self, at_once: bool = False) -> None:
-        assert self._process.stdin and self._process.stdout
+    def leave(self) -> None:
+        """Tell it to end, and do not wait for it."""
+        assert self._process.stdin
+        self._process.stdin.close()
+
+    def close(self, patience: float = LEAVE) -> None:
+        """Let it end by itself for so many seconds; then end it, with all that it has started."""
+        assert self._process.stdout
         family = descendants(self._process.pid)
+        self.leave()
         try:
-            self._process.stdin.close()
-            self._process.wait(0 if at_once else LEAVE)
-        except (subprocess.TimeoutExpired, BrokenPipeError):
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
             self._process.kill()
         for process in family:
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench import limits
@@ -12,6 +12,7 @@ from bench.chair import Chair, Failed
 from bench.contenders.flatout import LOOP
 from bench.model import Cell, Contender, Result, Sample, Workload
 from bench.seat import Order
+from bench.service import Service
 from bench.watch import Watch
 
 ATTEMPTS = 3  # at one measurement, while the machine is disturbed; the last one is kept
@@ -20,17 +21,10 @@ TOO_SLOW = 8.0  # times the quickest first call: a contender slower than that is
 ALWAYS = 1.0  # seconds: a quicker one is measured in all rounds in any case
 
 
-@dataclass(frozen=True)
-class Settings:
-    """rounds: measurements of each. cutoff: seconds that one may take. quick: fewer inputs."""
-
-    rounds: int
-    cutoff: float
-    quick: bool
-
-
 @dataclass
 class Disturbances:
+    """How many measurements there were, and what the watch made of them."""
+
     measured: int = 0
     repeated: int = 0
     kept: int = 0
@@ -39,12 +33,34 @@ class Disturbances:
         return self.repeated < self.measured / REPEATED
 
 
+@dataclass(frozen=True)
+class Settings:
+    """rounds: measurements of each. cutoff: seconds that one may take. burn: seconds that the watch takes on each core.
+
+    drawn: items for which the memory is measured. quick: fewer inputs, too.
+    """
+
+    rounds: int
+    cutoff: float
+    burn: float
+    drawn: int
+    quick: bool
+    cores: int
+    disturbances: Disturbances = field(default_factory=Disturbances)
+
+    @classmethod
+    def of(cls, quick: bool, cores: int, rounds: int | None) -> Settings:
+        if quick:
+            return cls(rounds or 3, 2.0, 0.003, 100_000, quick, cores)
+        return cls(rounds or 5, 20.0, 0.01, 1_000_000, quick, cores)
+
+
 class Match:
     """One workload, played by all its contenders. The plain loop must be the first of them: it is the reference."""
 
-    def __init__(self, family: str, workload: Workload, settings: Settings, cores: int, watch: Watch, disturbances: Disturbances) -> None:
-        self._family, self._workload, self._settings, self._cores = family, workload, settings, cores
-        self._watch, self._disturbances = watch, disturbances
+    def __init__(self, family: str, workload: Workload, settings: Settings, watch: Watch, service: Service) -> None:
+        self._family, self._workload, self._settings = family, workload, settings
+        self._watch, self._service = watch, service
         self.count = workload.quick if settings.quick else workload.count
         self.cells: list[Cell] = []
         self._expected = ""
@@ -58,7 +74,9 @@ class Match:
 
     def _play(self, contenders: Sequence[Contender]) -> None:
         with ExitStack() as stack:
-            pairs = [(self._cell(contender), self._seat(stack, contender)) for contender in contenders]
+            pairs = [(self._cell(contender), self._chair(stack, contender)) for contender in contenders]
+            for _, chair in pairs:  # all are told before the first is waited for
+                stack.callback(chair.leave)
             for cell, chair in pairs:
                 self._attempt(cell, chair, self._first)
             self._drop_the_slow([cell for cell, _ in pairs])
@@ -71,40 +89,45 @@ class Match:
         self.cells.append(cell)
         return cell
 
-    def _seat(self, stack: ExitStack, contender: Contender) -> Chair:
-        chair = Chair(Order(self._family, self._workload.name, contender.name, self.count, self._cores))
+    def _chair(self, stack: ExitStack, contender: Contender) -> Chair:
+        order = Order(self._family, self._workload.name, contender.name, self.count, self._settings.cores)
+        chair = Chair(order, contender.fresh)
         stack.callback(chair.close)
         return chair
 
     def _attempt(self, cell: Cell, chair: Chair, measure: Callable[[Cell, Chair], None]) -> None:
-        if cell.note:
+        if cell.out:
             return
         try:
             measure(cell, chair)
         except Failed as failed:
-            cell.note = str(failed)
-            chair.close(at_once=True)
+            cell.out, cell.note = True, str(failed)
+            chair.close(patience=0)
 
     def _first(self, cell: Cell, chair: Chair) -> None:
         chair.wait_ready()
         cell.first = self._turn(cell, chair)
 
     def _once_more(self, cell: Cell, chair: Chair) -> None:
-        self._disturbances.measured += 1
+        disturbances = self._settings.disturbances
+        disturbances.measured += 1
         for _ in range(ATTEMPTS):
             sample = self._turn(cell, chair)
-            if not sample.disturbed or not self._disturbances.may_repeat():
+            if not sample.disturbed or not disturbances.may_repeat():
                 break
-            self._disturbances.repeated += 1
-        self._disturbances.kept += sample.disturbed
+            disturbances.repeated += 1
+        disturbances.kept += sample.disturbed
         cell.samples.append(sample)
 
     def _turn(self, cell: Cell, chair: Chair) -> Sample:
-        before = self._watch.reading
+        before, served = self._watch.reading, self._service.cpu()
         answer = chair.turn(self._settings.cutoff)
+        if answer["scale"] > 1:
+            cell.note = f"scaled up from {self._workload.loop} calls"
+        served = (self._service.cpu() - served) * answer["scale"]
         slowness = self._watch.slowness(max(before, self._watch.look()))
         self._check(cell, answer)
-        return Sample(answer["seconds"], answer["cpu"], slowness)
+        return Sample(answer["seconds"], answer["cpu"] + served, slowness)
 
     def _check(self, cell: Cell, answer: dict[str, Any]) -> None:
         if cell.contender == LOOP and not self._expected:
@@ -119,9 +142,11 @@ class Match:
         for cell in cells:
             sample = first.get(cell.contender)
             if sample and cell.contender != LOOP and sample.seconds > max(ALWAYS, TOO_SLOW * quickest):
-                cell.samples, cell.note = [sample], "once"
+                cell.samples, cell.out, cell.note = [sample], True, "measured once"
 
     def result(self, machine: limits.Machine) -> Result:
-        loop = next(cell for cell in self.cells if cell.contender == LOOP)
-        bound = None if loop.cpu is None else limits.limit(self._workload, self.count, loop.cpu, machine)
+        """Where calls wait, the plain loop is no measure of computing: it sleeps, and finds cold caches when it wakes."""
+        told = [cell for cell in self.cells if cell.cpu and (self._workload.wait or cell.contender == LOOP)]
+        cpu = min((cell.cpu for cell in told if cell.cpu), default=None)
+        bound = None if cpu is None else limits.limit(self._workload, self.count, cpu, machine)
         return Result(self._workload.name, self._workload.about, self.count, bound, self.cells)

@@ -22,7 +22,7 @@ class Machine:
 
 
 def limit(workload: Workload, count: int, cpu: float, machine: Machine) -> Limit:
-    """cpu: seconds of CPU that the plain loop takes for all."""
+    """cpu: seconds of CPU that all calls need."""
     share = workload.longest(workload.make(count)[1]) if workload.longest else 1 / count
     bounds = {
         "CPU / cores": cpu / machine.cores,

@@ -22,11 +22,11 @@ class Workload:
     """A function and its inputs, what an expert knows about them, and what bounds them.
 
     make: from a number of inputs, the function and the inputs, the same each time. count, quick: how many inputs, in the
-    quick run too (0: left out there). kinds: the kinds of worker that an expert would try. chunksize, processes, threads,
-    concurrency: what an expert would choose (None: the number of cores). wait: seconds that one call waits.
+    quick run too (0: left out there). kinds: the kinds of worker that an expert would try. chunksize, threads, concurrency,
+    per_core (processes per core): what an expert would choose (threads None: as many as cores; concurrency None: no bound). wait: seconds that one call waits.
     bytes_each: what one task must move to another process and back. longest: share of the longest call in all the work, from
     the inputs (None: all alike). instant: what a call returns, without its waiting; then the plain loop runs `loop`
-    inputs only, and its time is scaled. needs: modules that must be there. service: it needs the HTTP server.
+    inputs only, and its time is scaled up. needs: modules that must be there. service: it needs the HTTP server.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Workload:
     quick: int = 0
     kinds: tuple[Kind, ...] = ("process",)
     chunksize: int = 1
-    processes: int | None = None
+    per_core: int = 1
     threads: int | None = None
     concurrency: int | None = None
     wait: float = 0.0
@@ -67,7 +67,7 @@ class Hints:
     def of(cls, workload: Workload, count: int, cores: int) -> Hints:
         return cls(
             cores=cores,
-            processes=workload.processes or cores,
+            processes=workload.per_core * cores,
             threads=min(workload.threads or cores, count),
             concurrency=min(workload.concurrency or count, count),
             chunksize=max(1, min(workload.chunksize, count // (2 * cores))),
@@ -80,7 +80,8 @@ class Contender:
 
     open: makes what is kept between calls and yields the call. kept: whether anything is, so that calls after the first
     are warm; else each pays for its own start. needs: the module that must be there. quick: part of the quick run.
-    cluster: it keeps servers busy, and so has the machine to itself, after the others.
+    cluster: it keeps servers busy, and so has the machine to itself, after the others. fresh: each call is made in a new
+    process.
     """
 
     name: str
@@ -91,6 +92,7 @@ class Contender:
     needs: str = ""
     quick: bool = False
     cluster: bool = False
+    fresh: bool = False
 
     @property
     def installed(self) -> bool:
@@ -99,7 +101,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Sample:
-    """One measured call. seconds: wall time. cpu: CPU seconds of its process. slowness: of the machine, 1 at its best."""
+    """One measured call. seconds: wall time. cpu: CPU seconds of all its processes, and of the service. slowness: of the machine, 1 at its best."""
 
     seconds: float
     cpu: float
@@ -112,7 +114,10 @@ class Sample:
 
 @dataclass
 class Cell:
-    """What one contender did with one workload. first: its first call in a fresh process. note: why there is no more."""
+    """What one contender did with one workload.
+
+    first: its first call in a fresh process. out: it is not measured any more. note: why, or what else there is to say.
+    """
 
     contender: str
     way: Way
@@ -120,6 +125,7 @@ class Cell:
     kept: bool
     first: Sample | None = None
     samples: list[Sample] = field(default_factory=list)
+    out: bool = False
     note: str = ""
 
     @property

@@ -11,7 +11,10 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contenders.flatout import ENGINE, FLATOUT
+from bench.latency import Latency
+from bench.memory import Peak
 from bench.model import Cell, Result
+from bench.startup import Start
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Comparison:
 def compare(result: Result, ours: str = FLATOUT) -> Comparison | None:
     """`ours` against its best peer: for flatout as such the plain loop is one, for its engine only processes are."""
     own = next((cell.seconds for cell in result.cells if cell.contender == ours), None)
-    peers = [(cell.seconds, cell.contender) for cell in result.cells if cell.seconds is not None and _is_peer(cell, ours)]
+    peers = [(seconds, cell.contender) for cell in result.cells if _is_peer(cell, ours) and (seconds := cell.seconds)]
     if own is None or not peers:
         return None
     seconds, peer = min(peers)
@@ -57,18 +60,25 @@ def geometric_mean(ratios: Sequence[float]) -> float:
     return statistics.geometric_mean(ratios)
 
 
+def table_of(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold")
+    for heading in words:
+        table.add_column(heading)
+    for heading in numbers:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def workload_table(result: Result) -> Table:
     limit = result.limit
     bound = f"limit {duration(limit.seconds)} ({limit.term})" if limit else "limit not known"
-    table = Table(title=f"{result.workload}: {result.count:,} x {result.about}; {bound}", box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("contender")
-    table.add_column("way")
-    for heading in ("first call", "median", "quickest", "slowest", "x limit", "x flatout"):
-        table.add_column(heading, justify="right")
+    numbers = ("first call", "median", "quickest", "slowest", "x limit", "x flatout")
+    table = table_of(f"{result.workload}: {result.count:,} x {result.about}; {bound}", ("contender", "way"), numbers)
     table.add_column("remark")
     own = next((cell.seconds for cell in result.cells if cell.contender == FLATOUT), None)
     for cell in sorted(result.cells, key=lambda cell: cell.seconds or float("inf")):
-        table.add_row(*_row(cell, limit.seconds if limit else None, own), style="bold" if cell.way == "flatout" else None)
+        style = "bold" if cell.way == "flatout" else None
+        table.add_row(*_row(cell, limit.seconds if limit else None, own), style=style)
     return table
 
 
@@ -78,7 +88,7 @@ def _row(cell: Cell, limit: float | None, own: float | None) -> list[str]:
     return [
         cell.contender,
         way,
-        duration(cell.first and cell.first.seconds),
+        duration(cell.first.seconds if cell.first else None),
         duration(cell.seconds),
         duration(min(times, default=None)),
         duration(max(times, default=None)),
@@ -89,19 +99,14 @@ def _row(cell: Cell, limit: float | None, own: float | None) -> list[str]:
 
 
 def summary_table(comparisons: Sequence[Comparison], title: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-    table.add_column("workload")
-    table.add_column("limit", justify="right")
-    table.add_column("which is")
-    table.add_column("best peer")
-    for heading in ("its time", "flatout", "/ best peer", "/ limit"):
-        table.add_column(heading, justify="right")
+    numbers = ("limit", "best peer's time", "flatout's", "/ best peer", "/ limit")
+    table = table_of(title, ("workload", "limited by", "best peer"), numbers)
     for one in comparisons:
         table.add_row(
             one.workload,
-            duration(one.limit),
             one.term,
             one.peer,
+            duration(one.limit),
             duration(one.peer_seconds),
             duration(one.seconds),
             f"{one.to_peer:.2f}",
@@ -122,13 +127,40 @@ def summary_lines(comparisons: Sequence[Comparison]) -> Iterable[str]:
         yield f"to the limit: geometric mean {geometric_mean(to_limit):.2f} x, worst {max(to_limit):.2f} x"
 
 
+def comparisons_of(results: Sequence[Result], ours: str) -> list[Comparison]:
+    return [one for result in results if (one := compare(result, ours))]
+
+
 def print_summary(console: Console, results: Sequence[Result]) -> None:
-    for ours, title in ((FLATOUT, "list(flatout.map(func, items))"), (ENGINE, 'list(flatout.map(func, items, via="process"))')):
-        comparisons = [one for result in results if (one := compare(result, ours))]
-        if comparisons:
-            console.print(summary_table(comparisons, f"{title} against the best peer of each workload"))
+    calls = {FLATOUT: "list(flatout.map(func, items))", ENGINE: 'list(flatout.map(func, items, via="process"))'}
+    for ours, call in calls.items():
+        if comparisons := comparisons_of(results, ours):
+            console.print(summary_table(comparisons, f"{call} against the best peer of each workload"))
             for line in summary_lines(comparisons):
                 console.print(line)
+
+
+def start_table(starts: Sequence[Start]) -> Table:
+    table = table_of("Cold start: a whole program with four no-ops over processes", ("program",), ("results", "end"))
+    for one in sorted(starts, key=lambda one: one.results):
+        table.add_row(one.name, duration(one.results), duration(one.end))
+    return table
+
+
+def latency_table(latencies: Sequence[Latency]) -> Table:
+    table = table_of("Latency of a warm submit(...).result()", ("executor",), ("p50", "p99"))
+    for one in sorted(latencies, key=lambda one: one.p50):
+        table.add_row(one.name, duration(one.p50), duration(one.p99))
+    return table
+
+
+def memory_table(peaks: Sequence[Peak], count: int) -> Table:
+    title = f"Peak memory (PSS, MiB) for {count:,} items from a generator with a slow consumer"
+    table = table_of(title, ("way",), ("parent", "all processes", "took"))
+    for one in sorted(peaks, key=lambda one: one.all):
+        took = ("cut off after " if one.cut_off else "") + duration(one.seconds)
+        table.add_row(one.name, f"{one.parent / 2**20:,.0f}", f"{one.all / 2**20:,.0f}", took)
+    return table
 
 
 def ratio(part: float | None, whole: float | None) -> str:

@@ -9,7 +9,7 @@ from importlib import import_module
 
 from bench.model import Contender
 
-MODULES = ("flatout", "processes", "threads")
+MODULES = ("flatout", "processes", "threads", "coroutines", "clusters")
 
 
 def all_contenders() -> list[Contender]:

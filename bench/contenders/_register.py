@@ -14,7 +14,9 @@ Opening = Callable[[Hints], Iterator[Call]]
 class Register(list[Contender]):
     """The contenders of one module."""
 
-    def call(self, name: str, kind: Kind | None, way: Way = "newcomer", *, kept: bool = False, **more: Any) -> Callable[[Call], Call]:
+    def call(
+        self, name: str, kind: Kind | None, way: Way = "newcomer", *, kept: bool = False, **more: Any
+    ) -> Callable[[Call], Call]:
         """Enter a function `(func, items) -> list` that starts what it needs itself.
 
         kept: what it started stays for the next call by itself, as joblib's workers do.
@@ -30,8 +32,10 @@ class Register(list[Contender]):
 
         return enter
 
-    def opening(self, name: str, kind: Kind, way: Way = "tuned", *, kept: bool = True, **more: Any) -> Callable[[Opening], Opening]:
-        """Enter a generator function that gets the expert's hints, makes a pool, and yields a function `(func, items) -> list`."""
+    def opening(
+        self, name: str, kind: Kind, way: Way = "tuned", *, kept: bool = True, **more: Any
+    ) -> Callable[[Opening], Opening]:
+        """Enter a generator function that gets the expert's hints, makes a pool, and yields the call."""
 
         def enter(opening: Opening) -> Opening:
             self.append(Contender(name, kind, way, contextmanager(opening), kept, **more))

@@ -11,7 +11,7 @@ from bench.model import Function
 
 CONTENDERS = Register()
 
-LOOP, FLATOUT, ENGINE = "plain loop", "flatout", "flatout via process"
+LOOP, FLATOUT, FIRST, ENGINE = "plain loop", "flatout", "flatout (first call)", "flatout via process"
 
 
 @CONTENDERS.call(LOOP, None, "reference", quick=True)
@@ -26,6 +26,7 @@ def plain_loop(func: Function, items: Sequence[Any]) -> list[Any]:
     return asyncio.run(one_by_one())
 
 
+@CONTENDERS.call(FIRST, None, "flatout", fresh=True)
 @CONTENDERS.call(FLATOUT, None, "flatout", kept=True, quick=True)
 def flatout_map(func: Function, items: Sequence[Any]) -> list[Any]:
     import flatout
