@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flatout._dispatch._batching import CHEAP, INLINE_TARGET, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._batching import CHEAP, INLINE_TARGET, LEAST, MOST, TARGET, Queue, Sizer
 from flatout._model import Batch
 
 PLENTY = 10**9
@@ -44,7 +44,15 @@ def test_every_bound_is_kept_to(seen: list[tuple[int, float]], left: int, worker
     size = measured(*seen).size(left, workers)
     last, _ = seen[-1]
     assert 1 <= size <= min(2 * last, MOST)
-    assert size <= max(1, left / (2 * workers) + 1)
+    assert size <= max(1, left)
+
+
+@given(each=st.floats(1e-9, 10.0), left=st.integers(0, PLENTY), workers=st.integers(1, 1000))
+def test_nobody_gets_more_than_a_share_of_what_is_left_unless_that_is_not_worth_sending(
+    each: float, left: int, workers: int
+) -> None:
+    size = measured((MOST, each)).size(left, workers)
+    assert size <= max(1, left / (2 * workers) + 1, LEAST / each * 1.001)
 
 
 @given(each=st.floats(1e-7, 10.0), batches=st.integers(1, 40))
@@ -67,14 +75,21 @@ def test_sizes_at_most_double() -> None:
 
 
 def test_batches_shrink_towards_the_end() -> None:
-    sizer, left, sizes = measured((1000, 1e-7)), 1000, []
+    each = LEAST / 10
+    sizer, left, sizes = measured((1000, each)), 1000, []
     while left:
         sizes.append(sizer.size(left, 4))
         left -= sizes[-1]
-        sizer.finished(sizes[-1], sizes[-1] * 1e-7)
+        sizer.finished(sizes[-1], sizes[-1] * each)
     assert sizes[0] == 125
-    assert sizes[-1] == 1
+    assert 9 <= sizes[-2] <= 10, "less than that is not worth sending"
     assert all(later <= earlier for earlier, later in pairwise(sizes))
+
+
+def test_a_batch_that_was_interrupted_leaves_the_next_ones_large() -> None:
+    steady = [(2**n, 1e-7) for n in range(12)]
+    interrupted = measured(*steady, (500, 4e-6))  # 2 ms instead of 50 us
+    assert interrupted.size(PLENTY, 2) == 1000
 
 
 def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> None:
@@ -87,8 +102,8 @@ def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> N
 
 
 def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_mean() -> None:
-    steady = measured(*[(10, 1e-4)] * 20)
-    varied = measured(*[(10, 0.2e-4), (10, 1.8e-4)] * 10)
+    steady = measured(*[(60, 1e-4)] * 20)
+    varied = measured(*[(60, 0.2e-4), (60, 1.8e-4)] * 10)
     assert varied.size(PLENTY, 4) < steady.size(PLENTY, 4)
 
 

@@ -23,7 +23,7 @@ while True:
         break
     try:
         if what == "unpack":
-            callables, value = _functions.unpack_callables(data), None
+            callables, value = _functions.unpack_callables([memoryview(data[0]), *data[1:]]), None
         elif what == "define":
             value = _functions.define(data)
         elif what == "evaluate":
@@ -59,7 +59,7 @@ class Worker:
 
     def unpack(self, *callables):
         packed = pack_callables(*callables)
-        self.ask("unpack", packed.payload)
+        self.ask("unpack", [bytes(piece) for piece in packed.pieces])
         self.known = dict(packed.definitions)
         return packed
 
@@ -489,4 +489,4 @@ print(sorted(set(sys.modules) - before - {"collections.abc", "pickle", "_pickle"
     done = subprocess.run(
         command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
     )
-    assert eval(done.stdout) == ["flatout._wire._functions", "flatout._wire._modules"], done
+    assert eval(done.stdout) == ["flatout._wire._buffers", "flatout._wire._functions", "flatout._wire._modules"], done

@@ -24,7 +24,8 @@ Spec = tuple[int, bytes, list[bytes]]  # kind, head, buffers
 # Lengths that matter: none, few, about as much as is read at once, more than that.
 lengths = st.one_of(st.integers(0, 300), st.integers((1 << 18) - 40, (1 << 18) + 40), st.integers(1 << 19, 3 << 19))
 blobs = st.builds(lambda byte, length: bytes([byte]) * length, st.integers(0, 255), lengths)
-specs = st.lists(st.tuples(st.integers(0, 255), blobs, st.lists(blobs, max_size=4)), min_size=1, max_size=6)
+kinds = st.integers(0, _frames.LOG)
+specs = st.lists(st.tuples(kinds, blobs, st.lists(blobs, max_size=4)), min_size=1, max_size=6)
 
 
 @contextlib.contextmanager
@@ -38,6 +39,16 @@ def stream(blocking: bool = False) -> Iterator[tuple[socket.socket, socket.socke
 
 def seen(frame: Frame) -> Spec:
     return frame.kind, bytes(frame.head), [bytes(buffer) for buffer in frame.buffers]
+
+
+def on_the_wire(sent: list[Spec]) -> bytes:
+    """The bytes of these frames, which are few enough for a socket to take."""
+    with stream() as (here, there):
+        sender = Sender(here)
+        for spec in sent:
+            sender.put(*spec)
+        assert sender.flush()
+        return there.recv(1 << 16)
 
 
 def drain(receiver: Receiver) -> list[Frame]:
@@ -57,7 +68,7 @@ def test_frames_arrive_as_they_were_sent_however_little_the_socket_takes(sent: l
     with stream() as (here, there):
         sender, receiver = Sender(here), Receiver(there)
         for spec in sent:
-            sender.put(_frames.pieces(*spec))
+            sender.put(*spec)
         got: list[Frame] = []
         while not sender.flush():
             got += drain(receiver)
@@ -69,10 +80,8 @@ def test_frames_arrive_as_they_were_sent_however_little_the_socket_takes(sent: l
 @given(st.data())
 def test_frames_are_found_again_wherever_the_stream_is_cut(data: st.DataObject) -> None:
     small = st.binary(max_size=40)
-    sent = data.draw(
-        st.lists(st.tuples(st.integers(0, 255), small, st.lists(small, max_size=3)), min_size=1, max_size=5)
-    )
-    whole = b"".join(bytes(piece) for spec in sent for piece in _frames.pieces(*spec))
+    sent = data.draw(st.lists(st.tuples(kinds, small, st.lists(small, max_size=3)), min_size=1, max_size=5))
+    whole = on_the_wire(sent)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=12)))
     got: list[Frame] = []
     with stream() as (here, there):
@@ -87,7 +96,7 @@ def test_a_frame_may_have_more_buffers_than_are_read_or_sent_at_once() -> None:
     buffers = [b"%d" % i for i in range(50_000)]
     with stream() as (here, there):
         sender, receiver = Sender(here), Receiver(there)
-        sender.put(_frames.pieces(7, b"head", buffers))
+        sender.put(7, b"head", buffers)
         got: list[Frame] = []
         while not sender.flush():
             got += drain(receiver)
@@ -99,7 +108,7 @@ def test_received_buffers_are_writable_and_do_not_touch_the_next_frame() -> None
     with stream() as (here, there):
         sender, receiver = Sender(here), Receiver(there)
         for _ in range(2):
-            sender.put(_frames.pieces(1, b"", [b"abc"]))
+            sender.put(1, b"", [b"abc"])
         sender.flush()
         first, second = drain(receiver)
     first.buffers[0][:] = b"xyz"
@@ -112,7 +121,7 @@ def test_the_end_of_the_stream_comes_after_what_was_sent_before_it() -> None:
         with pytest.raises(BlockingIOError):
             receiver.receive()
         sender = Sender(here)
-        sender.put(_frames.pieces(1, b"last"))
+        sender.put(1, b"last")
         sender.flush()
         here.close()
         assert [seen(frame) for frame in receiver.receive()] == [(1, b"last", [])]
@@ -124,7 +133,7 @@ def test_a_blocking_sender_sends_all_while_the_other_side_reads() -> None:
     data = bytes(10_000_000)
     with stream(blocking=True) as (here, there):
         sender, receiver = Sender(here), Receiver(there)
-        sender.put(_frames.pieces(1, b"", [data]))
+        sender.put(1, b"", [data])
         thread = threading.Thread(target=sender.flush)
         thread.start()
         frames: list[Frame] = []

@@ -1,7 +1,8 @@
 """How many tasks travel together, and the queue that cuts them.
 
 Guided self-scheduling (Polychronopoulos & Kuck 1987): a batch is a share of what is left, so that batches shrink towards
-the end; bounded by the measured time of a task with its spread, so that one batch never holds a worker for long.
+the end; bounded by the measured time of a task with its spread, so that one batch never holds a worker for long, and
+not smaller than is worth sending.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from flatout._model import Batch
 TARGET = 0.010  # seconds in a batch: 97 % of two processes' limit is reached from about there (measured)
 INLINE_TARGET = 0.002  # seconds that a result may wait for its neighbours in the caller's own thread
 CHEAP = 0.010  # seconds: tasks shorter than this are sent one batch ahead, so that a worker never waits for the next
+LEAST = 0.0002  # seconds to which batches shrink towards the end: four times what it costs to move one (measured)
 MOST = 20_000  # tasks in a batch: beyond it nothing more is gained (measured), and a crash would cost more
 WEIGHT = 0.3  # of the newest batch in the running mean; guessed
 
@@ -52,8 +54,15 @@ class Sizer:
             return self.fixed
         if self._mean is None:
             return 1
-        typical = max(self._mean + 2 * math.sqrt(self._variance), 1e-9)
-        return max(1, min(2 * self._last, int(target / typical), -(-left // (2 * workers)), MOST))
+        worth_sending = min(left, int(LEAST / max(self._mean, 1e-9)))
+        share = max(-(-left // (2 * workers)), worth_sending)
+        return max(1, min(2 * self._last, self._fitting(target), share, MOST))
+
+    def _fitting(self, target: float) -> int:
+        """The largest n with n * mean + 2 * sigma * sqrt(n) <= target: tasks that vary by themselves make up for each other."""
+        assert self._mean is not None
+        sigma, mean = math.sqrt(self._variance), max(self._mean, 1e-9)
+        return int(((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2)
 
 
 class Queue:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import io
+import pickle
 import sys
 import typing
 import weakref
@@ -40,6 +41,8 @@ from flatout._wire._modules import (
     stand_in,
 )
 
+BufferCallback = Callable[[pickle.PickleBuffer], bool]
+
 _MODULE_ATTRIBUTES = ("__file__", "__package__")
 _NOT_SENT = ("__builtins__", "__loader__", "__spec__")
 
@@ -47,8 +50,8 @@ _NOT_SENT = ("__builtins__", "__loader__", "__spec__")
 class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
     """Pickles by reference what a worker can import, and everything else by value."""
 
-    def __init__(self, file: Any) -> None:
-        super().__init__(file, protocol=5)
+    def __init__(self, file: Any, buffer_callback: BufferCallback | None = None) -> None:
+        super().__init__(file, protocol=5, buffer_callback=buffer_callback)
         self._homeless = Homeless()
         self._dumped: set[str] = set()
 
@@ -152,9 +155,9 @@ if sys.version_info >= (3, 12):
     _TYPING_REDUCERS[typing.TypeAliasType] = lambda made: (typing.TypeAliasType, (made.__name__, made.__value__))
 
 
-def dumps(value: object) -> tuple[bytes, Definitions]:
-    """The payload and the definitions in it. Raises whatever pickling raises."""
+def dumps(value: object, buffer_callback: BufferCallback | None) -> tuple[bytes, Definitions]:
+    """The payload and the definitions in it. Raises whatever pickling raises. buffer_callback: as in `pickle`."""
     with io.BytesIO() as file:
-        pickler = ByValue(file)
+        pickler = ByValue(file, buffer_callback)
         pickler.dump_all(value)
         return file.getvalue(), pickler.definitions

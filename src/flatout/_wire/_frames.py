@@ -1,17 +1,23 @@
-"""Frames on a stream socket: a kind, a head, and any number of buffers that travel beside it uncopied.
+"""Frames on a stream socket: a kind, a head, and any number of buffers, in the frame or in shared memory (`_arena`).
 
-Layout: header (kind, number of buffers, length of the head), then the lengths of the buffers, then head and buffers.
+Layout: header (kind, number of buffers, length of the head, segment), then the lengths of the buffers, then the head and,
+where no segment has them, the buffers.
 """
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-_HEADER = struct.Struct("<BIQ")
+from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
+
+_HEADER = struct.Struct("<BIQI")
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 18  # bytes to ask of the kernel at once: a socket holds about as much
 _PIECES = 512  # buffers in one sendmsg call; Linux allows 1024, POSIX promises 16
@@ -22,6 +28,10 @@ Piece = bytes | bytearray | memoryview
 SETUP, DEFINE, BATCH = 1, 2, 3
 # From a worker to the user's process
 READY, STALE, SETUP_FAILED, RESULTS, OUTPUT, LOG = 11, 12, 13, 14, 15, 16
+# Between sender and receiver, either way: here is the segment of this number; its descriptor comes along
+_SEGMENT = 21
+_FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
+_CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 class Frame(NamedTuple):
@@ -32,22 +42,45 @@ class Frame(NamedTuple):
     buffers: list[memoryview]
 
 
-def pieces(kind: int, head: Piece, buffers: Iterable[Piece] = ()) -> list[Piece]:
-    """The bytes of one frame, in order."""
-    flat = [memoryview(buffer).cast("B") for buffer in buffers]
-    lengths = b"".join(_LENGTH.pack(len(buffer)) for buffer in flat)
-    return [_HEADER.pack(kind, len(flat), len(head)) + lengths, head, *flat]
+class _Handover(NamedTuple):
+    """A frame that hands a segment over. `owner` keeps the descriptor open until it is sent."""
+
+    frame: bytes
+    fd: int
+    owner: object
 
 
 class Sender:
-    """Sends frames, keeping back what the socket does not take yet."""
+    """Sends frames, keeping back what the socket does not take yet. Without an arena everything goes by the socket."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, arena: Arena | None = None) -> None:
         self._sock = sock
-        self._queue: deque[memoryview] = deque()
+        self._arena = arena
+        self._queue: deque[memoryview | _Handover] = deque()
 
-    def put(self, frame: Iterable[Piece]) -> None:
+    def put(self, kind: int, head: Piece, buffers: Iterable[Piece] = ()) -> None:
         """Add a frame to what is to be sent."""
+        flat = [memoryview(buffer).cast("B") for buffer in buffers]
+        placed = self._arena.place(flat) if flat and self._arena is not None else None
+        if placed is None:
+            self._put(kind, head, flat, 0)
+            return
+        number, fd = placed
+        if fd is not None:
+            self._hand_over(number, fd, self._arena)
+        self._put(kind, head, flat, number)
+
+    def put_parcel(self, kind: int, head: Piece, parcel: Parcel) -> None:
+        """Add a frame whose buffers are those of a parcel."""
+        self._hand_over(PARCEL, parcel.fd, parcel)
+        self._put(kind, head, parcel.pieces, PARCEL)
+
+    def _hand_over(self, number: int, fd: int, owner: object) -> None:
+        self._queue.append(_Handover(_HEADER.pack(_SEGMENT, 0, 0, number), fd, owner))
+
+    def _put(self, kind: int, head: Piece, buffers: Sequence[memoryview], segment: int) -> None:
+        lengths = b"".join(_LENGTH.pack(len(buffer)) for buffer in buffers)
+        frame = [_HEADER.pack(kind, len(buffers), len(head), segment) + lengths, head, *(() if segment else buffers)]
         self._queue.extend([memoryview(piece) for piece in frame if len(piece)])  # in one piece, whoever interrupts
 
     def flush(self) -> bool:
@@ -55,14 +88,34 @@ class Sender:
         queue = self._queue
         while queue:
             try:
-                sent = self._sock.sendmsg([queue[i] for i in range(min(len(queue), _PIECES))])
+                if isinstance(head := queue[0], _Handover):
+                    self._send_handover(head)
+                else:
+                    self._send_pieces()
             except BlockingIOError:
                 return False
-            while queue and sent >= len(queue[0]):
-                sent -= len(queue.popleft())
-            if sent:
-                queue[0] = queue[0][sent:]
         return True
+
+    def _send_handover(self, handover: _Handover) -> None:
+        sent = socket.send_fds(self._sock, [handover.frame], [handover.fd])
+        self._queue.popleft()
+        if sent < len(handover.frame):
+            self._queue.appendleft(memoryview(handover.frame)[sent:])
+
+    def _send_pieces(self) -> None:
+        queue = self._queue
+        pieces: list[memoryview] = []
+        for piece in islice(queue, _PIECES):
+            if isinstance(piece, _Handover):
+                break
+            pieces.append(piece)
+        sent = self._sock.sendmsg(pieces)
+        for piece in pieces:
+            if sent < len(piece):
+                queue[0] = piece[sent:]
+                return
+            sent -= len(piece)
+            queue.popleft()
 
 
 class Receiver:
@@ -72,17 +125,28 @@ class Receiver:
         self._sock = sock
         self._data = bytearray(_CHUNK)
         self._have = 0
+        self._fds: deque[int] = deque()  # which came in the order of the frames that they belong to
+        self._attached = Attached()
 
     def receive(self) -> list[Frame]:
         """Read once; return the frames that are complete by now.
 
-        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing.
+        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing, and ValueError
+        or OSError for what makes no sense.
         """
-        got = self._sock.recv_into(memoryview(self._data)[self._have :])
+        room = memoryview(self._data)[self._have :]
+        got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, _CLOSED_ON_EXEC)
+        for _, _, fds in ancillary:
+            self._fds.extend(array("i", fds))
         if got == 0:
             raise EOFError
         self._have += got
         return self._complete()
+
+    def close(self) -> None:
+        """Close what came along and nobody has asked for."""
+        while self._fds:
+            os.close(self._fds.popleft())
 
     def _complete(self) -> list[Frame]:
         frames: list[Frame] = []
@@ -92,7 +156,9 @@ class Receiver:
             if size is None or start + size > self._have:
                 self._keep(start, size or _CHUNK)
                 return frames
-            frames.append(_parse(self._cut(start, size)))
+            frame = self._parse(self._cut(start, size))
+            if frame is not None:
+                frames.append(frame)
             start += size
 
     def _cut(self, start: int, size: int) -> bytearray:
@@ -107,30 +173,35 @@ class Receiver:
         behind = start + _HEADER.size
         if self._have < behind:
             return None
-        _, buffers, head = _HEADER.unpack_from(self._data, start)
+        _, buffers, head, segment = _HEADER.unpack_from(self._data, start)
         table = buffers * _LENGTH.size
         if self._have < behind + table:
             return _HEADER.size + table if table >= _CHUNK // 2 else None
         lengths = struct.unpack_from(f"<{buffers}Q", self._data, behind)
-        return int(_HEADER.size + table + head + sum(lengths))
+        return int(_HEADER.size + table + head + (0 if segment else sum(lengths)))
 
     def _keep(self, start: int, size: int) -> None:
         """Move what has come of the next frame to the beginning of a buffer that can hold all of it."""
-        if start or size > len(self._data):
-            rest = memoryview(self._data)[start : self._have]
+        rest = self._data[start : self._have] if start or size > len(self._data) else None
+        if size > len(self._data):
             self._data = bytearray(max(_CHUNK, size))
+        if rest is not None:
             self._data[: len(rest)] = rest
             self._have = len(rest)
 
-
-def _parse(data: bytearray) -> Frame:
-    kind, count, head = _HEADER.unpack_from(data)
-    lengths = struct.unpack_from(f"<{count}Q", data, _HEADER.size)
-    view = memoryview(data)
-    at = _HEADER.size + count * _LENGTH.size
-    head_view, at = view[at : at + head], at + head
-    buffers = []
-    for length in lengths:
-        buffers.append(view[at : at + length])
-        at += length
-    return Frame(kind, head_view, buffers)
+    def _parse(self, data: bytearray) -> Frame | None:
+        kind, count, head, segment = _HEADER.unpack_from(data)
+        if kind == _SEGMENT:
+            self._attached.attach(segment, self._fds.popleft(), private=segment == PARCEL)
+            return None
+        lengths = struct.unpack_from(f"<{count}Q", data, _HEADER.size)
+        view = memoryview(data)
+        at = _HEADER.size + count * _LENGTH.size
+        head_view, at = view[at : at + head], at + head
+        if segment:
+            return Frame(kind, head_view, self._attached.lend(segment, lengths))
+        buffers = []
+        for length in lengths:
+            buffers.append(view[at : at + length])
+            at += length
+        return Frame(kind, head_view, buffers)

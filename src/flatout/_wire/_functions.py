@@ -10,51 +10,62 @@ Workers import this module: it stays light.
 from __future__ import annotations
 
 import io
+import os
 import pickle
+from collections.abc import Sequence
 
+from flatout._wire._buffers import beside
 from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+Buffers = list[pickle.PickleBuffer]
+
 _END: Definitions = {}
 
 
 class Packed:
-    """Callables, pickled.
+    """Callables, pickled: `payload`, and large buffers (arrays) that travel beside it uncopied.
 
-    digest: names the payload. by_value: unpacking needs cloudpickle. definitions: the classes and functions that a
-    worker has in its `__main__` once it has unpacked this, keyed "module:name".
+    digest: names all that. by_value: unpacking needs cloudpickle. definitions: the classes and functions that a worker has
+    in its `__main__` once it has unpacked this, keyed "module:name".
     """
 
-    __slots__ = ("by_value", "definitions", "digest", "payload")
+    __slots__ = ("by_value", "definitions", "digest", "payload", "pieces")
 
-    def __init__(self, payload: bytes, by_value: bool, definitions: Definitions) -> None:
-        from hashlib import blake2b
-
-        self.digest = blake2b(payload, digest_size=16).hexdigest()
+    def __init__(self, payload: bytes, buffers: Buffers, by_value: bool, definitions: Definitions) -> None:
         self.payload = payload
+        self.pieces = [memoryview(payload), *(buffer.raw() for buffer in buffers)]
         self.by_value = by_value
         self.definitions = definitions
+        self.digest = os.urandom(16).hex() if buffers else _digest(payload)  # to read the large would take long
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(map(len, self.pieces))
 
 
 def pack_callables(*callables: object) -> Packed:
     """Pickle callables in one go, so that those of one module share its globals. Raises NotPicklable."""
-    payload = _by_reference(callables)
+    buffers: Buffers = []
+    payload = _by_reference(callables, buffers)
     if payload is not None:
-        return Packed(payload, False, {})
-    payload, definitions = _by_value(callables, callables)
-    return Packed(payload, True, definitions)
+        return Packed(payload, buffers, False, {})
+    buffers.clear()
+    payload, definitions = _by_value(callables, callables, buffers)
+    return Packed(payload, buffers, True, definitions)
 
 
-def unpack_callables(payload: bytes) -> tuple[Any, ...]:
+def unpack_callables(pieces: Sequence[memoryview | bytes]) -> tuple[Any, ...]:
     """In a worker: begin a run with a new `__main__`, and return what was packed.
 
     What earlier runs unpacked must not be used again, even under the same digest: its names are gone from `__main__`.
     """
     forget_stand_ins()
-    value, definitions = _loads(payload)
+    value, definitions = _loads(pieces[0], pieces[1:])
     bind_missing(definitions)
     return tuple(value)
 
@@ -72,10 +83,10 @@ def main_globals_in(value: object) -> Definitions:
 
 def pack_definitions(definitions: Definitions) -> bytes:
     """Pickle, by value, what `main_globals_in` found. Raises NotPicklable."""
-    return _by_value(definitions, tuple(definitions.values()))[0]
+    return _by_value(definitions, tuple(definitions.values()), None)[0]
 
 
-def define(payload: bytes) -> None:
+def define(payload: memoryview | bytes) -> None:
     """In a worker: put packed definitions into `__main__`, in place of older ones of the same name.
 
     Globals that their methods use are set only where they are missing: a call may have changed them.
@@ -114,10 +125,10 @@ def _discard(buffer: object) -> None:
     pass
 
 
-def _by_reference(value: object) -> bytes | None:
-    """A payload that needs no cloudpickle, or None."""
+def _by_reference(value: object, buffers: Buffers) -> bytes | None:
+    """A payload that needs no cloudpickle, or None; adds what travels beside it to `buffers`."""
     with io.BytesIO() as file:
-        pickler = _ByReference(file, protocol=5)
+        pickler = _ByReference(file, protocol=5, buffer_callback=beside(buffers))
         try:
             pickler.dump(value)
         except Exception:
@@ -128,20 +139,26 @@ def _by_reference(value: object) -> bytes | None:
         return None if b"__main__" in payload else file.getvalue()
 
 
-def _by_value(value: object, parts: tuple[object, ...]) -> tuple[bytes, Definitions]:
+def _by_value(value: object, parts: tuple[object, ...], buffers: Buffers | None) -> tuple[bytes, Definitions]:
     from flatout._wire import _by_value as by_value
 
     try:
-        return by_value.dumps(value)
+        return by_value.dumps(value, None if buffers is None else beside(buffers))
     except Exception as error:
         from flatout._wire._diagnose import blame
 
         raise blame(parts) from error
 
 
-def _loads(payload: bytes) -> tuple[Any, Definitions]:
+def _digest(payload: bytes) -> str:
+    from hashlib import blake2b
+
+    return blake2b(payload, digest_size=16).hexdigest()
+
+
+def _loads(payload: memoryview | bytes, buffers: Sequence[memoryview | bytes] = ()) -> tuple[Any, Definitions]:
     """The value and the definitions of a payload (see `_by_value`)."""
-    unpickler = pickle.Unpickler(io.BytesIO(payload))
+    unpickler = pickle.Unpickler(io.BytesIO(payload), buffers=buffers)
     value = unpickler.load()
     definitions: Definitions = {}
     while new := unpickler.load():

@@ -7,6 +7,7 @@ buffers travel beside the pickle (protocol 5) and are writable on arrival.
 
 from __future__ import annotations
 
+import io
 import pickle
 import time
 import traceback
@@ -14,10 +15,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from flatout._errors import RemoteTraceback, RunError
+from flatout._wire._buffers import beside
 
-_LARGE = 1 << 16  # bytes from which a buffer travels beside the pickle: an array of that size costs 3 us so (measured)
-_ONE_PIECE = 1 << 20  # bytes above which looking through a pickle for code is not worth it
-_LOADS_CODE = b"\x93"  # STACK_GLOBAL: the only opcode by which protocol 4 and up reaches for a class or function
+_WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
 
 
 class Packed(NamedTuple):
@@ -34,15 +34,25 @@ def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list
     `name` is what a value is called in errors. `by_value`: lambdas and local classes may go by value. They may not on the
     way home: a class loaded by value where it was born would have its attributes set anew.
     """
-    if len(values) == 1:  # it may be large: it is not to be pickled twice
-        return _pack_each(values, name, by_value)
-    try:
-        data = pickle.dumps(list(values), 5)
-    except Exception:
-        data = b""
-    if data and len(data) < _ONE_PIECE and _LOADS_CODE not in data:
-        return Packed(data, [], None), []
+    if len(values) > 1:  # a single one may be large: it is not to be pickled twice
+        file = io.BytesIO()
+        try:
+            _PlainPickler(file, 5).dump(values if type(values) is list else list(values))
+            return Packed(file.getvalue(), [], None), []
+        except Exception:
+            pass
     return _pack_each(values, name, by_value)
+
+
+class _PlainPickler(pickle.Pickler):
+    """Pickles plain data only: whatever would be loaded by running code comes by here."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        raise _RunsCode
+
+
+class _RunsCode(Exception):
+    """To load this value is to run code, which might fail."""
 
 
 def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
@@ -51,16 +61,15 @@ def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed
     lengths: list[tuple[int, int]] = []
     errors: list[tuple[int, BaseException]] = []
     for position, value in enumerate(values):
-        beside: list[pickle.PickleBuffer] = []
+        before = len(buffers)
         try:
-            blob = _dumps(value, beside, by_value)
+            blob = _dumps(value, buffers, by_value)
         except Exception as error:
-            beside = []
+            del buffers[before:]
             blob = pickle.dumps(None)
             errors.append((position, _not_picklable(value, name, None if by_value else error)))
         blobs.append(blob)
-        buffers += beside
-        lengths.append((len(blob), len(beside)))
+        lengths.append((len(blob), len(buffers) - before))
     return Packed(b"".join(blobs), buffers, lengths), errors
 
 
@@ -71,22 +80,17 @@ def _not_picklable(value: Any, name: str, plainly: Exception | None) -> BaseExce
     return not_picklable(value, name) if plainly is None else not_returnable(value, name, plainly)
 
 
-def _dumps(value: Any, beside: list[pickle.PickleBuffer], by_value: bool) -> bytes:
-    def in_band(buffer: pickle.PickleBuffer) -> bool:
-        if buffer.raw().nbytes < _LARGE:
-            return True
-        beside.append(buffer)
-        return False
-
+def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> bytes:
+    before = len(buffers)
     try:
-        return pickle.dumps(value, 5, buffer_callback=in_band)
+        return pickle.dumps(value, 5, buffer_callback=beside(buffers))
     except Exception:
         if not by_value:
             raise
         import cloudpickle
 
-        beside.clear()
-        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=in_band)
+        del buffers[before:]
+        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=beside(buffers))
         return blob
 
 
@@ -99,16 +103,16 @@ def unpack(
     values: list[Any] = []
     errors: list[tuple[int, BaseException]] = []
     at = taken = 0
-    for position, (length, beside) in enumerate(lengths):
+    for position, (length, count) in enumerate(lengths):
         value = None
         try:
-            value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + beside])
+            value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + count])
         except (Exception, SystemExit) as error:
             error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
             errors.append((position, error))
         values.append(value)
         at += length
-        taken += beside
+        taken += count
     return values, errors
 
 
@@ -187,10 +191,10 @@ def load(data: memoryview | bytes) -> Any:
 def seconds_across(value: Any, by_value: bool) -> float:
     """Seconds that pickling a value and loading it again take. Raises what they raise."""
     began = time.perf_counter()
-    beside: list[pickle.PickleBuffer] = []
-    blob = _dumps(value, beside, by_value)
-    if len(blob) < _ONE_PIECE:
-        pickle.loads(blob, buffers=beside)
+    buffers: list[pickle.PickleBuffer] = []
+    blob = _dumps(value, buffers, by_value)
+    if len(blob) < _WORTH_LOADING:
+        pickle.loads(blob, buffers=buffers)
     return time.perf_counter() - began
 
 

@@ -13,7 +13,8 @@ from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
 from flatout._wire import _frames, _functions, _values
-from flatout._wire._frames import Frame
+from flatout._wire._arena import AVAILABLE, WORTH, Parcel
+from flatout._wire._frames import Frame, Sender
 from flatout._workers import _pool
 from flatout._workers._base import Host
 from flatout._workers._pool import Process
@@ -32,6 +33,7 @@ class Setup:
         self.meta = _values.dump(
             {
                 "star": work.star,
+                "timed": work.timed,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
@@ -40,6 +42,23 @@ class Setup:
                 "log_levels": _log_levels(),
             }
         )
+        self._parcel = self._pack_parcel()
+
+    def _pack_parcel(self) -> Parcel | None:
+        """What is large is written once, and not again for each worker."""
+        packed = self.packed
+        if not AVAILABLE or packed.size < WORTH:
+            return None
+        with contextlib.suppress(OSError):  # no room: it goes by the socket
+            return Parcel(packed.pieces)
+        return None
+
+    def put_all(self, sender: Sender) -> None:
+        """Send a worker everything, the callables included."""
+        if self._parcel is not None:
+            sender.put_parcel(_frames.SETUP, self.meta, self._parcel)
+        else:
+            sender.put(_frames.SETUP, self.meta, self.packed.pieces)
 
 
 class ProcessWorker:
@@ -78,11 +97,12 @@ class ProcessWorker:
         self._was_warm = process.setups > 0
         process.setups += 1
         packed = self._setup.packed
-        buffers: list[_frames.Piece] = []
-        if process.digest != packed.digest:  # it begins with a new `__main__`, and with the initializer
+        if process.digest == packed.digest:
+            process.sender.put(_frames.SETUP, self._setup.meta)
+        else:  # it begins with a new `__main__`, and with the initializer
             process.digest, process.defined = packed.digest, dict(packed.definitions)
-            buffers = [packed.payload]
-        self._put(_frames.pieces(_frames.SETUP, self._setup.meta, buffers))
+            self._setup.put_all(process.sender)
+        self._writable()
 
     def send(self, batch: Batch) -> None:
         """Pickle the tasks and send them; what cannot be pickled fails here."""
@@ -93,7 +113,7 @@ class ProcessWorker:
             self._send_around(batch, dict(errors))
             return
         head = _values.dump((batch.first, packed.lengths))
-        self._put(_frames.pieces(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)]))
+        self._put(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
         """Send what can be sent, in the runs between the tasks that cannot."""
@@ -131,12 +151,11 @@ class ProcessWorker:
         if new:
             payload = _functions.pack_definitions(new)
             process.defined.update(new)
-            self._put(_frames.pieces(_frames.DEFINE, b"", [payload]))
+            self._put(_frames.DEFINE, b"", [payload])
 
-    def _put(self, frame: list[_frames.Piece]) -> None:
-        process = self._process
-        assert process is not None
-        process.sender.put(frame)
+    def _put(self, kind: int, head: _frames.Piece, buffers: list[_frames.Piece]) -> None:
+        assert self._process is not None
+        self._process.sender.put(kind, head, buffers)
         self._writable()
 
     def _writable(self) -> None:

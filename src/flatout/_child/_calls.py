@@ -1,0 +1,104 @@
+"""The innermost loop of a worker process: call after call, each in a context of its own, noted on the page."""
+
+from __future__ import annotations
+
+import contextvars
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from flatout._child._results import Results
+from flatout._errors import trimmed
+from flatout._wire import _page, _values
+
+Tasks = Iterator[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
+
+
+class Caller:
+    """Calls the function of a run. `func`, `star` and `timed` are set with each run.
+
+    With `timed` it is noted of each task when it began. `forked`: this process is a child that a task has forked.
+    """
+
+    def __init__(self, slots: memoryview) -> None:
+        self.func: Callable[..., Any] = _not_set_up
+        self.star = False
+        self.timed = False
+        self.forked = False
+        self._slots = slots
+        self._plain: type | None = None  # the type of the last result, if that was not to be awaited
+        self._runner: Any = None
+
+    def run(self, first: int, inputs: Sequence[Any], unloadable: list[tuple[int, BaseException]], out: Results) -> None:
+        """Run tasks first, first + 1, ...; those with an (offset, error) in `unloadable` fail with it."""
+        tasks, done = enumerate(inputs, first + 1), 0
+        for offset, error in unloadable:
+            self._call_all(islice(tasks, offset - done), out)
+            next(tasks)
+            out.fail(error)
+            done = offset + 1
+        self._call_all(tasks, out)
+
+    def finished(self, value: Any) -> Any:
+        """The value itself, or what awaiting it gives, on an event loop that this worker keeps."""
+        if not _values.is_awaitable(value):
+            self._plain = type(value)
+            return value
+        import asyncio
+
+        if self._runner is None:
+            self._runner = asyncio.Runner()
+        return self._runner.run(_wait_for(value), context=contextvars.copy_context())
+
+    def _call_all(self, tasks: Tasks, out: Results) -> None:
+        over = False
+        while not over:
+            context, error = contextvars.Context(), None
+            try:
+                over = context.run(self._calls, tasks, out.values.append, context)
+            except BaseException as raised:
+                error = trimmed(raised, __file__)
+            if self.forked:
+                _leave(error)
+            if error is not None:
+                out.fail(error)
+
+    def _calls(self, tasks: Tasks, append: Callable[[Any], None], context: contextvars.Context) -> bool:
+        """Call until a call has changed its context, and the next needs another; returns True when all are made.
+
+        What this loop adds to a call is most of what tiny tasks cost in a process.
+        """
+        func, star, timed, slots = self.func, self.star, self.timed, self._slots
+        for number, item in tasks:
+            if timed:
+                slots[_page.BEGAN] = time.monotonic_ns()
+            slots[_page.CURRENT] = number
+            value = func(*item) if star else func(item)
+            if type(value) is not self._plain:
+                value = self.finished(value)
+            append(value)
+            if context or self.forked:
+                return False
+        return True
+
+
+async def _wait_for(awaitable: Any) -> Any:
+    return await awaitable
+
+
+def _leave(error: BaseException | None) -> None:
+    """End a process that a task has forked, as Python ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:  # the task may have closed it
+            pass
+    code = error.code if isinstance(error, SystemExit) else error and 1
+    os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+def _not_set_up(*_: Any) -> Any:
+    raise AssertionError("a batch came before the set-up")

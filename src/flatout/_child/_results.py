@@ -1,0 +1,126 @@
+"""The way home: a socket that any thread of the worker may use, and the results that wait to be sent by it."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from flatout._wire import _frames, _values
+from flatout._wire._arena import Arena
+from flatout._wire._frames import Piece, Sender
+
+IDLE_SECONDS = 5  # after which a worker with nothing to do gives memory back; guessed
+POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
+
+
+class Channel:
+    """The socket home, for any thread of the worker."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._arena = Arena()
+        self._sender = Sender(sock, self._arena)
+        self._lock = threading.RLock()
+        self._sending = False
+        self._wakes = False
+
+    def send(self, kind: int, meta: Any, buffers: Sequence[Piece] = ()) -> None:
+        """Send one frame; blocks until the socket has taken it.
+
+        May be called in the middle of itself, by a finalizer or a signal handler that prints: then it only queues.
+        """
+        head = _values.dump(meta)
+        with self._lock:
+            self._sender.put(kind, head, buffers)
+            if not self._wakes and self._arena.resident:
+                self._wake_after(IDLE_SECONDS)
+            if self._sending:
+                return
+            self._sending = True
+            try:
+                self._sender.flush()
+            finally:
+                self._sending = False
+
+    def rest(self) -> None:
+        """Nothing has come for a while: give back the memory of results that are gone."""
+        with self._lock:
+            self._arena.rest(0)
+            if not self._arena.resident:
+                self._wake_after(0)
+
+    def _wake_after(self, seconds: int) -> None:
+        """Have reading from the socket end with BlockingIOError if nothing comes for so long; 0: never."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", seconds, 0))
+        self._wakes = seconds > 0
+
+    def close(self) -> None:
+        """Close this process's end."""
+        self._sock.close()
+
+
+class Results:
+    """The results of the batch in hand that are not sent yet.
+
+    values: those of the tasks done so far; the thread that runs them appends to it, without a lock.
+    """
+
+    def __init__(self, channel: Channel) -> None:
+        self.values: list[Any] = []
+        self._channel = channel
+        self._lock = threading.Lock()
+        self._first = 0
+        self._errors: list[tuple[int, BaseException]] = []
+        self._since = 0.0
+        self._cpu_since = 0.0
+        self._open = threading.Event()
+        self._postman: threading.Thread | None = None
+
+    def begin(self, first: int, many: bool) -> None:
+        """A batch begins; with `many` tasks in it the postman is on duty."""
+        self._first, self.values, self._errors = first, [], []
+        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
+        if many:
+            self._open.set()
+            if self._postman is None:
+                self._postman = threading.Thread(target=self._deliver, name="flatout-postman", daemon=True)
+                self._postman.start()
+
+    def fail(self, error: BaseException) -> None:
+        """The next task raised."""
+        with self._lock:
+            self._errors.append((len(self.values), error))
+            self.values.append(None)
+
+    def end(self) -> None:
+        """The batch is finished."""
+        self._open.clear()
+        with self._lock:
+            cpu = time.thread_time() - self._cpu_since
+            self._flush(cpu)
+
+    def _deliver(self) -> None:
+        while self._open.wait():
+            time.sleep(POSTMAN_SECONDS)
+            with self._lock:
+                if self._open.is_set() and time.perf_counter() - self._since > POSTMAN_SECONDS:
+                    self._flush(0.0)
+
+    def _flush(self, cpu: float) -> None:
+        """Send what is there. The lock is held: results of one batch must not overtake each other."""
+        count = len(self.values)  # more may come meanwhile
+        if not count:
+            return
+        values, errors, first = self.values[:count], self._errors, self._first
+        del self.values[:count]
+        self._first, self._errors = first + count, []
+        now = time.perf_counter()
+        seconds, self._since = now - self._since, now
+        packed, unpicklable = _values.pack(values, "the result", by_value=False)
+        failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
+        meta = (first, count, packed.lengths, failed, seconds, cpu)
+        self._channel.send(_frames.RESULTS, meta, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
