@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from bench.watch import Watch
 
 ATTEMPTS = 3  # at one measurement, while the machine is disturbed; the last one is kept
 REPEATED = 4  # one measurement in so many may be repeated: the machine may be slow for long
-TOO_SLOW = 8.0  # times the quickest first call: a contender slower than that is measured once
-ALWAYS = 1.0  # seconds: a quicker one is measured in all rounds in any case
+TOO_SLOW = 4.0  # times the quickest: a peer slower than that is measured once
+ALWAYS = 0.5  # seconds: a peer quicker than that is measured in all rounds
 
 
 @dataclass
@@ -35,12 +36,14 @@ class Disturbances:
 
 @dataclass(frozen=True)
 class Settings:
-    """rounds: measurements of each. cutoff: seconds that one may take. burn: seconds that the watch takes on each core.
+    """rounds: measurements of each, at most. patience: seconds after which a workload begins no other round.
 
-    drawn: items for which the memory is measured. quick: fewer inputs, too.
+    cutoff: seconds that one measurement may take. burn: seconds that the watch takes on each core. drawn: items for which
+    the memory is measured. quick: fewer inputs, too.
     """
 
     rounds: int
+    patience: float
     cutoff: float
     burn: float
     drawn: int
@@ -51,8 +54,8 @@ class Settings:
     @classmethod
     def of(cls, quick: bool, cores: int, rounds: int | None) -> Settings:
         if quick:
-            return cls(rounds or 3, 2.0, 0.003, 100_000, quick, cores)
-        return cls(rounds or 5, 20.0, 0.01, 1_000_000, quick, cores)
+            return cls(rounds or 3, 3.5, 2.0, 0.003, 100_000, quick, cores)
+        return cls(rounds or 5, 120.0, 20.0, 0.01, 1_000_000, quick, cores)
 
 
 class Match:
@@ -73,16 +76,22 @@ class Match:
                 self._play([contender])
 
     def _play(self, contenders: Sequence[Contender]) -> None:
+        began = time.monotonic()
         with ExitStack() as stack:
             pairs = [(self._cell(contender), self._chair(stack, contender)) for contender in contenders]
             for _, chair in pairs:  # all are told before the first is waited for
                 stack.callback(chair.leave)
-            for cell, chair in pairs:
-                self._attempt(cell, chair, self._first)
-            self._drop_the_slow([cell for cell, _ in pairs])
+            self._round(pairs, self._first)
             for number in range(self._settings.rounds):
-                for cell, chair in pairs[number:] + pairs[:number]:
-                    self._attempt(cell, chair, self._once_more)
+                if number and time.monotonic() > began + self._settings.patience:
+                    break
+                self._round(pairs[number:] + pairs[:number], self._once_more)
+                self._drop_the_slow([cell for cell, _ in pairs])
+
+    def _round(self, pairs: Sequence[tuple[Cell, Chair]], measure: Callable[[Cell, Chair], None]) -> None:
+        for cell, chair in pairs:
+            if not cell.out:
+                self._attempt(cell, chair, measure)
 
     def _cell(self, contender: Contender) -> Cell:
         cell = Cell(contender.name, contender.way, contender.kind, contender.kept)
@@ -96,8 +105,6 @@ class Match:
         return chair
 
     def _attempt(self, cell: Cell, chair: Chair, measure: Callable[[Cell, Chair], None]) -> None:
-        if cell.out:
-            return
         try:
             measure(cell, chair)
         except Failed as failed:
@@ -136,13 +143,12 @@ class Match:
             raise Failed("WRONG RESULTS")
 
     def _drop_the_slow(self, cells: Sequence[Cell]) -> None:
-        """Those far behind are measured once: their first call stands."""
-        first = {cell.contender: cell.first for cell in cells if cell.first}
-        quickest = min((sample.seconds for sample in first.values()), default=0.0)
+        """Those far behind are not measured again; flatout always is."""
+        seconds = {cell.contender: cell.seconds for cell in cells if cell.seconds}
+        bearable = max(ALWAYS, TOO_SLOW * min(seconds.values(), default=0.0))
         for cell in cells:
-            sample = first.get(cell.contender)
-            if sample and cell.contender != LOOP and sample.seconds > max(ALWAYS, TOO_SLOW * quickest):
-                cell.samples, cell.out, cell.note = [sample], True, "measured once"
+            if cell.way in ("newcomer", "tuned") and seconds.get(cell.contender, 0.0) > bearable:
+                cell.out = True
 
     def result(self, machine: limits.Machine) -> Result:
         """Where calls wait, the plain loop is no measure of computing: it sleeps, and finds cold caches when it wakes."""

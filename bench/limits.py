@@ -54,13 +54,12 @@ def speedup(cores: int) -> float:
     """How much more `cores` processes get done than one: seldom as much as their number."""
     iterations = [30 * PER_MS] * cores
     with ProcessPoolExecutor(cores) as pool:
-        list(pool.map(burn, iterations))  # starts them
-        return max(_gain(pool, iterations) for _ in range(5))
+        _seconds(pool, iterations)  # starts them
+        one = min(_seconds(pool, iterations[:1]) for _ in range(8))
+        return cores * one / min(_seconds(pool, iterations) for _ in range(8))
 
 
-def _gain(pool: ProcessPoolExecutor, iterations: list[int]) -> float:
+def _seconds(pool: ProcessPoolExecutor, iterations: list[int]) -> float:
     start = time.perf_counter()
-    pool.submit(burn, iterations[0]).result()
-    one = time.perf_counter()
     list(pool.map(burn, iterations))
-    return len(iterations) * (one - start) / (time.perf_counter() - one)
+    return time.perf_counter() - start

@@ -72,7 +72,7 @@ def table_of(title: str, words: Sequence[str], numbers: Sequence[str]) -> Table:
 def workload_table(result: Result) -> Table:
     limit = result.limit
     bound = f"limit {duration(limit.seconds)} ({limit.term})" if limit else "limit not known"
-    numbers = ("first call", "median", "quickest", "slowest", "x limit", "x flatout")
+    numbers = ("first call", "median", "quickest", "slowest", "calls", "x limit", "x flatout")
     table = table_of(f"{result.workload}: {result.count:,} x {result.about}; {bound}", ("contender", "way"), numbers)
     table.add_column("remark")
     own = next((cell.seconds for cell in result.cells if cell.contender == FLATOUT), None)
@@ -92,6 +92,7 @@ def _row(cell: Cell, limit: float | None, own: float | None) -> list[str]:
         duration(cell.seconds),
         duration(min(times, default=None)),
         duration(max(times, default=None)),
+        str(len(times)),
         ratio(cell.seconds, limit),
         ratio(cell.seconds, own),
         cell.note,

@@ -46,10 +46,10 @@ def naps_and_burns(count: int) -> tuple[Function, Sequence[Any]]:
 
 
 WORKLOADS = [
-    Workload(name="async-sleep", about="coroutine asleep for 10 ms", make=naps, count=20_000, quick=10_000,
+    Workload(name="async-sleep", about="coroutine asleep for 10 ms", make=naps, count=20_000, quick=5_000,
              kinds=("async",), wait=NAP, concurrency=1_000, instant=int, loop=20),
-    Workload(name="async-http", about="GET on asyncio streams, answered after 20 ms", make=gets, count=1_000, quick=400,
+    Workload(name="async-http", about="GET on asyncio streams, answered after 20 ms", make=gets, count=1_000, quick=300,
              kinds=("async",), wait=ANSWERS_AFTER, concurrency=200, instant=answered, loop=10, service=True),
     Workload(name="async-compute", about="coroutine asleep for 10 ms, then 2 ms of Python", make=naps_and_burns, count=300,
-             quick=100, kinds=("async",), wait=NAP, concurrency=100, instant=burn, loop=20),
+             quick=60, kinds=("async",), wait=NAP, concurrency=100, instant=burn, loop=20),
 ]  # fmt: skip

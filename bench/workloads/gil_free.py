@@ -54,6 +54,6 @@ def sorts(count: int) -> tuple[Function, Sequence[Any]]:
 WORKLOADS = [
     Workload(name="sha256", about="sha256 of 4 MB", make=sums, count=100, quick=40, kinds=("thread", "process")),
     Workload(name="zlib", about="zlib of 512 KB", make=compressions, count=60, kinds=("thread", "process")),
-    Workload(name="numpy-sort", about="500,000 random numbers drawn and sorted by NumPy", make=sorts, count=40, quick=16,
+    Workload(name="numpy-sort", about="500,000 random numbers drawn and sorted by NumPy", make=sorts, count=40,
              kinds=("thread", "process"), needs=("numpy",)),
 ]  # fmt: skip

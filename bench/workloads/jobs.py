@@ -141,12 +141,12 @@ def modules(count: int) -> tuple[Function, Sequence[Any]]:
 
 
 WORKLOADS = [
-    Workload(name="thumbnails", about="photo to thumbnail by Pillow", make=thumbnails, count=40, quick=16,
+    Workload(name="thumbnails", about="photo to thumbnail by Pillow", make=thumbnails, count=40, quick=12,
              kinds=("thread", "process"), needs=("PIL",)),
     Workload(name="gzip", about="file compressed", make=gzips, count=24, kinds=("thread", "process")),
     Workload(name="json", about="JSON document parsed and added up", make=totals, count=100, quick=40),
     Workload(name="words", about="text's words counted", make=word_counts, count=60),
     Workload(name="regex", about="log searched by a regular expression", make=error_counts, count=80),
-    Workload(name="mandelbrot", about="row of the Mandelbrot set", make=mandelbrot, count=200, quick=80),
-    Workload(name="ast", about="module of the standard library parsed", make=modules, count=150, quick=60),
+    Workload(name="mandelbrot", about="row of the Mandelbrot set", make=mandelbrot, count=200),
+    Workload(name="ast", about="module of the standard library parsed", make=modules, count=150, quick=40),
 ]  # fmt: skip

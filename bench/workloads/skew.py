@@ -29,12 +29,12 @@ def rising(count: int) -> tuple[Function, Sequence[Any]]:
 
 
 WORKLOADS = [
-    Workload(name="lognormal", about="lognormal durations, mean 3 ms", make=lognormal, count=300, quick=80,
+    Workload(name="lognormal", about="lognormal durations, mean 3 ms", make=lognormal, count=300, quick=60,
              longest=longest_share),
     Workload(name="giant-last", about="2 ms each, the last as dear as half of all others", make=giant_last, count=300,
              longest=longest_share),
     Workload(name="cheap-then-dear", about="no-ops, then 10 ms each for the last 400th", make=cheap_then_dear,
-             count=16_000, quick=8_000, longest=longest_share),
-    Workload(name="rising", about="50 us rising to 10 ms", make=rising, count=200, quick=60, chunksize=2,
+             count=16_000, quick=4_000, longest=longest_share),
+    Workload(name="rising", about="50 us rising to 10 ms", make=rising, count=200, chunksize=2,
              longest=longest_share),
 ]  # fmt: skip

@@ -54,6 +54,6 @@ WORKLOADS = [
              threads=500, instant=int, loop=10),
     Workload(name="http", about="blocking GET of urllib, answered after 20 ms", make=gets, count=400, quick=200,
              kinds=("thread",), wait=ANSWERS_AFTER, threads=100, instant=answered, loop=10, service=True),
-    Workload(name="half-wait", about="5 ms asleep, 5 ms of Python", make=half_waits, count=200, quick=60,
+    Workload(name="half-wait", about="5 ms asleep, 5 ms of Python", make=half_waits, count=200, quick=40,
              kinds=("process", "thread"), per_core=3, threads=16, wait=SHORT),
 ]  # fmt: skip
