@@ -45,9 +45,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(_disturbed(settings.disturbances), f"It took {time.monotonic() - began:.0f} s.")
     record |= {"disturbances": asdict(settings.disturbances), "results": [asdict(result) for result in results]}
     if asked.json:
-        asked.json.write_text(json.dumps(record, indent=1))
+        _write(asked.json, json.dumps(record, indent=1))
     if asked.svg:
-        asked.svg.write_text(picture.draw(report.comparisons_of(results, FLATOUT), _headline(machine)))
+        _write(asked.svg, picture.draw(report.comparisons_of(results, FLATOUT), _headline(machine)))
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
 
 
 def _results(

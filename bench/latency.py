@@ -27,22 +27,24 @@ class Latency:
 
 
 def executors() -> Iterator[tuple[str, Callable[[], Executor]]]:
-    if ours := getattr(flatout, "Executor", None):
-        yield "flatout.Executor", ours
-        yield "flatout.Executor via thread", functools.partial(ours, via="thread")
-    yield "ThreadPoolExecutor", ThreadPoolExecutor
+    """Processes first: they are forked, and this process should have no threads then."""
     yield "ProcessPoolExecutor", ProcessPoolExecutor
     if find_spec("loky"):
         from loky import get_reusable_executor
 
         yield "loky", get_reusable_executor
+    if ours := getattr(flatout, "Executor", None):
+        yield "flatout.Executor", ours
+        yield "flatout.Executor via thread", functools.partial(ours, via="thread")
+    yield "ThreadPoolExecutor", ThreadPoolExecutor
 
 
 def measure(rounds: int) -> list[Latency]:
+    pools: dict[str, Executor] = {}
     with ExitStack() as stack:
-        pools = {name: stack.enter_context(make()) for name, make in executors()}
-        for pool in pools.values():
-            trips(pool)
+        for name, make in executors():
+            pools[name] = stack.enter_context(make())
+            trips(pools[name])
         return summarise(pools, [{name: trips(pool) for name, pool in pools.items()} for _ in range(rounds)])
 
 
