@@ -20,6 +20,7 @@ ATTEMPTS = 3  # at one measurement, while the machine is disturbed; the last one
 REPEATED = 4  # one measurement in so many may be repeated: the machine may be slow for long
 TOO_SLOW = 4.0  # times the quickest: a peer slower than that is measured once
 ALWAYS = 0.5  # seconds: a peer quicker than that is measured in all rounds
+HOPELESS = 5.0  # seconds: of a peer slower than that and far behind the first call stands, cold or not
 
 
 @dataclass
@@ -55,7 +56,7 @@ class Settings:
     def of(cls, quick: bool, cores: int, rounds: int | None) -> Settings:
         if quick:
             return cls(rounds or 3, 3.5, 2.0, 0.003, 100_000, quick, cores)
-        return cls(rounds or 5, 120.0, 20.0, 0.01, 1_000_000, quick, cores)
+        return cls(rounds or 5, 60.0, 15.0, 0.01, 1_000_000, quick, cores)
 
 
 class Match:
@@ -82,6 +83,7 @@ class Match:
             for _, chair in pairs:  # all are told before the first is waited for
                 stack.callback(chair.leave)
             self._round(pairs, self._first)
+            self._drop_the_hopeless([cell for cell, _ in pairs])
             for number in range(self._settings.rounds):
                 if number and time.monotonic() > began + self._settings.patience:
                     break
@@ -142,13 +144,18 @@ class Match:
         if answer["digest"] != self._expected:
             raise Failed("WRONG RESULTS")
 
+    def _drop_the_hopeless(self, cells: Sequence[Cell]) -> None:
+        firsts = [(cell, cell.first) for cell in cells if cell.first]
+        bearable = max(HOPELESS, TOO_SLOW * min((first.seconds for _, first in firsts), default=0.0))
+        for cell, first in firsts:
+            if cell.is_peer and first.seconds > bearable:
+                cell.samples, cell.out, cell.note = [first], True, "its first call"
+
     def _drop_the_slow(self, cells: Sequence[Cell]) -> None:
-        """Those far behind are not measured again; flatout always is."""
-        seconds = {cell.contender: cell.seconds for cell in cells if cell.seconds}
-        bearable = max(ALWAYS, TOO_SLOW * min(seconds.values(), default=0.0))
+        """Those far behind are not measured again."""
+        bearable = max(ALWAYS, TOO_SLOW * min((cell.seconds for cell in cells if cell.seconds), default=0.0))
         for cell in cells:
-            if cell.way in ("newcomer", "tuned") and seconds.get(cell.contender, 0.0) > bearable:
-                cell.out = True
+            cell.out = cell.out or (cell.is_peer and (cell.seconds or 0.0) > bearable)
 
     def result(self, machine: limits.Machine) -> Result:
         """Where calls wait, the plain loop is no measure of computing: it sleeps, and finds cold caches when it wakes."""

@@ -129,6 +129,10 @@ class Cell:
     note: str = ""
 
     @property
+    def is_peer(self) -> bool:
+        return self.way in ("newcomer", "tuned")
+
+    @property
     def counted(self) -> list[Sample]:
         """The undisturbed samples, or all where there are none."""
         return [sample for sample in self.samples if not sample.disturbed] or self.samples

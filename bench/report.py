@@ -52,7 +52,7 @@ def compare(result: Result, ours: str = FLATOUT) -> Comparison | None:
 
 def _is_peer(cell: Cell, ours: str) -> bool:
     if ours == ENGINE:
-        return cell.kind == "process" and cell.way != "flatout"
+        return cell.kind == "process" and cell.is_peer
     return cell.way != "flatout"
 
 
