@@ -16,7 +16,7 @@ import psutil
 
 from bench.seat import Order
 
-PATIENCE = 60  # seconds for a seat to open: Ray's servers take their time; guessed
+PATIENCE = 60  # seconds for a seat to open (Ray's servers take their time), or to make its inputs; guessed
 LEAVE = 5  # seconds for a seat to end by itself; guessed
 
 
@@ -46,7 +46,7 @@ class Chair:
         self._answer(PATIENCE)
 
     def turn(self, cutoff: float) -> dict[str, Any]:
-        """One measurement. Raises Failed after `cutoff` seconds, too."""
+        """One measurement. Raises Failed, too, where the call and its check take more than `cutoff` seconds."""
         if self._fresh and self._used:
             self.close()
             self._start()
@@ -55,6 +55,7 @@ class Chair:
         assert self._process.stdin
         self._process.stdin.write(b"go\n")
         self._process.stdin.flush()
+        self._answer(PATIENCE)  # the inputs are made
         return self._answer(cutoff)
 
     def _answer(self, patience: float) -> dict[str, Any]:

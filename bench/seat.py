@@ -22,7 +22,7 @@ import psutil
 
 from bench.contenders import contender_named
 from bench.contenders.flatout import LOOP
-from bench.model import Call, Hints, Workload
+from bench.model import Call, Function, Hints, Workload
 from bench.workloads import family
 
 
@@ -50,19 +50,21 @@ def main() -> None:
 
 
 def serve(answers: TextIO, workload: Workload, order: Order, call: Call) -> None:
+    """What a call works on is made anew each time, outside the measured part, and dropped after it."""
     while sys.stdin.readline():
         try:
-            answer = turn(workload, order, call)
+            func, items = workload.make(order.count)
+            print("{}", file=answers)  # made: now the cutoff begins to count
+            answer = turn(workload, order.contender == LOOP, call, func, items)
+            del func, items
         except Exception:
             traceback.print_exc()
             answer = {"error": last_line()}
         print(json.dumps(answer), file=answers)
 
 
-def turn(workload: Workload, order: Order, call: Call) -> dict[str, Any]:
-    """One measured call. What it works on is made anew each time, outside the measured part, and dropped after it."""
-    func, items = workload.make(order.count)
-    looped = order.contender == LOOP
+def turn(workload: Workload, looped: bool, call: Call, func: Function, items: Sequence[Any]) -> dict[str, Any]:
+    """One measured call. looped: it is the plain loop's, which may make a part of the calls."""
     part = items[: workload.loop] if looped and workload.loop else items
     gc.collect()
     cpu, start = cpu_seconds(), time.perf_counter()

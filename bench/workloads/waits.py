@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from collections.abc import Sequence
 from typing import Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import OpenerDirector, ProxyHandler, build_opener
 
 from bench.model import Function, Workload
 from bench.server import ANSWERS_AFTER
@@ -25,9 +26,15 @@ def naps(count: int) -> tuple[Function, Sequence[Any]]:
     return nap, range(count)
 
 
+@functools.cache
+def opener() -> OpenerDirector:
+    """Without proxies, and made once: it reads certificates, too."""
+    return build_opener(ProxyHandler({}))
+
+
 def get(number: int) -> str:
     url = f"http://127.0.0.1:{os.environ['BENCH_PORT']}/{number}"
-    with build_opener(ProxyHandler({})).open(url, timeout=30) as answer:
+    with opener().open(url, timeout=30) as answer:
         text: str = answer.read().decode()
     return text
 
