@@ -55,7 +55,7 @@ class Settings:
     @classmethod
     def of(cls, quick: bool, cores: int, rounds: int | None) -> Settings:
         if quick:
-            return cls(rounds or 3, 3.5, 2.0, 0.003, 100_000, quick, cores)
+            return cls(rounds or 3, 3.0, 2.0, 0.002, 100_000, quick, cores)
         return cls(rounds or 5, 60.0, 15.0, 0.01, 1_000_000, quick, cores)
 
 
@@ -158,8 +158,9 @@ class Match:
             cell.out = cell.out or (cell.is_peer and (cell.seconds or 0.0) > bearable)
 
     def result(self, machine: limits.Machine) -> Result:
-        """Where calls wait, the plain loop is no measure of computing: it sleeps, and finds cold caches when it wakes."""
-        told = [cell for cell in self.cells if cell.cpu and (self._workload.wait or cell.contender == LOOP)]
-        cpu = min((cell.cpu for cell in told if cell.cpu), default=None)
+        """The least CPU that any one process needed for all tells what they need: that may well be less than the plain loop
+        needs, since after each wait it finds cold caches, and after each large object gives its memory back."""
+        alone = [cell for cell in self.cells if cell.kind != "process" and cell.way != "flatout"]
+        cpu = min((cell.cpu for cell in alone if cell.cpu), default=None)
         bound = None if cpu is None else limits.limit(self._workload, self.count, cpu, machine)
         return Result(self._workload.name, self._workload.about, self.count, bound, self.cells)
