@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 from bench.report import Comparison, geometric_mean
 
-ROW, LEFT, MIDDLE, RIGHT, TOP = 22, 130, 480, 330, 64  # pixels
+ROW, LEFT, MIDDLE, RIGHT, TOP = 22, 130, 480, 330, 78  # pixels
 QUICKER, SLOWER, INK, FAINT = "#2a8f5b", "#d9822b", "#222222", "#cccccc"
 WIDEST = 16.0  # a ratio beyond it, or below one over it, is drawn as wide as this
 TICKS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1, 2, 4, 8, 16)
@@ -27,7 +27,8 @@ def draw(comparisons: Sequence[Comparison], caption: str) -> str:
 
 def _body(comparisons: Sequence[Comparison], caption: str, height: int) -> Iterator[str]:
     mean = geometric_mean([one.to_peer for one in comparisons])
-    yield _text(12, 20, f"flatout's time / the best peer's, geometric mean {mean:.2f}. {caption}")
+    yield _text(12, 20, f"flatout's time / the best peer's; geometric mean {mean:.2f}")
+    yield _text(12, 38, caption)
     for tick in TICKS:
         x = _x(tick)
         colour = INK if tick == 1 else FAINT

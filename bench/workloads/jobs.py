@@ -148,5 +148,5 @@ WORKLOADS = [
     Workload(name="words", about="text's words counted", make=word_counts, count=60),
     Workload(name="regex", about="log searched by a regular expression", make=error_counts, count=80),
     Workload(name="mandelbrot", about="row of the Mandelbrot set", make=mandelbrot, count=200),
-    Workload(name="ast", about="module of the standard library parsed", make=modules, count=150, quick=40),
+    Workload(name="ast", about="module of the standard library parsed", make=modules, count=150),
 ]  # fmt: skip
