@@ -47,6 +47,9 @@ class Relay:
         for changed in self._change(event):
             self._host.post(changed)
 
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        self._host.soon(report)
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         self._host.watch(fd, readable, writable)
 

@@ -8,10 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flatout._dispatch._batching import CHEAP, INLINE_TARGET, LEAST, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._batching import BATCH_BYTES, CHEAP, INLINE_TARGET, LEAST, MOST, TARGET, Queue, Sizer
 from flatout._model import Batch
 
 PLENTY = 10**9
+MIB = 1 << 20
 
 
 def measured(*batches: tuple[int, float]) -> Sizer:
@@ -110,6 +111,13 @@ def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_
 def test_the_seat_has_smaller_batches() -> None:
     sizer = measured(*[(100, 1e-4)] * 5)
     assert sizer.size(PLENTY, 1, INLINE_TARGET) == 20 < sizer.size(PLENTY, 1) == 100
+
+
+def test_no_more_travels_together_than_can_be_moved_at_once() -> None:
+    sizer = Sizer(None)
+    for _ in range(20):
+        sizer.finished(1000, 1000 * 1e-7, 1000 * MIB)
+    assert sizer.size(PLENTY, 2) == BATCH_BYTES // MIB
 
 
 def test_cheap_is_what_is_shorter_than_its_bound() -> None:

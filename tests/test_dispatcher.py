@@ -6,7 +6,7 @@ which was once, or could easily be, a fault.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -30,6 +30,7 @@ from flatout._events import (
     Finish,
     InputEnded,
     KillWorker,
+    LoopIdle,
     Observe,
     PlanChosen,
     SendBatch,
@@ -37,6 +38,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -115,11 +117,14 @@ class World:
 
     # The two directions
 
-    def post(self, event: Event) -> None:
+    def post(self, event: Event, more: bool = False) -> None:
         """Tell the dispatcher; take in its commands."""
         after_the_end = self.finish is not None
-        commands = self.dispatcher.handle(event, self.now)
+        commands = self.dispatcher.handle(event, self.now, more)
         assert not (after_the_end and commands), "no command after Finish"
+        assert not more or all(isinstance(command, (Deliver, StopWorker)) for command in commands), (
+            "nothing is begun yet"
+        )
         for command in commands:
             assert self.finish is None, "Finish is the last command"
             self.obey(command)
@@ -189,7 +194,6 @@ class World:
         assert worker.ready
         assert not worker.killed
         assert len(batch) >= 1
-        assert worker.kind != "async" or len(batch) == 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
@@ -244,11 +248,14 @@ class World:
         worker.ready = True
         self.post(WorkerReady(worker.number, f"worker {worker.number}"))
 
-    def finish_tasks(self, worker: Hired, first: int, count: int, errors: dict[int, Exception] | None = None) -> None:
-        """A worker reports tasks first ... first + count - 1, all of which it has."""
+    def finish_tasks(
+        self, worker: Hired, indices: Sequence[int], errors: dict[int, Exception] | None = None, more: bool = False
+    ) -> None:
+        """A worker reports tasks, all of which it has; with gaps between them, if it is an event loop."""
         errors = errors or {}
         values: list[object] = []
-        for index in range(first, first + count):
+        first, count = indices[0], len(indices)
+        for index in indices:
             attempt, _ = worker.tasks.pop(index)
             values.append(None if index in errors else f"value {index}.{attempt}")
             if index not in errors:
@@ -260,8 +267,15 @@ class World:
             worker.overdue.discard(index)
         self._next_begins(worker)
         self.barren = 0
-        reports = tuple(TaskError(index - first, error) for index, error in sorted(errors.items()))
-        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count))
+        reports = tuple(TaskError(indices.index(index), error) for index, error in sorted(errors.items()))
+        gaps = indices if indices[-1] - first >= count else ()
+        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count, indices=gaps), more)
+
+    def give_back(self, worker: Hired, first: int, count: int) -> None:
+        """A worker returns tasks first ... first + count - 1, which it has and has not begun."""
+        for index in range(first, first + count):
+            del worker.tasks[index]
+        self.post(TasksReturned(worker.number, first, count))
 
     def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
         """A worker is gone."""
@@ -349,7 +363,7 @@ class World:
         elif starting := [w for w in self.crew.values() if not w.ready]:
             self.get_ready(starting[0])
         elif working:
-            self.finish_tasks(working[0], next(iter(working[0].tasks)), 1)
+            self.finish_tasks(working[0], [next(iter(working[0].tasks))])
         elif self.asked is not None:
             if self.drawn < self.inputs:
                 self.answer_draw(min(self.asked, self.inputs - self.drawn))
@@ -479,17 +493,47 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.get_ready(data.draw(st.sampled_from(starting)))
 
     @while_running(lambda self: any(w.tasks for w in self.world.crew.values()))
-    @rule(data=st.data(), wrong=st.sets(st.integers(0, 5)), error=st.sampled_from([Transient(), Permanent()]))
-    def work(self, data: st.DataObject, wrong: set[int], error: Exception) -> None:
+    @rule(
+        data=st.data(),
+        wrong=st.sets(st.integers(0, 5)),
+        error=st.sampled_from([Transient(), Permanent()]),
+        more=st.booleans(),
+    )
+    def work(self, data: st.DataObject, wrong: set[int], error: Exception, more: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
+        indices = self.some_of_a_loop(data, worker) if worker.kind == "async" else self.some_in_a_row(data, worker)
+        errors = {indices[place]: error for place in wrong if place < len(indices)}
+        self.world.finish_tasks(worker, indices, errors, more)
+        if more:
+            self.world.post(Tick())
+
+    def some_of_a_loop(self, data: st.DataObject, worker: Hired) -> list[int]:
+        return sorted(data.draw(st.sets(st.sampled_from(list(worker.tasks)), min_size=1)))
+
+    def some_in_a_row(self, data: st.DataObject, worker: Hired) -> list[int]:
         indices = list(worker.tasks)
         start = data.draw(st.integers(0, len(indices) - 1))
         end = start + 1
         while end < len(indices) and indices[end] == indices[start] + end - start and data.draw(st.booleans()):
             end += 1
-        first, count = indices[start], end - start
-        errors = {first + offset: error for offset in wrong if offset < count}
-        self.world.finish_tasks(worker, first, count, errors)
+        return indices[start:end]
+
+    @while_running(lambda self: any(w.kind == "async" and w.ready for w in self.world.crew.values()))
+    @rule()
+    def idle(self) -> None:
+        loop = next(w for w in self.world.crew.values() if w.kind == "async" and w.ready)
+        self.world.post(LoopIdle(loop.number))
+
+    @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def return_unbegun(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and len(w.tasks) > 1]
+        worker = data.draw(st.sampled_from(workers))
+        first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
+        end = first + 1
+        while end in worker.tasks and end != worker.running()[0]:
+            end += 1
+        self.world.give_back(worker, first, end - first)
 
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
     @rule(data=st.data(), blame=st.booleans(), fatal=st.integers(0, 19), peaceful=st.booleans())
@@ -523,6 +567,7 @@ class AnyWorld(RuleBasedStateMachine):
         worker = data.draw(st.sampled_from(self.world.gone))
         for index in list(worker.tasks)[:1]:
             self.world.post(BatchFinished(worker.number, index, ["ghost"]))
+            self.world.post(TasksReturned(worker.number, index, 1))
         self.world.post(WorkerReady(worker.number))
         self.world.post(WorkerObserved(worker.number, [(0, 0.0)]))
         self.world.post(WorkerExited(worker.number, POISON, [0]))
@@ -591,9 +636,9 @@ TestAnyWorld = AnyWorld.TestCase
 # Stories
 
 
-def brain(plan: Plan | None = None, total: int | None = None, **options: Any) -> Dispatcher:
+def brain(plan: Plan | None = None, total: int | None = None, *, collect: bool = False, **options: Any) -> Dispatcher:
     """A dispatcher that has drawn nothing yet."""
-    return Dispatcher(Options(**options), plan, total)
+    return Dispatcher(Options(**options), plan, total, collect=collect)
 
 
 def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
@@ -634,6 +679,51 @@ def test_a_death_under_raise_delivers_what_the_dead_worker_had_before_the_failur
     assert told(commands) == ["a", "b", POISON]
     assert commands[-1] == Finish()
     assert dispatcher.statistics().cancelled == 1
+
+
+def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task() -> None:
+    dispatcher = brain(Plan("process", 2), 40)
+    crew_of(dispatcher, 2, 40)
+    for worker, index in ((1, 0), (2, 1)):
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1e-6), 0.0)
+    held = {worker: list(dispatcher._crew.workers[worker].hands) for worker in (1, 2)}
+    assert [len(spans) for spans in held.values()] == [2, 2], "one batch in hand, one ahead"
+    running, ahead = held[1]
+    commands = dispatcher.handle(TasksReturned(1, ahead.first, len(ahead)), 0.1)
+    assert all(worker != 1 for worker, _ in sent(commands)), "it is on a long task"
+    commands = dispatcher.handle(BatchFinished(2, held[2][0].first, ["x"] * len(held[2][0]), seconds=1e-5), 0.1)
+    assert sent(commands)[0][0] == 2
+    assert sent(commands)[0][1][0] == ahead.first, "what has waited longest comes first"
+    commands = dispatcher.handle(BatchFinished(1, running.first, ["x"] * len(running), seconds=1.0), 1.0)
+    assert sent(commands)[0][0] == 1
+
+
+@pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])
+def test_of_large_inputs_few_are_held(size: int, held: int) -> None:
+    dispatcher = brain(Plan("process", 2), collect=True)
+    assert of(dispatcher.handle(Tick(), 0.0), Draw) == [Draw(8)], "they may be large"
+    dispatcher.handle(inputs(0, 7), 0.0)
+    for worker in (1, 2):
+        dispatcher.handle(WorkerReady(worker), 0.0)
+    dispatcher.handle(inputs(7, 8), 0.0)
+    commands: list[Command] = []
+    for index in range(3):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        commands += dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0, size=size), 1.0)
+    (draw,) = of(commands, Draw)
+    assert dispatcher._ledger.held + draw.count in range(held - 2, held + 2)
+
+
+def test_dear_tasks_are_sent_ahead_while_there_are_plenty_and_not_towards_the_end() -> None:
+    dispatcher = brain(Plan("process", 2), 20)
+    crew_of(dispatcher, 2, 20)
+    ahead = []
+    for index in range(20):
+        worker = next(n for n in (1, 2) if index in dispatcher._crew.workers[n].hands)
+        dispatcher.handle(BatchFinished(worker, index, ["x"], seconds=1.0), float(index))
+        ahead.append(max(w.hands.batches for w in dispatcher._crew.workers.values()))
+    assert ahead[5] == 2
+    assert ahead[-4:] == [1, 1, 1, 0]
 
 
 def test_a_batch_reported_from_the_middle_ends_a_run_under_raise_all_the_same() -> None:
@@ -908,23 +998,59 @@ def test_cheap_tasks_are_sent_one_batch_ahead_and_long_ones_are_not() -> None:
 
 def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:
     dispatcher = brain(Plan("async", 3))
-    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0]), (1, [1]), (1, [2])]
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0, 1, 2])]
     assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [3])]
+    assert sent(dispatcher.handle(BatchFinished(1, 0, ["x", "y"], indices=[0, 3]), 0.0)) == [(1, [4, 5])]
+
+
+def test_the_event_loop_gets_no_more_tasks_together_than_chunksize_says() -> None:
+    dispatcher = brain(Plan("async", 5), chunksize=2)
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0, 1]), (1, [2, 3]), (1, [4])]
+
+
+def test_what_an_event_loop_reports_with_gaps_goes_to_the_right_tasks() -> None:
+    dispatcher = brain(Plan("async", 9), on_error="return")
+    crew_of(dispatcher, 1, 9)
+    broken = OSError("the middle one")
+    event = BatchFinished(1, 0, ["a", "b", None, "c"], (TaskError(2, broken),), 4.0, indices=[0, 1, 4, 5])
+    assert told(dispatcher.handle(event, 0.0)) == ["a", "b"]
+    assert told(dispatcher.handle(BatchFinished(1, 2, ["d", "e"]), 0.0)) == ["d", "e", broken, "c"]
+
+
+def test_nothing_is_begun_while_more_events_follow() -> None:
+    dispatcher = brain(Plan("async", 2))
+    crew_of(dispatcher, 1, 9)
+    assert not sent(dispatcher.handle(BatchFinished(1, 0, ["x"]), 0.0, more=True))
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["x"]), 0.0)) == [(1, [2, 3])]
+
+
+def test_an_idle_loop_is_given_twice_as_much_at_once() -> None:
+    dispatcher = brain(Plan("async", 2, ceiling=7))
+    assert sent(crew_of(dispatcher, 1, 5)) == [(1, [0, 1])]
+    assert sent(dispatcher.handle(LoopIdle(1), 0.0)) == [(1, [2, 3])]
+    assert sent(dispatcher.handle(LoopIdle(1), 0.0)) == [(1, [4])]
+    assert not sent(dispatcher.handle(LoopIdle(1), 0.0)), "nothing waits that more room would help"
+    assert sent(dispatcher.handle(inputs(5, 20), 0.0)) == [(1, [5, 6])], "no more than the ceiling"
+    assert not sent(dispatcher.handle(LoopIdle(1), 0.0))
+
+
+def tasks(commands: list[Command]) -> list[int]:
+    return [index for _, batch in sent(commands) for index in batch]
 
 
 def in_flight(waiting: int) -> int:
     """Most tasks in flight during 200 completions, with so many inputs brought at a time."""
     dispatcher = brain(Plan("async", 2, ceiling=64))
-    hands = sent(crew_of(dispatcher, 1, waiting))
+    hands = tasks(crew_of(dispatcher, 1, waiting))
     drawn, most = waiting, 0
     for turn in range(200):
-        (_, (index,)), *hands = hands
+        index, *hands = hands
         commands = dispatcher.handle(BatchFinished(1, index, ["x"], seconds=0.1), 0.05 * turn)
         commands += dispatcher.handle(Consumed(1), 0.05 * turn)
         if of(commands, Draw) or (not hands and not sent(commands)):
             commands += dispatcher.handle(inputs(drawn, drawn + waiting), 0.05 * turn)
             drawn += waiting
-        hands += sent(commands)
+        hands += tasks(commands)
         most = max(most, len(hands))
     return most
 

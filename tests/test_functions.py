@@ -145,6 +145,10 @@ def test_the_digest_names_the_payload(script) -> None:
         def f(x): return x
         def g(x): return -x
         assert pack_callables(f).digest == pack_callables(f).digest != pack_callables(g).digest
+        from functools import partial
+        long = [partial(f, letter * 100_000) for letter in 'xxy']
+        x, again, y = (pack_callables(each).digest for each in long)
+        assert x == again != y and len(x) == 64
     """)
 
 

@@ -115,6 +115,38 @@ def test_a_window_with_a_gap_in_the_input_is_no_evidence() -> None:
     assert limit.value == 4
 
 
+def test_it_doubles_at_once_while_all_in_flight_wait_and_the_loop_is_idle() -> None:
+    limit, values = Adaptive(100, 1000), []
+    for _ in range(5):
+        limit.idle()
+        values.append(limit.value)
+    assert values == [200, 400, 800, 1000, 1000]
+
+
+def test_what_was_started_at_once_is_taken_back_where_it_brings_nothing() -> None:
+    service = Service(Adaptive(100, 1000), 50, jitter=0.0)
+    for _ in range(4):
+        service.limit.idle()
+    service.serve(20_000)
+    assert sorted(service.values[-1000:])[500] <= 100
+
+
+def lowest_of(quickest: float, others: float) -> int:
+    """The lowest limit at 1000 calls a second, one of which took so many seconds, and all others so many."""
+    limit, lowest = Adaptive(16, 16), 16
+    limit.finished(1, 0.0, True, quickest)
+    for call in range(1, 1000):
+        limit.finished(1, 0.001 * call, True, others)
+        lowest = min(lowest, limit.value)
+    return lowest
+
+
+def test_no_step_down_is_tried_while_tasks_take_as_long_as_the_quickest() -> None:
+    assert lowest_of(0.010, 0.011) == 16
+    assert lowest_of(0.010, 0.020) < 16
+    assert lowest_of(0.0, 0.0) < 16, "nothing is known of how long they take"
+
+
 def test_completions_at_one_moment_are_no_division_by_zero() -> None:
     limit = Adaptive(2, 100)
     for _ in range(100):

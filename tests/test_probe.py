@@ -193,3 +193,18 @@ def test_the_switch_interval_is_as_before_when_the_first_calls_are_over() -> Non
     seen = flatout.map(lambda x: sys.getswitchinterval(), range(2)).results()
     assert seen[0] <= 0.001
     assert sys.getswitchinterval() == before
+
+
+def test_what_comes_after_no_ops_is_not_taken_for_one() -> None:
+    enough = threading.Event()
+    probe = Probe(enough.set, lambda: None)
+    probe.begin()
+    probe.end(8_000)
+    while not enough.is_set():
+        probe.begin()
+        compute()
+        probe.end(1)
+    measured = probe.measurement()
+    began = time.thread_time()
+    compute()
+    assert measured.seconds > (time.thread_time() - began) / 4

@@ -359,6 +359,29 @@ def record(x: int) -> Record:
     return Record(x, "x" * (x % 100))
 
 
+def test_what_waits_behind_a_long_task_is_given_to_others(tmp_path: Path) -> None:
+    long = 6000
+
+    def task(n: int) -> int:
+        if n > long:
+            (tmp_path / str(n)).touch()
+        while n == long and not all((tmp_path / str(after)).exists() for after in range(long + 1, long + 20)):
+            time.sleep(0.001)
+        return n
+
+    assert flatout.map(task, range(long + 20), via="process", max_concurrency=2).results() == list(range(long + 20))
+
+
+def test_tasks_that_were_to_travel_together_stay_together(tmp_path: Path) -> None:
+    def task(n: int) -> int:
+        if n == 0:
+            time.sleep(0.2)  # four times what it takes to be thought long
+        return os.getpid()
+
+    first, *others = flatout.map(task, range(4), via="process", max_concurrency=2, chunksize=4).results()
+    assert others == [first] * 3
+
+
 def test_many_objects_with_code_behind_them() -> None:
     assert flatout.map(record, range(5000), via="process").results() == [record(x) for x in range(5000)]
 

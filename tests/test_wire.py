@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from flatout._errors import NotPicklable, RemoteTraceback, RunError
 from flatout._wire import _frames, _page, _values
 from flatout._wire._frames import Frame, Receiver, Sender
-from flatout._wire._values import Packed, PackedError
+from flatout._wire._values import Packed
 
 Spec = tuple[int, bytes, list[bytes]]  # kind, head, buffers
 
@@ -177,7 +177,7 @@ class Unloadable:
 
 def across(packed: Packed) -> tuple[list[Any], list[tuple[int, BaseException]]]:
     """What comes of it in another process: buffers arrive in memory of their own."""
-    buffers = [memoryview(bytearray(buffer.raw())) for buffer in packed.buffers]
+    buffers = [memoryview(bytearray(piece)) for piece in packed.pieces[1:]]
     return _values.unpack(memoryview(packed.data), buffers, packed.lengths)
 
 
@@ -261,7 +261,7 @@ def crossed(error: BaseException) -> BaseException:
         raise error
     except BaseException as raised:
         packed = pickle.loads(_values.dump(tuple(_values.pack_error(raised))))
-    return _values.unpack_error(PackedError(*packed))
+    return _values.unpack_error(packed)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._errors import InternalError
 from flatout._events import (
     SEAT,
+    BatchFinished,
     CancelTask,
     Command,
     Deliver,
@@ -112,6 +113,7 @@ class Driver:
         self._outlet = outlet
         self._observers = list(observers)
         self._events: deque[Event] = deque()
+        self._reports: list[Callable[[], Event | None]] = []  # that workers will make when the next pump begins
         self._workers: dict[int, Worker] = {}
         self._put_off: Draw | None = None
         self._execute: dict[type, Callable[[Any], None]] = {
@@ -136,6 +138,12 @@ class Driver:
             host.wake()
         else:
             self.wake_caller()
+
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        """See `_workers._base.Host`."""
+        assert self.host is not None
+        self._reports.append(report)
+        self.host.wake()
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `_workers._base.Host`; only workers that are hired ask for it, and nobody hires without a host."""
@@ -185,7 +193,7 @@ class Driver:
     @property
     def pending(self) -> bool:
         """See `Driven`."""
-        return bool(self._events)
+        return bool(self._events or self._reports)
 
     @property
     def finished(self) -> bool:
@@ -201,6 +209,9 @@ class Driver:
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
+            while self._reports and not self.finished:
+                if (event := self._reports.pop()()) is not None:
+                    self._handle(event)
             while self._events and not self.finished:
                 self._handle(self._events.popleft())
         except Exception as error:
@@ -217,7 +228,9 @@ class Driver:
             self._finish(Finish(internal))
 
     def _handle(self, event: Event) -> None:
-        commands = self._dispatcher.handle(event, self.clock())
+        # The tasks that follow those which have ended travel together, too.
+        more = type(event) is BatchFinished and bool(self._events) and type(self._events[0]) is BatchFinished
+        commands = self._dispatcher.handle(event, self.clock(), more)
         if self._observers:
             self._show(event, commands)
         for command in commands:

@@ -25,7 +25,7 @@ from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LONGEST_SLEEP, LoopHost
-from flatout._loop_thread import LoopThread
+from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import describe
@@ -166,7 +166,8 @@ class Engine:
         from flatout._workers._process import Setup
 
         if self._setup is None:
-            self._setup = Setup(self._work)
+            fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
+            self._setup = Setup(self._work, divisible=not fixed)
         return self._setup
 
     # Moving on
@@ -221,10 +222,13 @@ class Engine:
 
     def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool, event: Event) -> None:
         with self._driver.lock:
-            self._started = loop.time() - self.seconds  # on the loop's clock, which may be a virtual one
-            self._driver.clock = loop.time
+            self._started = clock_of(loop)() - self.seconds  # on the loop's clock, which may be a virtual one
+            self._driver.clock = clock_of(loop)
             self._driver.draws_here = draws_here
             self._driver.host = host = LoopHost(loop)
+        if self._plan is not None:
+            whose = "the caller's loop" if draws_here else "a loop in a thread of flatout's own"
+            self._plan = replace(self._plan, reason=f"{self._plan.reason}; on {whose} ({name_of(loop)})")
         host.run(self._driver)
         self._driver.post(event)
 

@@ -54,9 +54,11 @@ class WorkerReady:
 
 @dataclass(frozen=True, slots=True)
 class BatchFinished:
-    """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of a batch that was sent.
+    """Attempts ended: those of the tasks first ... first + len(values) - 1, all or part of what was sent.
 
-    `values` has None where `errors` has an entry. Seconds are for all of them together.
+    `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
+    inputs and results took to move, where they had to. `indices`, in ascending order, says which tasks they are where
+    there are gaps, as in an event loop.
     """
 
     worker: int
@@ -65,6 +67,25 @@ class BatchFinished:
     errors: tuple[TaskError, ...] = ()
     seconds: float = 0.0
     cpu_seconds: float = 0.0
+    size: int = 0
+    indices: Sequence[int] = ()
+
+    def runs(self) -> list[tuple[int, int, int]]:
+        """The tasks without the gaps: (first index, offset of its value, count)."""
+        indices, count = self.indices, len(self.values)
+        if not indices:
+            return [(self.first, 0, count)]
+        starts = [0, *(i for i in range(1, count) if indices[i] != indices[i - 1] + 1)]
+        return [(indices[i], i, end - i) for i, end in zip(starts, [*starts[1:], count], strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class TasksReturned:
+    """A worker has given back tasks that it has not begun, since those before them took long."""
+
+    worker: int
+    first: int
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +94,13 @@ class WorkerObserved:
 
     worker: int
     running: Sequence[tuple[int, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class LoopIdle:
+    """All tasks of an event loop have begun, and it has come round with nothing to run: they wait."""
+
+    worker: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +139,9 @@ Event = (
     | PlanChosen
     | WorkerReady
     | BatchFinished
+    | TasksReturned
     | WorkerObserved
+    | LoopIdle
     | WorkerExited
     | Consumed
     | CancelRequested

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import aclosing, closing, suppress
+from itertools import chain
 from types import TracebackType
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -72,7 +73,7 @@ class Run(Generic[T]):
         """Values in the order of the inputs."""
         if self._values is not None:
             return self._values
-        return _values(self._chunks(ordered=True, collect=False), self._on_error)
+        return chain.from_iterable(_lists(self._chunks(ordered=True, collect=False), self._on_error))
 
     def __next__(self) -> T:
         """The next value in the order of the inputs."""
@@ -279,10 +280,10 @@ def _raise_end(engine: Engine) -> None:
         raise RunCancelled(f"the run was cancelled after {statistics.succeeded + statistics.failed} tasks")
 
 
-def _values(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Any]:
+def _lists(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Sequence[Any]]:
     with closing(chunks):
         for settled in chunks:
-            yield from _told(settled, on_error)
+            yield _told(settled, on_error)
 
 
 async def _avalues(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> AsyncIterator[Any]:

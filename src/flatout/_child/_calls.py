@@ -6,15 +6,28 @@ import contextvars
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
-from typing import Any
+from collections.abc import Callable
 
 from flatout._child._results import Results
 from flatout._errors import trimmed
 from flatout._wire import _page, _values
 
-Tasks = Iterator[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flatout._child._results import Tasks
+
+
+class Unloadable:
+    """Stands for an input that could not be loaded."""
+
+    def __init__(self, error: BaseException) -> None:
+        self._error = error
+
+    def fail(self) -> Any:
+        """Raise what loading it raised."""
+        raise self._error
 
 
 class Caller:
@@ -32,15 +45,46 @@ class Caller:
         self._plain: type | None = None  # the type of the last result, if that was not to be awaited
         self._runner: Any = None
 
-    def run(self, first: int, inputs: Sequence[Any], unloadable: list[tuple[int, BaseException]], out: Results) -> None:
-        """Run tasks first, first + 1, ...; those with an (offset, error) in `unloadable` fail with it."""
-        tasks, done = enumerate(inputs, first + 1), 0
-        for offset, error in unloadable:
-            self._call_all(islice(tasks, offset - done), out)
-            next(tasks)
-            out.fail(error)
-            done = offset + 1
-        self._call_all(tasks, out)
+    def run(self, tasks: Tasks, out: Results) -> None:
+        """Run tasks until none is left; another thread may take from the end."""
+        call, over = self._one_argument(), False
+        while not over:
+            context, error = contextvars.Context(), None
+            try:
+                over = context.run(self._calls, call, tasks, out.values.append, context)
+            except BaseException as raised:
+                error = trimmed(raised, __file__)
+            if self.forked:
+                _leave(error)
+            if error is not None:
+                out.fail(error)
+
+    def _one_argument(self) -> Callable[[Any], Any]:
+        func = self.func
+        return (lambda item: func(*item)) if self.star else func
+
+    def _calls(
+        self, call: Callable[[Any], Any], tasks: Tasks, append: Callable[[Any], None], context: contextvars.Context
+    ) -> bool:
+        """Call until a call has changed its context, and the next needs another; returns True when all are made.
+
+        What this loop adds to a call is most of what tiny tasks cost in a process.
+        """
+        timed, slots, take = self.timed, self._slots, tasks.popleft
+        while True:
+            try:
+                number, item = take()
+            except IndexError:
+                return True
+            if timed:
+                slots[_page.BEGAN] = time.monotonic_ns()
+            slots[_page.CURRENT] = number
+            value = call(item) if type(item) is not Unloadable else item.fail()
+            if type(value) is not self._plain:
+                value = self.finished(value)
+            append(value)
+            if context or self.forked:
+                return False
 
     def finished(self, value: Any) -> Any:
         """The value itself, or what awaiting it gives, on an event loop that this worker keeps."""
@@ -52,37 +96,6 @@ class Caller:
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(_wait_for(value), context=contextvars.copy_context())
-
-    def _call_all(self, tasks: Tasks, out: Results) -> None:
-        over = False
-        while not over:
-            context, error = contextvars.Context(), None
-            try:
-                over = context.run(self._calls, tasks, out.values.append, context)
-            except BaseException as raised:
-                error = trimmed(raised, __file__)
-            if self.forked:
-                _leave(error)
-            if error is not None:
-                out.fail(error)
-
-    def _calls(self, tasks: Tasks, append: Callable[[Any], None], context: contextvars.Context) -> bool:
-        """Call until a call has changed its context, and the next needs another; returns True when all are made.
-
-        What this loop adds to a call is most of what tiny tasks cost in a process.
-        """
-        func, star, timed, slots = self.func, self.star, self.timed, self._slots
-        for number, item in tasks:
-            if timed:
-                slots[_page.BEGAN] = time.monotonic_ns()
-            slots[_page.CURRENT] = number
-            value = func(*item) if star else func(item)
-            if type(value) is not self._plain:
-                value = self.finished(value)
-            append(value)
-            if context or self.forked:
-                return False
-        return True
 
 
 async def _wait_for(awaitable: Any) -> Any:

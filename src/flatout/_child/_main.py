@@ -14,17 +14,22 @@ import math
 import os
 import socket
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from types import ModuleType
-from typing import Any
 
 from flatout import _child
-from flatout._child._calls import Caller
+from flatout._child._calls import Caller, Unloadable
 from flatout._child._output import Output
 from flatout._child._results import Channel, Results
 from flatout._wire import _frames, _functions, _page, _values
 from flatout._wire._frames import Frame, Receiver
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ticks of the slowest kernel
 
@@ -35,7 +40,9 @@ class Worker:
     def __init__(self, sock: socket.socket, page: int) -> None:
         self._receiver = Receiver(sock)
         self._channel = Channel(sock)
-        self._results = Results(self._channel)
+        self._results = Results(self._channel, self._withdraw)
+        self._frames: deque[Frame] = deque()  # which have come and wait
+        self._reading = threading.Lock()
         self._slots = _page.slots(page)
         self._caller = Caller(self._slots)
         self._initializer: Callable[[], Any] | None = None
@@ -55,16 +62,31 @@ class Worker:
     def serve(self) -> int:
         """Obey until a set-up fails or finds this process stale; returns the exit code."""
         while True:
-            for frame in self._next_frames():
-                if self._handlers[frame.kind](frame):
-                    return 0
+            frame = self._next_frame()
+            if self._handlers[frame.kind](frame):
+                return 0
 
-    def _next_frames(self) -> list[Frame]:
+    def _next_frame(self) -> Frame:
+        with self._reading:
+            while not self._frames:
+                try:
+                    self._frames.extend(self._receiver.receive())
+                except BlockingIOError:  # see `Channel`
+                    self._channel.rest()
+            return self._frames.popleft()
+
+    def _withdraw(self) -> list[tuple[int, int]]:
+        """The (first task, count) of each batch that waits here, which this worker will not run."""
+        if not self._reading.acquire(blocking=False):
+            return []  # the batch in hand is over
         try:
-            return self._receiver.receive()
-        except BlockingIOError:  # see `Channel`
-            self._channel.rest()
-            return []
+            with contextlib.suppress(BlockingIOError, EOFError, OSError):
+                self._frames.extend(self._receiver.receive(wait=False))
+            batches = [frame for frame in self._frames if frame.kind == _frames.BATCH]
+            self._frames = deque(frame for frame in self._frames if frame.kind != _frames.BATCH)
+        finally:
+            self._reading.release()
+        return [_values.load(frame.head)[:2] for frame in batches]
 
     def _set_up(self, frame: Frame) -> bool | None:
         """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
@@ -80,6 +102,7 @@ class Worker:
                 self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
                 self._initialized = False
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
+            self._results.divisible = setup["divisible"]
             self._output.capture_logs(setup["log_levels"], lambda record: self._channel.send(_frames.LOG, record))
             if self._initializer is not None and not self._initialized:
                 self._caller.finished(self._initializer())
@@ -96,18 +119,19 @@ class Worker:
         _functions.define(frame.buffers[0])
 
     def _batch(self, frame: Frame) -> None:
-        first, lengths = _values.load(frame.head)
+        first, _, lengths = _values.load(frame.head)
         began = time.time()
         inputs, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
-        self._results.begin(first, len(inputs) > 1)
-        self._caller.run(first, inputs, unloadable, self._results)
-        del inputs
+        for position, error in unloadable:
+            inputs[position] = Unloadable(error)
+        tasks = deque(enumerate(inputs, first + 1))
+        del frame, inputs  # an input is let go when its task is done
+        self._results.begin(first, tasks)
+        self._caller.run(tasks, self._results)
         self._output.flush()
         self._note_modules(began)
         self._results.end()
-        self._slots[_page.CURRENT] = (
-            0  # only now: until its results were sent, the batch may have died of its last task
-        )
+        self._slots[_page.CURRENT] = 0  # only now: until its results are sent, the batch may have died of its last task
 
     def _let_go(self) -> None:
         """In a child that a task has forked: be no worker, but a process that prints for itself and ends with its task."""

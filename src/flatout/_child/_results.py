@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 import struct
 import threading
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from flatout._wire import _frames, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    Tasks = deque[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
 
 IDLE_SECONDS = 5  # after which a worker with nothing to do gives memory back; guessed
 POSTMAN_SECONDS = 0.05  # a finished result stays in the worker no longer than this; ten times a good batch
@@ -67,28 +74,38 @@ class Results:
     """The results of the batch in hand that are not sent yet.
 
     values: those of the tasks done so far; the thread that runs them appends to it, without a lock.
+
+    When a batch takes long, a second thread, the postman, sends what there is and returns what is not begun: it was thought
+    to be short. That is the rest of the batch, where batches are `divisible`, which it takes from the end, one task at a
+    time, so that each has one taker; and the batches behind it, which `withdraw` gives as (first task, count).
     """
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: Channel, withdraw: Callable[[], list[tuple[int, int]]]) -> None:
         self.values: list[Any] = []
+        self.divisible = True
         self._channel = channel
+        self._withdraw = withdraw
         self._lock = threading.Lock()
         self._first = 0
         self._errors: list[tuple[int, BaseException]] = []
         self._since = 0.0
         self._cpu_since = 0.0
-        self._open = threading.Event()
-        self._postman: threading.Thread | None = None
+        self._tasks: Tasks = deque()
+        self._batches = 0
+        self._open = False  # a batch is in hand
+        self._asleep = False  # the postman is: this thread has to wake it
+        self._bell = threading.Event()
 
-    def begin(self, first: int, many: bool) -> None:
-        """A batch begins; with `many` tasks in it the postman is on duty."""
-        self._first, self.values, self._errors = first, [], []
+    def begin(self, first: int, tasks: Tasks) -> None:
+        """A batch begins."""
+        self._first, self.values, self._errors, self._tasks = first, [], [], tasks
         self._since, self._cpu_since = time.perf_counter(), time.thread_time()
-        if many:
-            self._open.set()
-            if self._postman is None:
-                self._postman = threading.Thread(target=self._deliver, name="flatout-postman", daemon=True)
-                self._postman.start()
+        self._open = True
+        self._batches += 1
+        if self._asleep:
+            self._bell.set()
+        elif self._batches == 2:  # a thread is dear for a worker that is used once
+            threading.Thread(target=self._deliver, name="flatout-postman", daemon=True).start()
 
     def fail(self, error: BaseException) -> None:
         """The next task raised."""
@@ -98,17 +115,35 @@ class Results:
 
     def end(self) -> None:
         """The batch is finished."""
-        self._open.clear()
+        self._open = False
         with self._lock:
             cpu = time.thread_time() - self._cpu_since
             self._flush(cpu)
 
     def _deliver(self) -> None:
-        while self._open.wait():
+        while True:
+            self._asleep = True
+            if not self._open:  # looked at after the flag: no batch is missed
+                self._bell.wait()
+            self._asleep = False
+            self._bell.clear()
             time.sleep(POSTMAN_SECONDS)
             with self._lock:
-                if self._open.is_set() and time.perf_counter() - self._since > POSTMAN_SECONDS:
+                if self._open and time.perf_counter() - self._since > POSTMAN_SECONDS:
                     self._flush(0.0)
+                    self._return_unbegun()
+
+    def _return_unbegun(self) -> None:
+        returned = self._withdraw()
+        number, count = 0, 0
+        with contextlib.suppress(IndexError):
+            while self.divisible:
+                number, _ = self._tasks.pop()
+                count += 1
+        if count:
+            returned.append((number - 1, count))
+        if returned:
+            self._channel.send(_frames.RETURNED, returned)
 
     def _flush(self, cpu: float) -> None:
         """Send what is there. The lock is held: results of one batch must not overtake each other."""
@@ -123,4 +158,4 @@ class Results:
         packed, unpicklable = _values.pack(values, "the result", by_value=False)
         failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
         meta = (first, count, packed.lengths, failed, seconds, cpu)
-        self._channel.send(_frames.RESULTS, meta, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
+        self._channel.send(_frames.RESULTS, meta, packed.pieces)

@@ -20,9 +20,12 @@ import signal
 import socket
 import struct
 import sys
-from typing import Any, NamedTuple, NoReturn
 
 from flatout._wire import _page
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 ORDER = struct.Struct("<cQ")
 FORK, KILL, PRELOAD = b"F", b"K", b"P"
@@ -30,10 +33,11 @@ FORK, KILL, PRELOAD = b"F", b"K", b"P"
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 
-class _Child(NamedTuple):
-    pid: int
-    sock: int
-    page: int
+class _Child:
+    def __init__(self, pid: int, sock: int, page: int) -> None:
+        self.pid = pid
+        self.sock = sock
+        self.page = page
 
 
 class Zygote:

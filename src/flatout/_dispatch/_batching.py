@@ -19,6 +19,7 @@ INLINE_TARGET = 0.002  # seconds that a result may wait for its neighbours in th
 CHEAP = 0.010  # seconds: tasks shorter than this are sent one batch ahead, so that a worker never waits for the next
 LEAST = 0.0002  # seconds to which batches shrink towards the end: four times what it costs to move one (measured)
 MOST = 20_000  # tasks in a batch: beyond it nothing more is gained (measured), and a crash would cost more
+BATCH_BYTES = 1 << 24  # in a batch: several fit into a cache or a socket's buffer; guessed
 WEIGHT = 0.3  # of the newest batch in the running mean; guessed
 
 
@@ -30,19 +31,26 @@ class Sizer:
         self._mean: float | None = None
         self._variance = 0.0
         self._last = 1
+        self.bytes = 0.0  # that a task takes to move
 
     @property
     def cheap(self) -> bool:
         """Whether tasks are so short that a worker should have its next batch waiting."""
         return self._mean is not None and self._mean < CHEAP
 
-    def finished(self, count: int, seconds: float) -> None:
-        """So many tasks took so many seconds together."""
+    @property
+    def measured(self) -> bool:
+        """Whether any task has been."""
+        return self._mean is not None
+
+    def finished(self, count: int, seconds: float, size: int = 0) -> None:
+        """So many tasks took so many seconds together, and so many bytes to move."""
         self._last = count
         mean = seconds / count
         if self._mean is None:
-            self._mean = mean
+            self._mean, self.bytes = mean, size / count
             return
+        self.bytes += WEIGHT * (size / count - self.bytes)
         deviation = mean - self._mean
         self._mean += WEIGHT * deviation
         # The mean of `count` tasks varies count times less than a task does.
@@ -54,15 +62,19 @@ class Sizer:
             return self.fixed
         if self._mean is None:
             return 1
-        worth_sending = min(left, int(LEAST / max(self._mean, 1e-9)))
+        worth_sending = min(left, self._last, int(LEAST / max(self._mean, 1e-9)))
         share = max(-(-left // (2 * workers)), worth_sending)
         return max(1, min(2 * self._last, self._fitting(target), share, MOST))
 
     def _fitting(self, target: float) -> int:
-        """The largest n with n * mean + 2 * sigma * sqrt(n) <= target: tasks that vary by themselves make up for each other."""
+        """The largest n with n * mean + 2 * sigma * sqrt(n) <= target: tasks that vary by themselves make up for each other.
+
+        No more than can be moved at once, either.
+        """
         assert self._mean is not None
         sigma, mean = math.sqrt(self._variance), max(self._mean, 1e-9)
-        return int(((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2)
+        in_time = ((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2
+        return int(min(in_time, BATCH_BYTES / max(1.0, self.bytes)))
 
 
 class Queue:

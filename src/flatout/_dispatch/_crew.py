@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,40 +12,42 @@ from flatout._model import Batch, Kind
 
 
 class Hands:
-    """The tasks that a worker has been sent and has not finished."""
+    """The tasks that a worker has been sent and has not finished: what is left of batches, in spans.
+
+    In an event loop there can be a thousand, which end in any order: so batches are not cut, and spans are sorted.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self._spans: dict[int, Batch] = {}  # by first index, in the order of sending
+        self._spans: dict[int, tuple[int, Batch]] = {}  # first index -> the index behind the last, and its batch
+        self._firsts: list[int] = []  # in order
 
     @property
     def batches(self) -> int:
         """How many batches, or what is left of them."""
-        return len(self._spans)
+        return len(self._firsts)
 
     def __iter__(self) -> Iterator[Batch]:
-        return iter(list(self._spans.values()))
+        return iter([_part(self._spans[first][1], first, self._spans[first][0]) for first in self._firsts])
 
     def __contains__(self, index: int) -> bool:
-        return index in self._spans or any(span.first <= index < span.end for span in self._spans.values())
+        return bool(self._among(index, index + 1))
 
     def add(self, batch: Batch) -> None:
         """Take a batch in hand."""
-        self._spans[batch.first] = batch
+        self._put(batch.first, batch.end, batch)
         self.count += len(batch)
 
     def take(self, first: int, count: int) -> list[Batch]:
         """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
-        span = self._spans.get(first)
-        spans = [span] if span is not None and span.end >= end else sorted(self, key=_first)
-        return [self._cut(s, max(first, s.first), min(end, s.end)) for s in spans if s.first < end and s.end > first]
+        return [self._cut(start, max(first, start), end) for start in self._among(first, end)]
 
     def split(self, indices: set[int]) -> tuple[list[Batch], list[Batch]]:
         """Those of the tasks that are in hand, one by one, and what lies between them; lowest first."""
         among: list[Batch] = []
         between: list[Batch] = []
-        for span in sorted(self, key=_first):
+        for span in self:
             for index in sorted(indices.intersection(range(span.first, span.end))):
                 between.append(span.part(span.first, index))
                 among.append(span.part(index, index + 1))
@@ -52,18 +55,32 @@ class Hands:
             between.append(span)
         return among, [span for span in between if span]
 
-    def _cut(self, span: Batch, start: int, end: int) -> Batch:
-        del self._spans[span.first]
+    def _among(self, first: int, end: int) -> list[int]:
+        """Where the spans begin that hold tasks first ... end - 1."""
+        place = bisect_right(self._firsts, first)
+        if place and self._spans[self._firsts[place - 1]][0] > first:
+            place -= 1
+        return self._firsts[place : bisect_left(self._firsts, end, place)]
+
+    def _put(self, first: int, end: int, batch: Batch) -> None:
+        self._spans[first] = end, batch
+        insort(self._firsts, first)
+
+    def _cut(self, first: int, start: int, end: int) -> Batch:
+        """Take the tasks start ... end - 1 out of the span that begins with `first`, as far as it goes."""
+        last, batch = self._spans.pop(first)
+        del self._firsts[bisect_left(self._firsts, first)]
+        if start > first:
+            self._put(first, start, batch)
+        if end < last:
+            self._put(end, last, batch)
+        end = min(end, last)
         self.count -= end - start
-        if start > span.first:
-            self._spans[span.first] = span.part(span.first, start)
-        if end < span.end:
-            self._spans[end] = span.part(end, span.end)
-        return span if end - start == len(span) else span.part(start, end)
+        return _part(batch, start, end)
 
 
-def _first(batch: Batch) -> int:
-    return batch.first
+def _part(batch: Batch, start: int, end: int) -> Batch:
+    return batch if end - start == len(batch) else batch.part(start, end)
 
 
 @dataclass(slots=True)
@@ -78,6 +95,7 @@ class Worker:
     watched: bool = False  # whether a deadline of its is in the heap
     hands: Hands = field(default_factory=Hands)
     overdue: set[int] = field(default_factory=set)  # tasks that are being cancelled, or that it is being killed for
+    late: bool = False  # it is on a task that takes long: nothing is to wait behind that
     running: int = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 
@@ -179,5 +197,5 @@ class Crew:
         busy.pop(worker.number, None)
         if worker.hands.batches == 0:
             idle[worker.number] = worker
-        elif worker.hands.batches == 1:
+        elif worker.hands.batches == 1 and not worker.late:
             busy[worker.number] = worker

@@ -26,6 +26,7 @@ from flatout._events import (
     Finish,
     InputEnded,
     KillWorker,
+    LoopIdle,
     Observe,
     PlanChosen,
     SendBatch,
@@ -33,6 +34,7 @@ from flatout._events import (
     StopWorker,
     TaskError,
     TasksDrawn,
+    TasksReturned,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -42,6 +44,7 @@ from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
+WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -80,7 +83,9 @@ class Dispatcher:
             PlanChosen: self._plan_chosen,
             WorkerReady: self._worker_ready,
             BatchFinished: self._batch_finished,
+            TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
+            LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
@@ -91,12 +96,15 @@ class Dispatcher:
 
     # The door
 
-    def handle(self, event: Event, now: float) -> list[Command]:
-        """Take in what happened; return what to do about it, in this order."""
+    def handle(self, event: Event, now: float, more: bool = False) -> list[Command]:
+        """Take in what happened; return what to do about it, in this order.
+
+        `more`: another event follows at once, and so nothing new is begun before that has been taken in.
+        """
         if self.finished:
             return []
         self._handlers[type(event)](event, now)
-        if not self.finished:
+        if not (self.finished or more):
             self._advance(now)
         commands, self._commands = self._commands, []
         return commands
@@ -155,20 +163,35 @@ class Dispatcher:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
             return  # given up long ago: what it was on has its outcome or is with another
+        # Without those that ran over their time, were cancelled, went on all the same and were left behind.
+        taken = [(b, place - first) for first, place, n in event.runs() for b in worker.hands.take(first, n)]
+        if not taken:
+            return
         count = len(event.values)
-        batches = worker.hands.take(event.first, count)
-        if not batches:
-            return  # ran over its time, was cancelled, went on all the same and was left behind
         self._barren = 0
+        worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
-        self._sizer.finished(count, event.seconds)
-        self._limit.finished(count, now, saturated=any(self._queues.values()) and self._room(worker.kind) <= 0)
-        errors = {event.first + error.offset: error for error in event.errors}
-        for batch in batches:
+        self._sizer.finished(count, event.seconds, event.size)
+        saturated = any(self._queues.values()) and self._room(worker.kind) <= 0
+        # Threads are in each other's way from the first on, so that the quickest tells nothing.
+        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
+        errors = {error.offset: error for error in event.errors}
+        for batch, shift in taken:
             self._in_hand -= len(batch)
-            self._attempts_ended(batch, event, errors, worker, now)
-            worker.overdue.difference_update(range(batch.first, batch.end))
+            self._attempts_ended(batch, shift, event, errors, worker, now)
+            if worker.overdue:
+                worker.overdue.difference_update(range(batch.first, batch.end))
+        self._freed(worker)
+
+    def _tasks_returned(self, event: TasksReturned, now: float) -> None:
+        worker = self._crew.workers.get(event.worker)
+        if worker is None:
+            return
+        worker.late = True
+        for batch in reversed(worker.hands.take(event.first, event.count)):
+            self._in_hand -= len(batch)
+            self._requeue(batch)
         self._freed(worker)
 
     def _worker_observed(self, event: WorkerObserved, now: float) -> None:
@@ -183,6 +206,10 @@ class Dispatcher:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
+
+    def _loop_idle(self, event: LoopIdle, now: float) -> None:
+        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
+            self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -226,19 +253,19 @@ class Dispatcher:
     # Attempts and outcomes
 
     def _attempts_ended(
-        self, batch: Batch, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
+        self, batch: Batch, shift: int, event: BatchFinished, errors: dict[int, TaskError], worker: Worker, now: float
     ) -> None:
-        """Settle what succeeded, in one piece wherever possible; see to what failed."""
+        """Settle what succeeded, in one piece wherever possible; see to what failed. `shift`: from index to offset."""
         each = event.seconds / len(event.values)
         start = batch.first
-        for index in sorted(errors.keys() & set(range(batch.first, batch.end))) if errors else ():
-            self._succeed(start, event.values[start - event.first : index - event.first], each, worker)
-            _, error, retryable = errors[index]
+        for index in [i for i in range(batch.first, batch.end) if i + shift in errors] if errors else ():
+            self._succeed(start, event.values[start + shift : index + shift], each, worker)
+            _, error, retryable = errors[index + shift]
             if index in worker.overdue:  # most likely the cancellation that was asked for
                 error, retryable = self._timeout_error(index, error), True
             self._attempt_failed(batch.part(index, index + 1), error, worker, each, now, retryable)
             start = index + 1
-        self._succeed(start, event.values[start - event.first : batch.end - event.first], each, worker)
+        self._succeed(start, event.values[start + shift : batch.end + shift], each, worker)
 
     def _succeed(self, first: int, values: Any, seconds: float, worker: Worker) -> None:
         if values:
@@ -315,7 +342,11 @@ class Dispatcher:
             return buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
-        return max(WINDOW, 4 * self._limit.value * self._next_size(TARGET))
+        least = 4 * self._limit.value
+        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
+        if not self._sizer.measured:
+            return wanted  # they may be large
+        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
@@ -349,8 +380,8 @@ class Dispatcher:
 
     def _feed_loop(self, queue: Queue, now: float) -> None:
         loop = self._crew.loop()
-        while loop is not None and queue and self._room("async") > 0:
-            self._send(loop, queue.take(1), now)
+        while loop is not None and queue and (room := self._room("async")) > 0:
+            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
@@ -358,11 +389,20 @@ class Dispatcher:
             self._send(worker, queue.take(self._next_size(target)), now)
 
     def _free(self, kind: Kind) -> Worker | None:
-        """A worker that can take a batch: an idle one, or where tasks are cheap one that has its next batch free."""
+        """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and kind != "inline" and self._sizer.cheap and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
             worker = self._crew.take_busy(kind)
         return worker
+
+    def _ahead(self, kind: Kind) -> bool:
+        """Whether workers should have their next batch waiting, so that none of them ever waits for it.
+
+        A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
+        """
+        if kind == "inline":
+            return False
+        return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):

@@ -18,7 +18,7 @@ ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 
 THREAD_TASK = (
     10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
 )
-PROCESS_TASK = 4e-6  # the same for a process, pickling apart (measured)
+PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 in this one, 0.2 in that)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed

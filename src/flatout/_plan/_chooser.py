@@ -9,7 +9,7 @@ from typing import Any
 
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import MOST_TASKS, START, Situation, choose
+from flatout._plan._choose import MOST_TASKS, START, ZYGOTE_START, Situation, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._units import duration
@@ -80,7 +80,7 @@ class Chooser:
         if self._no_process:
             return measured
         try:
-            transfer = sum(_cost_of_moving(value, place == 0) for place, value in enumerate(self._first))
+            transfer = sum(_values.seconds_across(value, place == 0) for place, value in enumerate(self._first))
         except Exception as error:
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         return replace(measured, transfer=transfer)
@@ -141,18 +141,13 @@ class Chooser:
         return None if self._effects is not None and self._effects.watching else PATIENCE
 
     def _computing(self) -> None:
-        if self._no_process:
+        left = self.left()
+        if self._no_process or (left is not None and left * self._probe.measurement().seconds < ZYGOTE_START):
             return
         try:
             self._boot()
         except OSError as error:
             self._no_process = f"no worker process can be started ({error})"
-
-
-def _cost_of_moving(value: Any, by_value: bool) -> float:
-    """Seconds. The first time may pay for what is loaded only once, so what is cheap is measured twice."""
-    seconds = _values.seconds_across(value, by_value)
-    return min(seconds, _values.seconds_across(value, by_value)) if seconds < 0.001 else seconds
 
 
 def async_plan(why: str, most: int | None) -> Plan:

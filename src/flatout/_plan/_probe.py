@@ -20,6 +20,8 @@ from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
+LATELY = ENOUGH / 2  # seconds of the latest calls that tell how long a call takes, where that has changed
+MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAP = 0.0005  # seconds between two looks
@@ -27,6 +29,11 @@ _USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (mea
 _NOTICED = (
     0.00005  # seconds beyond that from which it was the GIL that made a look late (measured: others reach 0.03 ms)
 )
+
+
+Totals = tuple[float, float, int]  # of calls: seconds, of these on a core, their number
+
+_NOTHING: Totals = (0.0, 0.0, 0)
 
 
 class Probe:
@@ -42,6 +49,7 @@ class Probe:
         self._over = False
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
+        self._marks: list[Totals] = []  # one after each `end`
         self._calls = 0
         self._seconds = 0.0  # of finished calls
         self._cpu = 0.0
@@ -75,6 +83,7 @@ class Probe:
                 self._cpu += time.thread_time() - self._cpu_began
                 self._calls += calls
                 self._began = None
+                self._marks.append((self._seconds, self._cpu, self._calls))
         if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
             self._judge()
         if self._over:
@@ -101,21 +110,30 @@ class Probe:
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
-            seconds, cpu, calls = self._so_far()
-        seconds = max(cpu, seconds - self._queued())
+            total = self._so_far()
+            past = self._before_lately(total)
+        seconds, cpu, calls = (now - then for now, then in zip(total, past, strict=True))
+        part = seconds / total[0] if total[0] else 1.0
+        seconds = max(cpu, seconds - part * self._queued())
         held = self._held / self._watched if self._watched else 1.0
         if not gil_enabled():
             held = 0.0
-        elsewhere = max(0.0, time.process_time() - self._process_began - cpu - self._own_clock)
+        elsewhere = part * max(0.0, time.process_time() - self._process_began - total[1] - self._own_clock)
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
         return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
 
+    def _before_lately(self, total: Totals) -> Totals:
+        """What is to be left out: nothing, unless the last calls take much longer than the first ones did."""
+        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] - LATELY), _NOTHING)
+        seconds, calls = total[0] - past[0], total[2] - past[2]
+        return past if calls and seconds / calls > MUCH_LONGER * total[0] / total[2] else _NOTHING
+
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
 
-    def _so_far(self) -> tuple[float, float, int]:
+    def _so_far(self) -> Totals:
         """(seconds, of them on a core, calls), the call that is under way included once it is longer than those before."""
         past = self._seconds, self._cpu, self._calls
         if self._began is None:

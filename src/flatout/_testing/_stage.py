@@ -120,6 +120,15 @@ class Stage:
             self.events.append(event)
             self._news.notify_all()
 
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        """See `Host`."""
+
+        def post() -> None:
+            if (event := report()) is not None:
+                self.post(event)
+
+        self._place.have_done(post)
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `Host`."""
         self._place.host.watch(fd, readable, writable)
@@ -224,7 +233,11 @@ class Stage:
         for offset in errors:
             assert 0 <= offset < len(event.values), f"there is no task at offset {offset}: {event}"
             assert event.values[offset] is None, f"a task has ended both ways: {event}"
-        return [(event.first + offset, Attempt(value, errors.get(offset))) for offset, value in enumerate(event.values)]
+        indices = event.indices or range(event.first, event.first + len(event.values))
+        assert list(indices) == sorted(set(indices)), f"the tasks are not in their order: {event}"
+        assert event.first == indices[0], f"the first task is not the first: {event}"
+        ended = enumerate(zip(indices, event.values, strict=True))
+        return [(index, Attempt(value, errors.get(offset))) for offset, (index, value) in ended]
 
     def _call(self, func: Callable[[], T]) -> T:
         """Call a function in the host's thread."""

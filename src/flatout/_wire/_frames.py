@@ -13,7 +13,6 @@ from array import array
 from collections import deque
 from collections.abc import Iterable, Sequence
 from itertools import islice
-from typing import NamedTuple
 
 from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 
@@ -27,27 +26,33 @@ Piece = bytes | bytearray | memoryview
 # From the user's process to a worker
 SETUP, DEFINE, BATCH = 1, 2, 3
 # From a worker to the user's process
-READY, STALE, SETUP_FAILED, RESULTS, OUTPUT, LOG = 11, 12, 13, 14, 15, 16
+READY, STALE, SETUP_FAILED, RESULTS, RETURNED, OUTPUT, LOG = 11, 12, 13, 14, 15, 16, 17
 # Between sender and receiver, either way: here is the segment of this number; its descriptor comes along
 _SEGMENT = 21
 _FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
-class Frame(NamedTuple):
+class Frame:
     """What was received. The buffers are writable and belong to whoever takes them."""
 
-    kind: int
-    head: memoryview
-    buffers: list[memoryview]
+    __slots__ = ("buffers", "head", "kind")
+
+    def __init__(self, kind: int, head: memoryview, buffers: list[memoryview]) -> None:
+        self.kind = kind
+        self.head = head
+        self.buffers = buffers
 
 
-class _Handover(NamedTuple):
+class _Handover:
     """A frame that hands a segment over. `owner` keeps the descriptor open until it is sent."""
 
-    frame: bytes
-    fd: int
-    owner: object
+    __slots__ = ("fd", "frame", "owner")
+
+    def __init__(self, frame: bytes, fd: int, owner: object) -> None:
+        self.frame = frame
+        self.fd = fd
+        self.owner = owner
 
 
 class Sender:
@@ -128,14 +133,15 @@ class Receiver:
         self._fds: deque[int] = deque()  # which came in the order of the frames that they belong to
         self._attached = Attached()
 
-    def receive(self) -> list[Frame]:
-        """Read once; return the frames that are complete by now.
+    def receive(self, wait: bool = True) -> list[Frame]:
+        """Read once; return the frames that are complete by now. `wait` False: as if the socket did not block.
 
         Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing, and ValueError
         or OSError for what makes no sense.
         """
         room = memoryview(self._data)[self._have :]
-        got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, _CLOSED_ON_EXEC)
+        flags = _CLOSED_ON_EXEC if wait else _CLOSED_ON_EXEC | socket.MSG_DONTWAIT
+        got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, flags)
         for _, _, fds in ancillary:
             self._fds.extend(array("i", fds))
         if got == 0:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Buffers = list[pickle.PickleBuffer]
 
+_SHORT = 1 << 14  # bytes that name themselves: hashlib takes 3 ms to import
 _END: Definitions = {}
 
 
@@ -38,9 +39,9 @@ class Packed:
     def __init__(self, payload: bytes, buffers: Buffers, by_value: bool, definitions: Definitions) -> None:
         self.payload = payload
         self.pieces = [memoryview(payload), *(buffer.raw() for buffer in buffers)]
+        self.digest = os.urandom(16) if buffers else _digest(payload)  # to read the large would take long
         self.by_value = by_value
         self.definitions = definitions
-        self.digest = os.urandom(16).hex() if buffers else _digest(payload)  # to read the large would take long
 
     @property
     def size(self) -> int:
@@ -150,10 +151,12 @@ def _by_value(value: object, parts: tuple[object, ...], buffers: Buffers | None)
         raise blame(parts) from error
 
 
-def _digest(payload: bytes) -> str:
+def _digest(payload: bytes) -> bytes:
+    if len(payload) <= _SHORT:
+        return payload
     from hashlib import blake2b
 
-    return blake2b(payload, digest_size=16).hexdigest()
+    return blake2b(payload).digest()
 
 
 def _loads(payload: memoryview | bytes, buffers: Sequence[memoryview | bytes] = ()) -> tuple[Any, Definitions]:

@@ -10,22 +10,28 @@ from __future__ import annotations
 import io
 import pickle
 import time
-import traceback
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 from flatout._errors import RemoteTraceback, RunError
 from flatout._wire._buffers import beside
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+_DEAR = 0.001  # seconds from which one reading of what a value takes to move is good enough
 _WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
 
 
-class Packed(NamedTuple):
+class Packed:
     """Pickled values. `lengths` None: `data` is one pickle of all; else one pickle each, with so many buffers each."""
 
-    data: bytes
-    buffers: list[pickle.PickleBuffer]
-    lengths: list[tuple[int, int]] | None
+    __slots__ = ("data", "lengths", "pieces")
+
+    def __init__(self, data: bytes, buffers: list[pickle.PickleBuffer], lengths: list[tuple[int, int]] | None) -> None:
+        self.data = data
+        self.pieces = [memoryview(data), *(buffer.raw() for buffer in buffers)]  # what travels
+        self.lengths = lengths
 
 
 def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
@@ -116,18 +122,17 @@ def unpack(
     return values, errors
 
 
-class PackedError(NamedTuple):
-    """An exception that can be taken anywhere: pickled, and described for where it cannot be loaded."""
-
-    blob: bytes
-    described: str
-    traceback: str
+PackedError = tuple[bytes, str, str]  # the pickle; a description, for where that cannot be loaded; the traceback
 
 
 def pack_error(error: BaseException) -> PackedError:
-    """Pickle an exception; tried out here, so that it will load there too."""
-    text = "".join(traceback.format_exception(type(error), error, error.__traceback__)) if error.__traceback__ else ""
-    return PackedError(_loadable(error, error) or _loadable(_Bare(error), error), _description(error), text)
+    """An exception that can be taken anywhere: pickled, and tried out here, so that it will load there too."""
+    text = ""
+    if error.__traceback__:
+        import traceback
+
+        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+    return _loadable(error, error) or _loadable(_Bare(error), error), _description(error), text
 
 
 def _loadable(value: object, error: BaseException) -> bytes:
@@ -168,13 +173,14 @@ def _description(error: BaseException) -> str:
 
 def unpack_error(packed: PackedError) -> BaseException:
     """The exception again, with the traceback of the worker as its cause."""
+    blob, described, traceback = packed
     error: BaseException
     try:
-        error = pickle.loads(packed.blob) if packed.blob else RunError(packed.described)
+        error = pickle.loads(blob) if blob else RunError(described)
     except (Exception, SystemExit):
-        error = RunError(packed.described)
-    if packed.traceback:
-        error.__cause__ = RemoteTraceback(packed.traceback)
+        error = RunError(described)
+    if traceback:
+        error.__cause__ = RemoteTraceback(traceback)
     return error
 
 
@@ -189,7 +195,20 @@ def load(data: memoryview | bytes) -> Any:
 
 
 def seconds_across(value: Any, by_value: bool) -> float:
-    """Seconds that pickling a value and loading it again take. Raises what they raise."""
+    """Seconds that pickling a value and loading it again take, as one of many. Raises what they raise."""
+    seconds = _seconds_across(value, by_value)
+    if seconds > _DEAR:
+        return seconds
+    # The first time may pay for what is loaded only once.
+    seconds = min(seconds, *(_seconds_across(value, by_value) for _ in range(3)))
+    try:
+        _PlainPickler(io.BytesIO(), 5).dump(value)
+    except Exception:
+        return seconds
+    return max(0.0, seconds - min(_seconds_across(None, by_value) for _ in range(3)))  # it will share one pickle
+
+
+def _seconds_across(value: Any, by_value: bool) -> float:
     began = time.perf_counter()
     buffers: list[pickle.PickleBuffer] = []
     blob = _dumps(value, buffers, by_value)

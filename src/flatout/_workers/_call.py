@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
+from types import GeneratorType
 from typing import Any
 
 from flatout._errors import trimmed
@@ -13,13 +14,15 @@ from flatout._loop_thread import LoopThread
 from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 
+Await = Callable[[Awaitable[Any]], Any]
+
 CLOSING_SECONDS = 1.0  # for coroutines that are left to clean up
 
 
 class Caller:
     """Runs tasks one after another in the thread that calls it, each in its own copy of the run's context."""
 
-    def __init__(self, work: Work, await_result: Callable[[Awaitable[Any]], Any]) -> None:
+    def __init__(self, work: Work, await_result: Await) -> None:
         self.current: tuple[int, float] | None = None  # (task, when it began by time.monotonic)
         self._func = work.func
         self._star = work.star
@@ -28,64 +31,93 @@ class Caller:
         self._await = await_result
         self._plain: set[type] = set()  # types of results that are not to be awaited
 
-    def run(self, batch: Batch, worker: int) -> BatchFinished:
+    def run(self, batch: Batch, worker: int, await_result: Await | None = None) -> BatchFinished:
         """Run a batch. KeyboardInterrupt is not caught: it is meant for the whole run."""
         errors: list[TaskError] = []
         began, cpu = time.perf_counter(), time.thread_time()
         self.current = (batch.first, time.monotonic())
         values = self._call_each(batch, errors)
-        if not self._plain.issuperset(map(type, values)):
-            self.await_each(batch, values, errors)
+        if not self._plain.issuperset(map(type, values)) and self._any_awaitable(values):
+            self.await_each(batch, values, errors, await_result)
         self.current = None
         seconds = time.perf_counter() - began
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
 
     def _call_each(self, batch: Batch, errors: list[TaskError]) -> list[Any]:
         values: list[Any] = []
-        inputs = iter(batch.inputs)
+        inputs = self._noted(batch, values) if self._timed else iter(batch.inputs)
         while len(values) < len(batch):
             context = self._context.copy()
             try:
-                context.run(self._calls, inputs, values, context, batch.first)
+                context.run(self._calls, inputs, values, context)
             except KeyboardInterrupt:
+                _abandon(values)
                 raise
             except BaseException as error:
                 errors.append(TaskError(len(values), trimmed(error, __file__)))
                 values.append(None)
         return values
 
-    def _calls(self, inputs: Iterator[Any], values: list[Any], context: Context, first: int) -> None:
+    def _calls(self, inputs: Iterator[Any], values: list[Any], context: Context) -> None:
         """Call until a call has changed its context, and the next needs another copy.
 
         This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
         """
-        func, star, timed, unchanged = self._func, self._star, self._timed, self._context
+        func, unchanged, append = self._one_argument(), self._context, values.append
         for item in inputs:
-            if timed:
-                self.current = (first + len(values), time.monotonic())
-            values.append(func(*item) if star else func(item))
+            append(func(item))
             try:
                 if context != unchanged:
                     return
             except Exception:  # by the == of a user's object, which is only asked for one that is new
                 return
 
-    def await_each(self, batch: Batch, values: list[Any], errors: list[TaskError]) -> None:
+    def _noted(self, batch: Batch, values: list[Any]) -> Iterator[Any]:
+        """The inputs; of each it is noted when its task began."""
+        for item in batch.inputs:
+            self.current = (batch.first + len(values), time.monotonic())
+            yield item
+
+    def _one_argument(self) -> Callable[[Any], Any]:
+        func = self._func
+        return (lambda item: func(*item)) if self._star else func
+
+    def _any_awaitable(self, values: list[Any]) -> bool:
+        """Whether any value has to be awaited; notes the types that never have to."""
+        examples = {type(value): value for value in values}
+        for kind in examples.keys() - self._plain:
+            if issubclass(kind, GeneratorType):
+                return any(is_awaitable(value) for value in values)  # which only its code tells
+            if is_awaitable(examples[kind]):
+                return True
+            self._plain.add(kind)
+        return False
+
+    def await_each(
+        self, batch: Batch, values: list[Any], errors: list[TaskError], await_result: Await | None = None
+    ) -> None:
         """Put what awaiting gives in place of what can be awaited."""
         for position, value in enumerate(values):
             if not is_awaitable(value):
-                self._plain.add(type(value))
                 continue
             if self._timed:
                 self.current = (batch.first + position, time.monotonic())
             try:
-                values[position] = self._context.copy().run(self._await, value)
+                values[position] = self._context.copy().run(await_result or self._await, value)
             except KeyboardInterrupt:
+                _abandon(values[position + 1 :])
                 raise
             except BaseException as error:
                 errors.append(TaskError(position, trimmed(error, __file__)))
                 values[position] = None
         errors.sort(key=lambda error: error.offset)
+
+
+def _abandon(values: list[Any]) -> None:
+    """Close the coroutines that nobody is going to await, or Python would warn of each."""
+    for value in values:
+        if is_awaitable(value) and hasattr(value, "close"):
+            value.close()
 
 
 class OwnLoop:

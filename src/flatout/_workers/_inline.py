@@ -43,10 +43,8 @@ class Seat:
         return batch
 
     def run(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any] | None = None) -> BatchFinished:
-        """Run it, in the caller's thread."""
-        if await_result is not None:
-            return Caller(self._work, await_result).run(batch, SEAT)
-        return self._caller.run(batch, SEAT)
+        """Run it, in the caller's thread; `await_result`: what to do with what is to be awaited, None: await it."""
+        return self._caller.run(batch, SEAT, await_result)
 
     def finish(self, batch: Batch, event: BatchFinished) -> BatchFinished:
         """Await, in the caller's thread, what the calls of a batch have returned to be awaited."""

@@ -1,25 +1,79 @@
-"""A worker that is an event loop: the one the driver itself lives in. Many tasks at once, switching at every `await`."""
+"""A worker that is an event loop: the one the driver itself lives in. Many tasks at once, switching at every `await`.
+
+Theory of operation. A task does not get an asyncio task of its own, which would cost more than all the rest: a few
+`Puller`s, each an asyncio task, take one task after another out of an inbox. What keeps tasks apart all the same is that a
+puller ends after a task that has left anything on it (see `Puller` and `_same`); another one takes the next task,
+with a new copy of the run's context.
+
+What ends in one turn of the loop is reported together, in the turn that follows, before the pullers look into the inbox
+again: so what the dispatcher sends for it is there, and a puller that finds nothing ends.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import math
 import threading
 import time
-from collections.abc import Sequence
-from functools import partial
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Sequence
+from contextvars import Context
+from operator import is_, itemgetter
+from sys import getrefcount
+from typing import Any, cast
+from weakref import getweakrefcount
 
 from flatout._errors import trimmed
-from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
+from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
+EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
+TURNS = 3  # of the loop, one of which must be such a turn: the driver may have been at work in the others; guessed
+
 Begun = dict[int, tuple[Any, BaseException | None]]
+Finished = tuple[int, Any, float]  # task, value, seconds
+
+
+class Puller(asyncio.Task[None]):
+    """An asyncio task that runs tasks one after another, and knows whether one of them has left something on it.
+
+    Who cancels it, renames it or wants to hear of its end is noticed at once. Whatever else could reach it later (a
+    timeout or a TaskGroup that was entered and not left, a registry with the current task for a key) has to hold it,
+    and CPython counts who does.
+    """
+
+    __slots__ = ("began", "index", "marked", "overdue")
+
+    index: int | None  # the task it is on, None between two
+    began: float
+    overdue: bool  # that task is being cancelled for its time
+    marked: bool
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """See `asyncio.Task`."""
+        self.marked = True
+        return super().cancel(msg)
+
+    def set_name(self, value: object) -> None:
+        """See `asyncio.Task`."""
+        self.marked = True
+        super().set_name(value)
+
+    def add_done_callback(self, fn: Callable[[Any], object], /, *, context: Context | None = None) -> None:
+        """See `asyncio.Task`."""
+        self.marked = True
+        super().add_done_callback(fn, context=context)
+
+    def holders(self) -> tuple[int, int]:
+        """How many hold it, strongly and weakly."""
+        return getrefcount(self), getweakrefcount(self)
 
 
 class LoopWorker:
-    """Runs each task as an asyncio task, in its own copy of the run's context.
+    """Runs each task as in an asyncio task of its own, with its own copy of the run's context.
 
     `begun` holds, by index, the (value, error) of calls that have been made already: the value remains to be awaited.
     """
@@ -30,11 +84,16 @@ class LoopWorker:
         self._host = host
         self._begun = begun
         self._loop = asyncio.get_running_loop()
-        self._tasks: dict[int, tuple[asyncio.Task[None], float]] = {}
+        self._clock = clock_of(self._loop)
+        self._inbox: deque[tuple[int, Any]] = deque()
+        self._pullers: set[Puller] = set()
+        self._most = 0  # pullers at once so far
+        self._staffing = False
+        self._finished: list[Finished] = []
+        self._errors: dict[int, BaseException] = {}
         self._starting: asyncio.Task[None] | None = None
         self._cpu = time.thread_time()
         self._gone = False
-        self._overdue: set[int] = set()
 
     def start(self) -> None:
         """Run the initializer, if any."""
@@ -49,57 +108,119 @@ class LoopWorker:
             if is_awaitable(value):
                 await value
         except BaseException as error:
-            self._report(WorkerExited(self._number, error, fatal=True))
+            self._post(WorkerExited(self._number, error, fatal=True))
         else:
-            self._report(WorkerReady(self._number, "event loop"))
+            self._post(WorkerReady(self._number, "event loop"))
 
     def send(self, batch: Batch) -> None:
-        """Start the tasks; the loop runs them as it comes round."""
-        for position, item in enumerate(batch.inputs):
-            index = batch.first + position
-            task = self._loop.create_task(self._run(index, item), context=self._work.context.copy())
-            self._tasks[index] = (task, self._loop.time())
-            task.add_done_callback(partial(self._ended, index))
+        """Put the tasks into the inbox, for the pullers that look into it in this turn, and for new ones."""
+        self._inbox.extend(zip(range(batch.first, batch.end), batch.inputs, strict=True))
+        self._staff_soon()
 
-    async def _run(self, index: int, item: Any) -> None:
-        began = self._loop.time()
-        value: Any = None
-        errors: tuple[TaskError, ...] = ()
-        try:
-            value = await self._value(index, item)
-        except BaseException as error:
-            if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
-                raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
-            errors = (TaskError(0, trimmed(error, __file__)),)
-        self._tasks.pop(index, None)
-        # What the loop's thread has computed since the last task ended: which task it was for cannot be told.
+    # Pulling
+
+    def _staff_soon(self) -> None:
+        if not self._staffing:
+            self._staffing = True
+            self._loop.call_soon(self._staff)
+
+    def _staff(self) -> None:
+        """Start a puller for each task that nobody has taken. All in flight has its own, so it waits for nothing."""
+        self._staffing = False
+        for _ in range(len(self._inbox)):
+            self._hire()
+        if len(self._pullers) > self._most:
+            self._most = len(self._pullers)
+            self._loop.call_soon(self._look)  # after their first steps
+
+    def _hire(self) -> None:
+        context = self._work.context.copy()
+        # Not by the loop's task factory: it might run the task at once, in the middle of what the driver does.
+        puller = Puller(self._pull(context), loop=self._loop, context=context)
+        puller.index, puller.overdue = None, False
+        puller.add_done_callback(self._retired)
+        puller.marked = False
+        self._pullers.add(puller)
+
+    def _retired(self, puller: asyncio.Task[None]) -> None:
+        self._pullers.remove(cast(Puller, puller))
+        if self._inbox:
+            self._staff_soon()
+
+    async def _pull(self, context: Context) -> None:
+        """Run one task after another, as long as there are any and none leaves traces."""
+        puller = cast(Puller, asyncio.current_task())
+        inbox, clock, begun, run = self._inbox, self._clock, self._begun, self._work.context
+        func, star = self._work.func, self._work.star
+        holders = puller.holders()
+        while inbox:
+            index, item = inbox.popleft()
+            puller.index, puller.began = index, clock()
+            try:
+                if index in begun:
+                    value = _begun(*begun.pop(index))
+                elif star:
+                    value = func(*item)
+                else:
+                    value = func(item)
+                if is_awaitable(value):
+                    value = await value
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                    raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
+                self._errors[index] = trimmed(error, __file__)
+                value = None
+            self._ended(index, value, clock() - puller.began)
+            puller.index = None
+            if puller.marked or puller.holders() != holders or not _same(context, run):
+                return
+            if not inbox:
+                await asyncio.sleep(0)  # meanwhile it is reported, and more may be sent
+
+    # Reporting
+
+    def _ended(self, index: int, value: Any, seconds: float) -> None:
+        if not self._finished:
+            self._host.soon(self._report)
+        self._finished.append((index, value, seconds))
+
+    def _report(self) -> BatchFinished | None:
+        """What has ended since the last time."""
+        finished, self._finished = self._finished, []
+        finished.sort(key=itemgetter(0))
+        indices, values, seconds = zip(*finished, strict=True)
+        # What the loop's thread has computed since the last report: for which task cannot be told.
         cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
-        self._report(BatchFinished(self._number, index, [value], errors, self._loop.time() - began, cpu))
+        errors, self._errors = self._errors, {}
+        failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
+        gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
+        event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
+        return None if self._gone else event
 
-    def _ended(self, index: int, task: asyncio.Task[None]) -> None:
-        """The end of a task that was cancelled before it could begin, and so could not report."""
-        if self._tasks.pop(index, None) is not None:
-            error = TaskError(0, asyncio.CancelledError())
-            self._report(BatchFinished(self._number, index, [None], (error,)))
+    def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
+        """Report it if one of the next turns passes with nothing to compute."""
+        now = time.thread_time()
+        if now - before < EMPTY_TURN:
+            self._post(LoopIdle(self._number))
+        elif turns:
+            self._loop.call_soon(self._look, now, turns - 1)
 
-    async def _value(self, index: int, item: Any) -> Any:
-        if index in self._begun:
-            value, error = self._begun.pop(index)
-            if error is not None:
-                raise error
-        else:
-            value = self._work.func(*item) if self._work.star else self._work.func(item)
-        return await value if is_awaitable(value) else value
+    def _post(self, event: WorkerReady | LoopIdle | WorkerExited) -> None:
+        if not self._gone:
+            self._host.post(event)
+
+    # Time, and the end
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The tasks in flight."""
-        return [(index, began) for index, (_, began) in self._tasks.items()]
+        return [(puller.index, puller.began) for puller in self._pullers if puller.index is not None]
 
     def cancel(self, index: int) -> None:
         """Cancel one task at its next `await`."""
-        if index in self._tasks:
-            self._overdue.add(index)
-            self._tasks[index][0].cancel()
+        for puller in self._pullers:
+            if puller.index == index:
+                puller.overdue = True
+                puller.cancel()
 
     def stop(self) -> None:
         """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
@@ -107,17 +228,14 @@ class LoopWorker:
 
     def kill(self) -> None:
         """Cancel everything."""
-        self._report(WorkerExited(self._number))
+        self._post(WorkerExited(self._number))
         self._leave()
-
-    def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
-        if not self._gone:
-            self._host.post(event)
 
     def _leave(self) -> None:
         self._gone = True
-        for task, _ in self._tasks.values():
-            task.cancel()
+        self._inbox.clear()
+        for puller in self._pullers:
+            puller.cancel()
         if self._starting is not None:
             self._starting.cancel()
 
@@ -126,6 +244,20 @@ class LoopWorker:
 
     async def ended(self, seconds: float) -> None:
         """Wait until every cancelled task has cleaned up, but no longer than this, and for none that was over its time."""
-        tasks = [task for index, (task, _) in self._tasks.items() if index not in self._overdue]
-        if tasks:
-            await asyncio.wait(tasks, timeout=seconds)
+        pullers = [puller for puller in self._pullers if not puller.overdue]
+        if pullers:
+            await asyncio.wait(pullers, timeout=seconds)
+
+
+def _begun(value: Any, error: BaseException | None) -> Any:
+    if error is not None:
+        raise error
+    return value
+
+
+def _same(context: Context, other: Context) -> bool:
+    """Whether two contexts hold the same objects: equal ones would not do, since they might be changed later."""
+    if not context and not other:
+        return True
+    same_variables = len(context) == len(other) and all(map(is_, context, other))
+    return same_variables and all(map(is_, context.values(), other.values()))

@@ -42,7 +42,7 @@ class Process:
         self._arena = Arena()
         self.sender = _frames.Sender(sock, self._arena)
         self.receiver = _frames.Receiver(sock)
-        self.digest = ""  # of the callables that it has unpacked
+        self.digest = b""  # of the callables that it has unpacked
         self.defined: dict[str, Any] = {}  # what stands in its `__main__`
         self._page = page
         self._slots = _page.slots(page)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flatout._errors import NotPicklable, WorkerDied
-from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
+from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
 from flatout._wire import _frames, _functions, _values
 from flatout._wire._arena import AVAILABLE, WORTH, Parcel
@@ -23,9 +23,12 @@ Emit = Callable[[str, Any], None]
 
 
 class Setup:
-    """What every worker process of a run is told first; made once a run. Raises NotPicklable."""
+    """What every worker process of a run is told first; made once a run. Raises NotPicklable.
 
-    def __init__(self, work: Work) -> None:
+    divisible: of a batch that takes long, the part that is not begun may be returned.
+    """
+
+    def __init__(self, work: Work, divisible: bool = True) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
         cwd = _pool.working_directory()
@@ -34,6 +37,7 @@ class Setup:
             {
                 "star": work.star,
                 "timed": work.timed,
+                "divisible": divisible,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
@@ -79,10 +83,12 @@ class ProcessWorker:
             _frames.STALE: self._stale,
             _frames.SETUP_FAILED: self._setup_failed,
             _frames.RESULTS: self._results,
+            _frames.RETURNED: self._returned,
             _frames.OUTPUT: lambda frame: self._give_out(*_values.load(frame.head)),
             _frames.LOG: lambda frame: self._give_out("log", _values.load(frame.head)),
         }
         self._is_ready = self._is_stale = self._was_warm = False
+        self._input_bytes = 0.0  # of a task, lately
 
     def start(self) -> None:
         """Lease a process and set it up."""
@@ -112,8 +118,9 @@ class ProcessWorker:
         if errors:
             self._send_around(batch, dict(errors))
             return
-        head = _values.dump((batch.first, packed.lengths))
-        self._put(_frames.BATCH, head, [packed.data, *(buffer.raw() for buffer in packed.buffers)])
+        head = _values.dump((batch.first, len(batch), packed.lengths))
+        self._input_bytes = sum(map(len, packed.pieces)) / len(batch)
+        self._put(_frames.BATCH, head, packed.pieces)
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
         """Send what can be sent, in the runs between the tasks that cannot."""
@@ -153,7 +160,7 @@ class ProcessWorker:
             process.defined.update(new)
             self._put(_frames.DEFINE, b"", [payload])
 
-    def _put(self, kind: int, head: _frames.Piece, buffers: list[_frames.Piece]) -> None:
+    def _put(self, kind: int, head: _frames.Piece, buffers: Sequence[_frames.Piece]) -> None:
         assert self._process is not None
         self._process.sender.put(kind, head, buffers)
         self._writable()
@@ -206,17 +213,22 @@ class ProcessWorker:
         process = self._process
         if process is None or setup != process.setups:
             return  # as in `_ready`; it ends
-        error = _values.unpack_error(_values.PackedError(*packed))
+        error = _values.unpack_error(packed)
         self._release()
         process.forget()
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
-        first, _count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        first, count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
-        errors = [(position, _values.unpack_error(_values.PackedError(*packed))) for position, packed in failed]
+        errors = [(position, _values.unpack_error(packed)) for position, packed in failed]
         tasks = tuple(TaskError(position, error) for position, error in sorted([*errors, *unloadable], key=_position))
-        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
+
+    def _returned(self, frame: Frame) -> None:
+        for first, count in _values.load(frame.head):
+            self._host.post(TasksReturned(self._number, first, count))
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
