@@ -55,7 +55,7 @@ class Settings:
     @classmethod
     def of(cls, quick: bool, cores: int, rounds: int | None) -> Settings:
         if quick:
-            return cls(rounds or 3, 3.0, 2.0, 0.002, 100_000, quick, cores)
+            return cls(rounds or 3, 2.5, 2.0, 0.002, 100_000, quick, cores)
         return cls(rounds or 5, 60.0, 15.0, 0.01, 1_000_000, quick, cores)
 
 
