@@ -20,8 +20,8 @@ from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
+CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
 WAITED = 0.005  # seconds of finished calls that did next to nothing but wait, after which they are judged; guessed
-LATELY = ENOUGH / 2  # seconds of the latest calls that tell how long a call takes, where that has changed
 MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
@@ -91,12 +91,20 @@ class Probe:
     def end(self, calls: int) -> None:
         """So many calls have ended since `begin`: they are judged, if that is enough."""
         self.note(calls)
-        if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
+        if (self._seconds >= ENOUGH and self._watched >= self._cpu / 3) or self._clear():
             self._judge()
-        elif self._seconds >= WAITED and self._cpu < self._seconds / 10 and self._queued() < self._seconds / 10:
-            self._judge()  # there is nothing more to find out
         if self._over:
             self._relax()
+
+    def _clear(self) -> bool:
+        """Whether finished calls have shown already what they are, and more of them would show the same."""
+        seconds, cpu = self._seconds, self._cpu
+        if cpu < seconds / 10:
+            clear = seconds >= WAITED
+        else:
+            held = self._held / self._watched if self._watched else 0.5
+            clear = self._watched >= CLEAR and cpu > 0.9 * seconds and not 0.1 < held < 0.9
+        return clear and self._queued() < seconds / 10  # read last, since that lets go of the GIL
 
     def finish(self) -> None:
         """The only call has ended: it is judged, however short it was."""
@@ -135,8 +143,8 @@ class Probe:
         return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
 
     def _before_lately(self, total: Totals) -> Totals:
-        """What is to be left out: nothing, unless the last calls take much longer than the first ones did."""
-        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] - LATELY), _NOTHING)
+        """What is to be left out: nothing, unless the later half of the time went into calls much longer than the others."""
+        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] / 2), _NOTHING)
         seconds, calls = total[0] - past[0], total[2] - past[2]
         return past if calls and seconds / calls > MUCH_LONGER * total[0] / total[2] else _NOTHING
 
