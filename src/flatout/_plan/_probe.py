@@ -25,6 +25,8 @@ WAITED = 0.005  # seconds of finished calls that did next to nothing but wait, a
 MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
+STARVED = 2 * ENOUGH  # seconds after which calls are judged though they were hardly watched
+LONG = 0.005  # seconds that calls may go on before this thread, which has to fight for the GIL, judges them; guessed
 _NAP = 0.0005  # seconds between two looks
 _USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
 _NOTICED = (
@@ -91,7 +93,8 @@ class Probe:
     def end(self, calls: int) -> None:
         """So many calls have ended since `begin`: they are judged, if that is enough."""
         self.note(calls)
-        if (self._seconds >= ENOUGH and self._watched >= self._cpu / 3) or self._clear():
+        enough = self._seconds >= ENOUGH and (self._watched >= self._cpu / 3 or self._seconds >= STARVED)
+        if enough or self._clear():
             self._judge()
         if self._over:
             self._relax()
@@ -132,7 +135,8 @@ class Probe:
         seconds, cpu, calls = (now - then for now, then in zip(total, past, strict=True))
         part = seconds / total[0] if total[0] else 1.0
         seconds = max(cpu, seconds - part * self._queued())
-        held = self._held / self._watched if self._watched else 1.0
+        starved = max(0.0, total[1] / 3 - self._watched)  # who seldom gets in is kept out by the GIL (see `_Brisk`)
+        held = (self._held + starved) / (self._watched + starved) if self._watched + starved else 1.0
         if not gil_enabled():
             held = 0.0
         others = time.process_time() - self._process_began - total[1] - self._own_clock
@@ -205,7 +209,11 @@ class Probe:
             self._computing()
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
-            self._judge()
+            began = self._began
+            if (
+                began is not None and time.perf_counter() - began > LONG
+            ):  # else the thread that makes them will, in a moment
+                self._judge()
 
 
 def _nothing() -> None:
