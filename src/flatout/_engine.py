@@ -147,7 +147,7 @@ class Engine:
 
     def _hire(self, kind: Kind, number: int) -> Worker:
         if kind == "thread":
-            return ThreadWorker(number, self._work, self._driver)
+            return ThreadWorker(number, self._work, self._driver, keep=True)
         if kind == "process":
             return self._hire_process(number)
         from flatout._workers._loop import LoopWorker

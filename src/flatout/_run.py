@@ -199,10 +199,13 @@ class Completed:
                 yield from _dones(settled, self._run._on_error)
 
     async def __aiter__(self) -> AsyncIterator[Done]:
+        turn = _Turn()
         async with aclosing(self._run._achunks(ordered=False, collect=False)) as chunks:
             async for settled in chunks:
                 for done in _dones(settled, self._run._on_error):
                     yield done
+                    if turn.over:
+                        await turn.pass_on()
 
 
 # The generators below know the engine and not the run, which holds them: a run that is dropped ends at once, not when the
@@ -239,15 +242,11 @@ async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) 
     try:
         _start_observers(observers, engine)
         engine.start_in(loop, _notifier(loop, news, engine))
-        switched = time.monotonic()
         while not outlet.drained:
             while (settled := outlet.take()) is not None:
                 yield settled
                 if not collect:
                     engine.consume(len(settled))
-                if time.monotonic() - switched > LONGEST_TURN:
-                    await asyncio.sleep(0)
-                    switched = time.monotonic()
             news.clear()
             if not outlet.ready:
                 await news.wait()
@@ -257,6 +256,25 @@ async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) 
             await engine.end_in_loop()
         finally:
             _stop_observers(observers)
+
+
+class _Turn:
+    """How long ready results have kept the caller's loop from its other tasks."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is time to let them run."""
+        return time.monotonic() - self._began > LONGEST_TURN
+
+    async def pass_on(self) -> None:
+        """Let them."""
+        import asyncio
+
+        await asyncio.sleep(0)
+        self._began = time.monotonic()
 
 
 def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
@@ -287,10 +305,13 @@ def _lists(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterato
 
 
 async def _avalues(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> AsyncIterator[Any]:
+    turn = _Turn()
     async with aclosing(chunks):
         async for settled in chunks:
             for value in _told(settled, on_error):
                 yield value
+                if turn.over:
+                    await turn.pass_on()
 
 
 async def _alist(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> list[Any]:

@@ -22,6 +22,7 @@ PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 i
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
+FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
 
@@ -82,6 +83,8 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait = measured.gil, measured.free, measured.wait
     useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m))
+    if measured.calls == 1 and useful > START:
+        useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k)
     shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread

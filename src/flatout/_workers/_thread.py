@@ -13,14 +13,18 @@ from queue import SimpleQueue
 from flatout._events import BatchFinished, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
 from flatout._wire._values import is_awaitable
+from flatout._workers import _kept_threads
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 
 
 class ThreadWorker:
-    """One daemon thread with an inbox."""
+    """One daemon thread with an inbox.
 
-    def __init__(self, number: int, work: Work, host: Host) -> None:
+    keep: the thread may serve other runs before and after, unless an initializer makes it one of this run.
+    """
+
+    def __init__(self, number: int, work: Work, host: Host, keep: bool = False) -> None:
         self._number = number
         self._work = work
         self._host = host
@@ -28,12 +32,18 @@ class ThreadWorker:
         self._loop = OwnLoop()
         self._caller = Caller(work, self._loop)
         self._left_behind = False
-        self._thread = threading.Thread(target=self._serve, name=f"flatout-{number}", daemon=True)
+        self._name = f"flatout-{number}"
+        self._keep = keep and work.initializer is None
+        self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         """Start the thread."""
         try:
-            self._thread.start()
+            if self._keep:
+                self._thread = _kept_threads.run(self._name, self._serve)
+            else:
+                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
+                self._thread.start()
         except RuntimeError as error:  # no more threads to be had
             self._host.post(WorkerExited(self._number, error))
 
@@ -57,7 +67,8 @@ class ThreadWorker:
         """Leave the thread behind; its name tells, in a debugger, what it was left with."""
         self._left_behind = True
         current = self._caller.current
-        self._thread.name = f"{self._thread.name} (left behind in task {current[0] if current else '?'})"
+        if self._thread is not None:
+            self._thread.name = f"{self._name} (left behind in task {current[0] if current else '?'})"
         self._inbox.put(None)
         self._host.post(WorkerExited(self._number))
 
@@ -65,8 +76,8 @@ class ThreadWorker:
         """Nothing of the host is held."""
 
     def join(self) -> None:
-        """Wait for the end of the thread."""
-        if self._thread.ident is not None:
+        """Wait for the end of the thread, which must not be one that is kept."""
+        if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
 
     def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
@@ -82,7 +93,7 @@ class ThreadWorker:
         except BaseException as error:
             self._report(WorkerExited(self._number, error, fatal=True))
             return
-        self._report(WorkerReady(self._number, self._thread.name))
+        self._report(WorkerReady(self._number, self._name))
         while (batch := self._inbox.get()) is not None and not self._left_behind:
             try:
                 event = self._caller.run(batch, self._number)
