@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import Any, Literal, TypeVar, overload
 
 from flatout._engine import Engine
@@ -16,6 +15,7 @@ from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async
 from flatout._plan._choose import MOST_THREADS, START
 from flatout._plan._chooser import Chooser, async_plan
+from flatout._record import replace
 from flatout._run import Run, Watcher
 from flatout._workers import _pool
 

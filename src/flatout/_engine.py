@@ -16,7 +16,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
@@ -30,6 +29,7 @@ from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import describe
 from flatout._plan._chooser import Chooser
+from flatout._record import replace
 from flatout._units import duration
 from flatout._workers._base import Worker
 from flatout._workers._inline import Seat

@@ -13,16 +13,16 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from flatout._errors import PlanError
+from flatout._record import record
 
 UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgroup leaves its name empty
 GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class Machine:
     """What this machine can give to this process.
 

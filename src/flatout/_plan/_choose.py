@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
+from flatout._record import record
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -25,7 +25,7 @@ MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process 
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Situation:
     """What a choice depends on beside the measurement.
 

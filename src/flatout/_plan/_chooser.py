@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 from flatout._machine import gil_enabled
@@ -12,6 +11,7 @@ from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import MOST_TASKS, START, ZYGOTE_START, Situation, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
+from flatout._record import replace
 from flatout._units import duration
 from flatout._wire import _values
 
