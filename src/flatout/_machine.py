@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
+from flatout import _child
 from flatout._errors import PlanError
 from flatout._record import record
 
@@ -156,6 +157,11 @@ def why_no_processes() -> str:
     if not sys.executable:
         return "Python does not know where its own executable is (sys.executable is empty)"
     return ""
+
+
+def why_not_chosen() -> str:
+    """Why worker processes are not to be chosen here unless they are asked for; empty where they may be."""
+    return why_no_processes() or ("this is itself a worker process of flatout" if _child.inside else "")
 
 
 class Mount(NamedTuple):

@@ -8,13 +8,14 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import aclosing, closing, suppress
 from itertools import chain
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from flatout._engine import Engine
 from flatout._errors import PlanError, RunCancelled
-from flatout._events import PlanChosen
 from flatout._model import Done, Failure, OnError, Plan, Settled, Statistics
-from flatout._report import Report
+
+if TYPE_CHECKING:
+    from flatout._engine import Engine
+    from flatout._report import Report
 
 T = TypeVar("T", covariant=True)
 
@@ -159,6 +160,8 @@ class Run(Generic[T]):
     @property
     def report(self) -> Report:
         """What it has cost so far."""
+        from flatout._report import Report
+
         if self._engine is None:
             return Report.of(self.plan, Statistics(), 0.0)
         return Report.of(self.plan, self._engine.statistics(), self._engine.seconds)
@@ -260,6 +263,8 @@ async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) 
 
 
 def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
+    from flatout._events import PlanChosen
+
     for observer in observers:
         observer.start(engine.total)
         if engine.plan is not None:

@@ -57,6 +57,13 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     return Plan(best.kind, start, best.concurrency, reason=reason, measured=measured, predictions=predictions)
 
 
+def async_plan(why: str, most: int | None) -> Plan:
+    """The plan for what is to be awaited."""
+    ceiling = MOST_TASKS if most is None else most
+    reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
+    return Plan("async", ceiling if most is not None else START, ceiling, reason=reason)
+
+
 def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ...]:
     """Seconds for what is left, kind by kind."""
     each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)

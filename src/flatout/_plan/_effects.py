@@ -11,11 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, NamedTuple
 
-from flatout._wire._fingerprint import MUTATED, fingerprint
 from flatout._wire._modules import LruCached, closure_variables
 
 _MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth of what the probe may take
@@ -47,12 +46,19 @@ class Watch:
             self._look(_places(func, item, star, functions))
 
     def _look(self, places: Iterator[_Place]) -> None:
+        changeable = (place for place in islice(places, _MAX_PLACES) if _changeable(place.value))
+        for first in changeable:
+            self._look_at(chain([first], changeable))
+
+    def _look_at(self, places: Iterator[_Place]) -> None:
+        from flatout._wire._fingerprint import MUTATED, fingerprint  # and pickle: many functions do without
+
         deadline = time.perf_counter() + _MAX_SECONDS
         met: set[int] = set()
-        for place in islice(places, _MAX_PLACES):
+        for place in places:
             if time.perf_counter() > deadline:
                 return
-            if id(place.value) in met or not _changeable(place.value):
+            if id(place.value) in met:
                 continue
             met.add(id(place.value))
             before = fingerprint(place.value)
@@ -68,6 +74,10 @@ class Watch:
         """What the call changed, as a phrase ("the call changed its input"); empty for nothing seen."""
         if self._statement:
             return f"the call writes {self._statement}"
+        if not self._before:
+            return ""
+        from flatout._wire._fingerprint import fingerprint
+
         changes = (place.name for place, before in self._before if fingerprint(place.value) != before)
         name = next(changes, "")
         return name and f"the call changed {name}"

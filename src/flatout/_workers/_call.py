@@ -8,11 +8,11 @@ from contextvars import Context
 from types import GeneratorType
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
 from flatout._events import BatchFinished, TaskError
 from flatout._loop_thread import LoopThread
 from flatout._model import Batch, Work
-from flatout._wire._values import is_awaitable
 
 Await = Callable[[Awaitable[Any]], Any]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._events import SEAT, BatchFinished, WorkerReady
 from flatout._model import Batch, Work
 from flatout._record import replace
-from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 

@@ -26,11 +26,6 @@ _KEPT_BYTES = (
 _SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1.6 with the system's default (measured)
 
 
-def inside_worker() -> bool:
-    """Whether this process is itself a worker of flatout."""
-    return _child.inside
-
-
 class Process:
     """One worker process of a pool, as its parent sees it."""
 
