@@ -93,7 +93,7 @@ class ProcessWorker:
     def start(self) -> None:
         """Lease a process and set it up."""
         try:
-            if self._setup.packed.by_value:
+            if self._setup.packed.needs_cloudpickle:
                 _pool.pool().preload()
             self._process = process = _pool.lease()
         except OSError as error:  # no descriptors, no memory, no zygote
