@@ -9,7 +9,6 @@ import contextvars
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from flatout._errors import PlanError
 from flatout._machine import usable_cores, why_no_processes, why_not_chosen
@@ -19,46 +18,49 @@ from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
 from flatout._run import Run, Watcher
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
+    from typing import Any, Literal, TypeVar, overload
+
     from flatout._engine import Engine
     from flatout._explain import Explanation
     from flatout._plan._chooser import Chooser
 
-R = TypeVar("R")
+    R = TypeVar("R")
 
 PROCESSES_FOR_WAITING = 16  # per core, to which a run may grow whose tasks must be processes though they wait; guessed
 
+if TYPE_CHECKING:
 
-@overload
-def map(
-    func: Callable[..., Awaitable[R]],
-    *iterables: Iterable[Any] | AsyncIterable[Any],
-    via: Kind | Literal["auto"] | Plan = ...,
-    max_concurrency: int | None = ...,
-    chunksize: int | None = ...,
-    buffersize: int | None = ...,
-    timeout: float | None = ...,
-    retry: int | Retry | None = ...,
-    on_error: Literal["raise", "return", "skip"] = ...,
-    initializer: Callable[[], Any] | None = ...,
-    progress: bool = ...,
-) -> Run[R]: ...
+    @overload
+    def map(
+        func: Callable[..., Awaitable[R]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        via: Kind | Literal["auto"] | Plan = ...,
+        max_concurrency: int | None = ...,
+        chunksize: int | None = ...,
+        buffersize: int | None = ...,
+        timeout: float | None = ...,
+        retry: int | Retry | None = ...,
+        on_error: Literal["raise", "return", "skip"] = ...,
+        initializer: Callable[[], Any] | None = ...,
+        progress: bool = ...,
+    ) -> Run[R]: ...
 
-
-@overload
-def map(
-    func: Callable[..., R],
-    *iterables: Iterable[Any] | AsyncIterable[Any],
-    via: Kind | Literal["auto"] | Plan = ...,
-    max_concurrency: int | None = ...,
-    chunksize: int | None = ...,
-    buffersize: int | None = ...,
-    timeout: float | None = ...,
-    retry: int | Retry | None = ...,
-    on_error: Literal["raise", "return", "skip"] = ...,
-    initializer: Callable[[], Any] | None = ...,
-    progress: bool = ...,
-) -> Run[R]: ...
+    @overload
+    def map(
+        func: Callable[..., R],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        via: Kind | Literal["auto"] | Plan = ...,
+        max_concurrency: int | None = ...,
+        chunksize: int | None = ...,
+        buffersize: int | None = ...,
+        timeout: float | None = ...,
+        retry: int | Retry | None = ...,
+        on_error: Literal["raise", "return", "skip"] = ...,
+        initializer: Callable[[], Any] | None = ...,
+        progress: bool = ...,
+    ) -> Run[R]: ...
 
 
 def map(

@@ -16,7 +16,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
@@ -32,8 +31,10 @@ from flatout._record import replace
 from flatout._units import duration
 from flatout._workers._inline import Seat
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any
 
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker

@@ -13,11 +13,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
 
 from flatout import _child
 from flatout._errors import PlanError
 from flatout._record import record
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Literal
 
 UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgroup leaves its name empty
 GIB = 2**30
@@ -164,7 +167,8 @@ def why_not_chosen() -> str:
     return why_no_processes() or ("this is itself a worker process of flatout" if _child.inside else "")
 
 
-class Mount(NamedTuple):
+@record
+class Mount:
     """Where a cgroup hierarchy is mounted: directory `point` shows the cgroup `root` and all below it."""
 
     controllers: tuple[str, ...]

@@ -8,12 +8,17 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from typing import Any, Literal
 
 from flatout._record import fresh, record
 
-Kind = Literal["inline", "async", "thread", "process"]
-OnError = Literal["raise", "return", "skip"]
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    Kind = Literal["inline", "async", "thread", "process"]
+    OnError = Literal["raise", "return", "skip"]
+else:
+    Kind = OnError = str
 
 KINDS: tuple[Kind, ...] = ("inline", "async", "thread", "process")
 

@@ -7,10 +7,13 @@ import math
 import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
-from typing import Any
 
 from flatout._errors import PlanError
 from flatout._model import KINDS, Options, Plan, Retry
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 VIAS = ("auto", *KINDS)
 ON_ERRORS = ("raise", "return", "skip")

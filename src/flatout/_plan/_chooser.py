@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
@@ -13,6 +12,10 @@ from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._record import replace
 from flatout._units import duration
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 PATIENCE = (
     0.1  # seconds: three times what it takes to judge, little beside what processes are worth their start for; guessed

@@ -1,5 +1,10 @@
 """Does a call change the caller's memory in a way that a worker process would lose?
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+
 Seen are changes of the input, of the object whose method is called, of closure variables, default arguments and the
 module globals that the function and its neighbours name, and global and nonlocal statements in their code. Not seen is
 what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep, and attributes of
@@ -13,10 +18,14 @@ from collections.abc import Callable, Iterator
 from functools import cache, partial
 from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
 
+from flatout._record import record
 from flatout._wire._code import closure_variables, global_variables
 from flatout._wire._modules import LruCached
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth of what the probe may take
 _MAX_PLACES = 50  # guessed
@@ -31,7 +40,8 @@ _MODULES_OF_VALUES = frozenset(
 )
 
 
-class _Place(NamedTuple):
+@record
+class _Place:
     name: str
     value: object
 

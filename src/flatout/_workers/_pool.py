@@ -13,12 +13,15 @@ import socket
 import subprocess
 import sys
 import threading
-from typing import Any
 
 from flatout import _child
 from flatout._child import _zygote
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 ENDING_SECONDS = 5  # that the zygote gets to end all its workers; it takes 1-2 ms (measured)
 _KEPT_BYTES = (
