@@ -14,7 +14,6 @@ import marshal
 import pickle
 import sys
 from collections.abc import Callable, Iterator
-from importlib import import_module
 from types import CellType, FunctionType, ModuleType
 
 from flatout._wire._code import closure_variables, codes, global_variables
@@ -74,7 +73,7 @@ class ByCode(pickle.Pickler):
         name = module.__name__
         if not self.homeless.importable(name) or sys.modules.get(name) is not module:
             raise Beyond
-        return import_module, (name,)
+        return _import, (name,)
 
 
 def _submodules(func: FunctionType, values: list[object]) -> Iterator[ModuleType]:
@@ -100,6 +99,12 @@ class Globals:
 
     def __reduce__(self) -> Any:
         return namespace, (self._name, self._attributes)
+
+
+def _import(name: str) -> ModuleType:
+    """In a worker: the module of this name. Called by pickles."""
+    __import__(name)
+    return sys.modules[name]
 
 
 def _make(code: bytes, names: dict[str, Any]) -> FunctionType:

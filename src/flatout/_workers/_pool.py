@@ -156,11 +156,16 @@ class Pool:
             for process in self._idle:
                 process.forget()
             self._idle.clear()
-        with self._control, contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            self._control.shutdown(socket.SHUT_WR)
-            self._control.settimeout(ENDING_SECONDS)
-            self._control.recv(1)  # its end of the stream ends with it: `wait` alone would sleep longer than it takes
-            self._zygote.wait(ENDING_SECONDS)
+        with self._control:
+            try:
+                self._control.shutdown(socket.SHUT_WR)
+                self._control.settimeout(ENDING_SECONDS)
+                self._control.recv(1)  # comes back as the zygote ends; a `wait` with a timeout would sleep longer than that
+            except TimeoutError:
+                return  # it was stopped, or the like
+            except OSError:  # it was gone before
+                pass
+        self._zygote.wait()
 
     def abandon(self) -> None:
         """In a fork of the process that owns it: close the copies of its descriptors, harm nothing."""
