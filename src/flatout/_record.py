@@ -70,7 +70,7 @@ def _init(cls: Any, names: tuple[str, ...], defaults: dict[str, Any]) -> Any:
     exec(f"def __init__({', '.join(arguments)}):\n {'; '.join(lines) or 'pass'}", scope)
     init = scope["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
-    init.__annotations__ = {**cls.__annotations__, "return": "None"}
+    init.__annotations__ = {**cls.__annotations__, "return": None}
     return init
 
 

@@ -160,7 +160,8 @@ class Pool:
             try:
                 self._control.shutdown(socket.SHUT_WR)
                 self._control.settimeout(ENDING_SECONDS)
-                self._control.recv(1)  # comes back as the zygote ends; a `wait` with a timeout would sleep longer than that
+                # Comes back as the zygote ends; a `wait` with a timeout would sleep longer than that takes.
+                self._control.recv(1)
             except TimeoutError:
                 return  # it was stopped, or the like
             except OSError:  # it was gone before
