@@ -1,6 +1,8 @@
 # make demo       shows what flatout does, in an environment of its own (.venv)
 # make test       checks the code, builds the wheel and tests it, in an environment of its own (.venv-test-VERSION)
 # make test-all   the same with every Python of PYTHONS
+# make bench      measures flatout side by side with its peers, in an environment of its own (.venv-bench-VERSION)
+# make bench-quick  the same in two minutes: fewer workloads, inputs and peers
 # make clean      takes away all that these have made
 #
 # They need nothing but make and a Python that is new enough: PYTHON=..., else the first that is found.
@@ -19,20 +21,21 @@ PYTHONS ?= $(foreach v,3.11 3.12 3.13,$(word 2,$(call find,python$(v) $(call pye
 
 DEMO := .venv
 TEST := .venv-test-$(VERSION)
+BENCH := .venv-bench-$(VERSION)
 # Folders too, so that a file taken away counts as a change.
 SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md LICENSE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all clean
+.PHONY: demo test test-all bench bench-quick clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
 
 test: $(TEST)/.installed
-	@$(TEST)/bin/ruff check src tests
-	@$(TEST)/bin/ruff format --check src tests
+	@$(TEST)/bin/ruff check src tests bench
+	@$(TEST)/bin/ruff format --check src tests bench
 	@$(TEST)/bin/mypy
 	@$(TEST)/bin/lint-imports --no-logo
 	@FLATOUT_TEST_WHEEL=1 $(TEST)/bin/pytest
@@ -40,6 +43,12 @@ test: $(TEST)/.installed
 test-all:
 	@set -e; for python in $(or $(PYTHONS),$(missing)); do \
 		echo "== $$python"; $(MAKE) --no-print-directory test PYTHON="$$python"; done
+
+bench: $(BENCH)/.clusters $(BENCH)/.installed
+	@$(BENCH)/bin/python -m bench --json build/bench.json --svg build/bench.svg
+
+bench-quick: $(BENCH)/.installed
+	@$(BENCH)/bin/python -m bench --quick --json build/bench-quick.json --svg build/bench-quick.svg
 
 $(DEMO)/.installed-$(VERSION): $(SOURCES)
 	@$(call environment,$(DEMO))
@@ -60,6 +69,22 @@ $(TEST)/.installed: $(TEST)/.tools $(SOURCES)
 	@$(TEST)/bin/python -m pip install -qq $(TEST)/dist/*.whl
 	@touch $@
 
+$(BENCH)/.peers: pyproject.toml
+	@$(call environment,$(BENCH))
+	@$(BENCH)/bin/python -m pip install -qq --upgrade 'pip>=25.1' # the first that knows --group
+	@$(BENCH)/bin/python -m pip install -qq --group bench
+	@touch $@
+
+$(BENCH)/.clusters: $(BENCH)/.peers
+	@for group in bench-dask bench-ray; do $(BENCH)/bin/python -m pip install -qq --group $$group \
+		|| echo "$$group cannot be installed here: the benchmark does without"; done
+	@touch $@
+
+$(BENCH)/.installed: $(BENCH)/.peers $(SOURCES)
+	@$(BENCH)/bin/python -m pip install -qq --force-reinstall --no-deps .
+	@$(BENCH)/bin/python -m pip install -qq .
+	@touch $@
+
 # Made anew where the version differs or the interpreter beneath it has gone.
 environment = $(if $(VERSION),,$(missing))$(1)/bin/python$(VERSION) -c '' 2>/dev/null \
 	|| { echo "Making $(1) with $(INTERPRETER)"; $(INTERPRETER) -m venv --clear $(1); }
@@ -67,5 +92,5 @@ missing = $(error No Python >= 3.11 with its venv module was found ($(or $(PYTHO
 	install one, or say where it is: make PYTHON=/path/to/python3)
 
 clean:
-	rm -rf .venv .venv-test-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests -name __pycache__ -prune -exec rm -rf {} +
+	rm -rf .venv .venv-test-* .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -332,3 +332,16 @@ results = flatout.map(functools.partial(private_bytes, Big(bytearray(size))), ra
 assert all(own and dirty < size / 2 for own, dirty in results), results
 """
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def test_where_there_are_no_memory_files_all_goes_by_the_socket() -> None:
+    script = """
+import os
+del os.memfd_create
+import flatout
+from flatout._wire import _arena
+assert not _arena.AVAILABLE
+assert flatout.map(bytes.upper, [b"x" * 300_000] * 20, via="process").results() == [b"X" * 300_000] * 20
+"""
+    # The workers, which have them, still send by them: either side may do without.
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)

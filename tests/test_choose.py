@@ -6,6 +6,7 @@ import functools
 import hashlib
 import json
 import math
+import os
 import socket
 import subprocess
 import sys
@@ -336,13 +337,26 @@ def test_a_frozen_program_means_no_processes(monkeypatch: pytest.MonkeyPatch) ->
         flatout.map(compute, [1], via="process")
 
 
+def test_what_the_caller_has_not_begun_goes_to_processes_too() -> None:
+    def where(n: int) -> int:
+        if n >= 8_000:
+            compute(1_000_000)
+        return os.getpid()
+
+    run = flatout.map(where, range(8_040))  # the dear ones come in one batch with the last of the cheap ones
+    pids = run.results()
+    assert run.plan.kind == "process"
+    assert pids[8_000] == os.getpid()
+    assert len({*pids[8_010:]} - {os.getpid()}) == 2
+
+
 def test_a_function_that_carries_too_much_data_stays_here() -> None:
-    data = list(range(3_000_000))
+    data = bytes(50_000_000)
 
     def compute(n: int) -> int:
         return sum(i % 7 for i in range(n)) + data[n]
 
-    run = flatout.map(compute, [500_000] * 20)
-    assert run.results() == [compute(500_000)] * 20
+    run = flatout.map(compute, [500_000] * 16)  # half of which is less than to load the data, even where cores are slow
+    assert run.results() == [compute(500_000)] * 16
     assert run.plan.kind != "process"
     assert "to load the function with its data" in str(run.plan)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, WINDOW_BYTES, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, MOST_STARTING, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -938,6 +938,16 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     assert dispatcher.statistics().cancelled == 1
 
 
+def test_threads_that_are_ready_have_work_before_all_are_started() -> None:
+    dispatcher = brain(Plan("thread", 100), 200)
+    commands = [*dispatcher.handle(Tick(), 0.0), *dispatcher.handle(inputs(0, 200), 0.0)]
+    assert len(of(commands, StartWorker)) == MOST_STARTING
+    for number in range(1, 101):
+        commands = dispatcher.handle(WorkerReady(number), 0.0)
+        assert sent(commands) == [(number, [number - 1])]
+        assert len(of(commands, StartWorker)) == (number + MOST_STARTING <= 100)
+
+
 def test_one_blow_that_ends_many_workers_does_not_end_the_run() -> None:
     dispatcher = brain(Plan("process", 20))
     crew_of(dispatcher, 0, 20)
@@ -994,6 +1004,13 @@ def test_cheap_tasks_are_sent_one_batch_ahead_and_long_ones_are_not() -> None:
         dispatcher = brain(Plan("thread", 1), chunksize=1)
         crew_of(dispatcher, 1, 9)
         assert len(sent(dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=seconds), 0.0))) == batches
+
+
+def test_nothing_is_sent_ahead_where_that_is_forbidden() -> None:
+    options = Options(on_error="return", chunksize=1, buffersize=100)
+    dispatcher = Dispatcher(options, Plan("process", 1), None, ordered=False, collect=True, ahead=False)
+    crew_of(dispatcher, 1, 9)
+    assert len(sent(dispatcher.handle(BatchFinished(1, 0, ["x"], seconds=0.001), 0.0))) == 1
 
 
 def test_the_event_loop_is_given_as_many_tasks_as_the_limit_allows() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flatout._errors import RunError as RunError
     from flatout._errors import TaskTimeout as TaskTimeout
     from flatout._errors import WorkerDied as WorkerDied
+    from flatout._executor import Executor as Executor
     from flatout._explain import Explanation as Explanation
     from flatout._machine import Machine as Machine
     from flatout._machine import machine as machine
@@ -39,6 +40,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "Done": "_model",
+    "Executor": "_executor",
     "Explanation": "_explain",
     "Failure": "_model",
     "FlatoutError": "_errors",

@@ -10,10 +10,9 @@ import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from flatout._errors import PlanError
-from flatout._machine import usable_cores, why_no_processes, why_not_chosen
+from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Kind, Options, Plan, Retry, Work
-from flatout._options import check_callable, check_iterables, check_options, is_async
+from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
 from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
 from flatout._run import Run, Watcher
@@ -149,7 +148,7 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
     via, most = options.via, options.max_concurrency
     if isinstance(via, Plan):
         if via.kind == "process":
-            _need_processes()
+            need_processes()
         return via
     if via == "process":
         return _process_plan('via="process" was asked for', most)
@@ -171,14 +170,9 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
 
 
 def _process_plan(why: str, most: int | None) -> Plan:
-    _need_processes()
+    need_processes()
     count = usable_cores() if most is None else most
     return Plan("process", count, reason=f"{why}: {count} processes")
-
-
-def _need_processes() -> None:
-    if reason := why_no_processes():
-        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
 
 
 def _chooser(work: Work, options: Options) -> Chooser:

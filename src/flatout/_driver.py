@@ -37,6 +37,8 @@ from flatout._workers._base import Worker
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol
+
+    from flatout._shared_host import SharedHost
 else:
     Protocol = object
 
@@ -60,14 +62,10 @@ class Outlet:
     def __init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None
         self.over = threading.Event()
+        self.finished = False  # whether nothing more will be put in
         self.cancelled = False
         self.error: BaseException | None = None
         self._settled: deque[Settled] = deque()
-
-    @property
-    def finished(self) -> bool:
-        """Whether nothing more will be put in."""
-        return self.over.is_set()
 
     @property
     def ready(self) -> bool:
@@ -90,7 +88,7 @@ class Outlet:
 
     def finish(self, error: BaseException | None, cancelled: bool) -> None:
         """Nothing more will come."""
-        self.error, self.cancelled = error, cancelled
+        self.error, self.cancelled, self.finished = error, cancelled, True
         self.over.set()
         self.notify()
 
@@ -109,7 +107,7 @@ class Driver:
         self.clock = clock
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
-        self.host: ThreadHost | LoopHost | None = None
+        self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
         self.draws_here = True  # whether the thread that pumps may be kept waiting by the inputs
@@ -214,10 +212,10 @@ class Driver:
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
-            while self._reports and not self.finished:
+            while self._reports and not self._outlet.finished:
                 if (event := self._reports.pop()()) is not None:
                     self._handle(event)
-            while self._events and not self.finished:
+            while self._events and not self._outlet.finished:
                 self._handle(self._events.popleft())
         except Exception as error:
             self.fail(error)

@@ -180,6 +180,7 @@ class Engine:
             plan = self._sent_or_not(plan)
         self._plan = plan
         if plan.kind != "inline":
+            self._seat.give_back()
             try:
                 return self._move_to(plan.kind, PlanChosen(plan))
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
@@ -278,12 +279,13 @@ class Engine:
             awaitables.append(value)
             return value
 
-        event = self._seat.run(batch, set_aside)
+        event = self._seat.run_undecided(batch, set_aside)
+        chooser.ran(len(event.values))
         if awaitables:
             self._hand_back(batch, event)
             return
         self._driver.post(event)
-        chooser.after(len(batch), event.values[0])
+        chooser.after(len(event.values), event.values[0])
 
     def _hand_back(self, batch: Batch, event: BatchFinished) -> None:
         """The function has returned something to await: the calls stand, the rest is for an event loop."""

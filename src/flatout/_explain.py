@@ -78,6 +78,7 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
     for item in items:
         chooser.before(Batch(calls, [item]))
         value = work.context.copy().run(work.func, *(item if work.star else (item,)))
+        chooser.ran(1)
         if is_awaitable(value):
             chooser.stop()
             explanation = _awaited(chain([value], _calls(work, items)), chooser, inputs)

@@ -71,8 +71,16 @@ class LoopThread:
         """Cancel what is left in the loop, let it clean up and close it, but wait no longer than this."""
         if self._ready.is_set() and self._error is None:
             with contextlib.suppress(RuntimeError):
-                self.loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(seconds)
+                self.stop()
+            self.join(seconds)
+
+    def stop(self) -> None:
+        """Have it end; from any thread. Raises RuntimeError where it has ended."""
+        self.loop.call_soon_threadsafe(self._stop.set)
+
+    def join(self, seconds: float | None = None) -> None:
+        """Wait for the end."""
+        self._thread.join(seconds)
 
     def _submit(self, begin: Callable[[Future[Any]], None]) -> Any:
         from concurrent.futures import Future

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 
 from flatout._errors import PlanError
+from flatout._machine import why_no_processes
 from flatout._model import KINDS, Options, Plan, Retry
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -110,6 +111,13 @@ def check_via(via: Any, func: Callable[..., Any]) -> None:
         )
 
 
+def check_executor_via(via: Any) -> None:
+    """It must be a kind of worker that is not the caller, or "auto"."""
+    choices = tuple(name for name in VIAS if name != "inline")
+    if via not in choices:
+        raise PlanError(f"via must be one of {_list(choices)}{_nearest(via, choices)}; it is {via!r}")
+
+
 def check_plan(plan: Plan) -> None:
     """One that was written by hand must be one that can be carried out."""
     if plan.kind not in KINDS:
@@ -134,6 +142,12 @@ def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> 
             'timeout cannot be kept with via="inline": nothing can end a call in the caller\'s own thread. '
             'Use via="process", where a task that is over its time is really ended'
         )
+
+
+def need_processes() -> None:
+    """They must be there to be had."""
+    if reason := why_no_processes():
+        raise PlanError(f'worker processes cannot be had: {reason}. Use via="thread"')
 
 
 def check_on_error(on_error: Any) -> None:

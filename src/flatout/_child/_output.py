@@ -103,9 +103,10 @@ class Output:
 
     def flush(self) -> None:
         """Send unfinished lines too. A task may have put streams of its own in the place of ours, or closed these."""
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
+        if sys.stdout not in self._streams or sys.stderr not in self._streams:  # ours keep nothing back
+            for stream in (sys.stdout, sys.stderr):
+                with contextlib.suppress(Exception):
+                    stream.flush()
         for lines in self._lines:
             lines.finish()
 

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flatout._events import SEAT
-from flatout._model import Batch, Kind
+from flatout._model import KINDS, Batch, Kind
 
 
 class Hands:
@@ -112,8 +112,8 @@ class Crew:
         self._active: Counter[Kind] = Counter()
         self._starting: Counter[Kind] = Counter()
         self._running: Counter[Kind] = Counter()
-        self._idle: dict[Kind, dict[int, Worker]] = {}
-        self._busy: dict[Kind, dict[int, Worker]] = {}
+        self._idle: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
+        self._busy: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
 
     def hire(self, kind: Kind) -> Worker:
         """A new worker that is starting."""
@@ -147,8 +147,8 @@ class Crew:
 
     def lay_off(self, worker: Worker) -> None:
         """The worker gets nothing more."""
-        self._idle.get(worker.kind, {}).pop(worker.number, None)
-        self._busy.get(worker.kind, {}).pop(worker.number, None)
+        self._idle[worker.kind].pop(worker.number, None)
+        self._busy[worker.kind].pop(worker.number, None)
 
     def active(self, kind: Kind) -> int:
         """Workers of a kind, those that are starting included."""
@@ -172,29 +172,28 @@ class Crew:
 
     def has_idle(self, kind: Kind) -> bool:
         """Whether a worker of a kind has nothing in hand."""
-        return bool(self._idle.get(kind))
+        return bool(self._idle[kind])
 
     def take_idle(self, kind: Kind) -> Worker | None:
         """A worker with nothing in hand; it leaves the list."""
-        listed = self._idle.get(kind)
+        listed = self._idle[kind]
         return listed.popitem()[1] if listed else None
 
     def take_busy(self, kind: Kind) -> Worker | None:
         """A worker with one batch in hand; it leaves the list."""
-        listed = self._busy.get(kind)
+        listed = self._busy[kind]
         return listed.popitem()[1] if listed else None
 
     def note(self, worker: Worker) -> None:
         """Count a worker, and put it into the list it belongs to, after what it has in hand has changed."""
-        running = worker.hands.count if worker.kind == "async" else min(worker.hands.batches, 1)
+        batches = worker.hands.batches
+        running = worker.hands.count if worker.kind == "async" else min(batches, 1)
         self._running[worker.kind] += running - worker.running
         worker.running = running
         if worker.kind == "async" or not worker.ready or worker.killed:
             return
-        idle, busy = self._idle.setdefault(worker.kind, {}), self._busy.setdefault(worker.kind, {})
-        idle.pop(worker.number, None)
-        busy.pop(worker.number, None)
-        if worker.hands.batches == 0:
-            idle[worker.number] = worker
-        elif worker.hands.batches == 1 and not worker.late:
-            busy[worker.number] = worker
+        self.lay_off(worker)
+        if batches == 0:
+            self._idle[worker.kind][worker.number] = worker
+        elif batches == 1 and not worker.late:
+            self._busy[worker.kind][worker.number] = worker

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
 WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
+MOST_STARTING = (
+    16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
+)
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
 
 
@@ -55,16 +58,25 @@ class Dispatcher:
     """Knows which task is where, and so can promise that every input has exactly one outcome, delivered once.
 
     `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
-    the consumer takes every outcome at once, so that outcomes do not count against the window.
+    the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
+    sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
     """
 
     def __init__(
-        self, options: Options, plan: Plan | None, total: int | None, *, ordered: bool = True, collect: bool = False
+        self,
+        options: Options,
+        plan: Plan | None,
+        total: int | None,
+        *,
+        ordered: bool = True,
+        collect: bool = False,
+        ahead: bool = True,
     ) -> None:
         self.plan: Plan | None = None
         self.finished = False
         self._options = options
         self._total = total
+        self._sends_ahead = ahead
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit: Limit = Fixed(1)
@@ -115,8 +127,9 @@ class Dispatcher:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        times = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
-        return min(times) if times and not self.finished else None
+        if self.finished or not (self._delayed or self._deadlines):
+            return None
+        return min(heap[0][0] for heap in (self._delayed, self._deadlines) if heap)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -176,7 +189,7 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds, event.size)
-        saturated = any(self._queues.values()) and self._room(worker.kind) <= 0
+        saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
         self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
         errors = {error.offset: error for error in event.errors}
@@ -371,10 +384,10 @@ class Dispatcher:
             self._feed_loop(queue, now)
         else:
             self._feed(kind, queue, now)
-        if kind != "inline":
+        if queue and kind != "inline":
             self._hire(kind, len(queue))
-        if kind == "process" and route is None:
-            self._stand_in(queue, now)
+            if kind == "process" and route is None:
+                self._stand_in(queue, now)
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
@@ -403,14 +416,16 @@ class Dispatcher:
 
         A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
         """
-        if kind == "inline":
+        if kind == "inline" or not self._sends_ahead:
             return False
         return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):
             return  # what waits is held back by a limit
-        for _ in range(min(self._most(kind) - self._crew.active(kind), waiting - self._crew.starting(kind))):
+        starting = self._crew.starting(kind)
+        wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
+        for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
             self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
 
     def _most(self, kind: Kind) -> int:
@@ -520,7 +535,9 @@ class Dispatcher:
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:
-        return self._queues.setdefault(route, Queue())
+        if route not in self._queues:
+            self._queues[route] = Queue()
+        return self._queues[route]
 
     def _requeue(self, batch: Batch) -> None:
         batch = self._ledger.wanted(batch)

@@ -53,8 +53,9 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
         if rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN and not rival.impossible:
             best = rival
     reason = _reason(best, measured, situation, by_kind)
-    start = min(best.concurrency, START) if best.kind == "thread" else best.concurrency
-    return Plan(best.kind, start, best.concurrency, reason=reason, measured=measured, predictions=predictions)
+    return Plan(
+        best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
+    )
 
 
 def async_plan(why: str, most: int | None) -> Plan:

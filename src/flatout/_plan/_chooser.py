@@ -27,7 +27,7 @@ class Chooser:
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
     start, else empty. warm: tells whether the zygote runs. boot: starts it. adopt: takes the plan, in the caller's thread
-    or, in the middle of a call, the probe's.
+    or, in the middle of a call, the probe's. alone: see `Probe`.
     """
 
     def __init__(
@@ -38,6 +38,8 @@ class Chooser:
         no_process: str,
         warm: Callable[[], bool],
         boot: Callable[[], object],
+        *,
+        alone: bool = True,
     ) -> None:
         self.decided = False
         self.adopt: Callable[[Plan], None] = lambda plan: None
@@ -48,7 +50,7 @@ class Chooser:
         self._no_process = no_process
         self._warm = warm
         self._boot = boot
-        self._probe = Probe(self._decide, self._computing)
+        self._probe = Probe(self._decide, self._computing, alone=alone)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
@@ -62,13 +64,25 @@ class Chooser:
             self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
         self._probe.begin()
 
+    def ran(self, count: int) -> None:
+        """So many calls of it have just been made."""
+        self._probe.note(count)
+
     def after(self, count: int, first: Any) -> None:
-        """So many calls of it have been made; `first` is the result of the first."""
+        """They are taken into account; `first` is the result of the first."""
+        self._note_result(first)
+        self._probe.end(count)
+
+    def after_only(self, result: Any) -> None:
+        """The only call that is watched is over: the decision falls, however short it was."""
+        self._note_result(result)
+        self._probe.finish()
+
+    def _note_result(self, first: Any) -> None:
         if len(self._first) == 1:
             self._first.append(first)
             self._no_process = self._no_process or self._effects_seen()
             self._first_over.set()
-        self._probe.end(count)
 
     def stop(self) -> None:
         """The run is over."""

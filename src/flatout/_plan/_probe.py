@@ -20,7 +20,8 @@ from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
-LATELY = ENOUGH / 2  # seconds of the latest calls that tell how long a call takes, where that has changed
+CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
+WAITED = 0.005  # seconds of finished calls that did next to nothing but wait, after which they are judged; guessed
 MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
@@ -39,11 +40,13 @@ _NOTHING: Totals = (0.0, 0.0, 0)
 class Probe:
     """Watches calls made by one thread. `enough()` is called once, by whichever thread first sees that it is time.
 
-    The thread that makes the calls says so by `begin` and `end`.
+    The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so that
+    what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Callable[[], None], computing: Callable[[], None]) -> None:
+    def __init__(self, enough: Callable[[], None], computing: Callable[[], None], *, alone: bool = True) -> None:
         self._enough = enough
+        self._alone = alone
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._lock = threading.Lock()
         self._over = False
@@ -75,8 +78,8 @@ class Probe:
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
-    def end(self, calls: int) -> None:
-        """So many calls have ended since `begin`."""
+    def note(self, calls: int) -> None:
+        """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
         with self._lock:
             if self._began is not None:
                 self._seconds += time.perf_counter() - self._began
@@ -84,10 +87,24 @@ class Probe:
                 self._calls += calls
                 self._began = None
                 self._marks.append((self._seconds, self._cpu, self._calls))
-        if self._seconds >= ENOUGH and self._watched >= self._cpu / 3:
+
+    def end(self, calls: int) -> None:
+        """So many calls have ended since `begin`: they are judged, if that is enough."""
+        self.note(calls)
+        if (self._seconds >= ENOUGH and self._watched >= self._cpu / 3) or self._clear():
             self._judge()
         if self._over:
             self._relax()
+
+    def _clear(self) -> bool:
+        """Whether finished calls have shown already what they are, and more of them would show the same."""
+        seconds, cpu = self._seconds, self._cpu
+        if cpu < seconds / 10:
+            clear = seconds >= WAITED
+        else:
+            held = self._held / self._watched if self._watched else 0.5
+            clear = self._watched >= CLEAR and cpu > 0.9 * seconds and not 0.1 < held < 0.9
+        return clear and self._queued() < seconds / 10  # read last, since that lets go of the GIL
 
     def finish(self) -> None:
         """The only call has ended: it is judged, however short it was."""
@@ -118,15 +135,16 @@ class Probe:
         held = self._held / self._watched if self._watched else 1.0
         if not gil_enabled():
             held = 0.0
-        elsewhere = part * max(0.0, time.process_time() - self._process_began - total[1] - self._own_clock)
+        others = time.process_time() - self._process_began - total[1] - self._own_clock
+        elsewhere = part * max(0.0, others) if self._alone else 0.0
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
         scale = 1 / calls if calls else 2.0
         return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
 
     def _before_lately(self, total: Totals) -> Totals:
-        """What is to be left out: nothing, unless the last calls take much longer than the first ones did."""
-        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] - LATELY), _NOTHING)
+        """What is to be left out: nothing, unless the later half of the time went into calls much longer than the others."""
+        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] / 2), _NOTHING)
         seconds, calls = total[0] - past[0], total[2] - past[2]
         return past if calls and seconds / calls > MUCH_LONGER * total[0] / total[2] else _NOTHING
 
@@ -150,7 +168,9 @@ class Probe:
             if self._over:
                 return
             self._over = True
-        self._enough()
+        enough = self._enough
+        self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this probe, too
+        enough()
 
     def _watch(self) -> None:
         own = _RunQueue()
@@ -186,6 +206,10 @@ class Probe:
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
             self._judge()
+
+
+def _nothing() -> None:
+    """For who has been told."""
 
 
 class _Brisk:

@@ -27,7 +27,7 @@ def fingerprint(value: object) -> bytes | None:
     """Equal as long as the value is unchanged; None where it is too big to tell, MUTATED if it changes just now."""
     sink = _Sink()
     try:
-        _Fingerprinter(sink, protocol=5).dump(value)
+        _Fingerprinter(sink, protocol=5, buffer_callback=_in_band).dump(value)
     except RecursionError:
         return None
     except RuntimeError:  # "dictionary changed size during iteration"
@@ -39,6 +39,12 @@ def fingerprint(value: object) -> bytes | None:
 
 class _TooBig(Exception):
     """The value is bigger than a fingerprint may be."""
+
+
+def _in_band(buffer: pickle.PickleBuffer) -> bool:
+    if buffer.raw().nbytes > _MAX_BYTES:
+        raise _TooBig  # before the pickler copies it
+    return True
 
 
 class _Sink(io.BytesIO):

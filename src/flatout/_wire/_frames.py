@@ -19,6 +19,7 @@ from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 _HEADER = struct.Struct("<BIQI")
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 18  # bytes to ask of the kernel at once: a socket holds about as much
+_SHORT = 1 << 12  # bytes of a single buffer up to which its frame is put together, since all else costs more; guessed
 _PIECES = 512  # buffers in one sendmsg call; Linux allows 1024, POSIX promises 16
 
 Piece = bytes | bytearray | memoryview
@@ -65,6 +66,10 @@ class Sender:
 
     def put(self, kind: int, head: Piece, buffers: Iterable[Piece] = ()) -> None:
         """Add a frame to what is to be sent."""
+        if type(buffers) is list and len(buffers) == 1 and type(buffers[0]) is bytes and len(buffers[0]) < _SHORT:
+            (only,) = buffers
+            self._queue.append(memoryview(_HEADER.pack(kind, 1, len(head), 0) + _LENGTH.pack(len(only)) + head + only))
+            return
         flat = [memoryview(buffer).cast("B") for buffer in buffers]
         placed = self._arena.place(flat) if flat and self._arena is not None else None
         if placed is None:
@@ -95,6 +100,8 @@ class Sender:
             try:
                 if isinstance(head := queue[0], _Handover):
                     self._send_handover(head)
+                elif len(queue) == 1:
+                    self._send_piece(head)
                 else:
                     self._send_pieces()
             except BlockingIOError:
@@ -106,6 +113,13 @@ class Sender:
         self._queue.popleft()
         if sent < len(handover.frame):
             self._queue.appendleft(memoryview(handover.frame)[sent:])
+
+    def _send_piece(self, piece: memoryview) -> None:
+        sent = self._sock.send(piece)
+        if sent < len(piece):
+            self._queue[0] = piece[sent:]
+        else:
+            self._queue.popleft()
 
     def _send_pieces(self) -> None:
         queue = self._queue
@@ -157,7 +171,7 @@ class Receiver:
     def _complete(self) -> list[Frame]:
         frames: list[Frame] = []
         start = 0
-        while True:
+        while start < self._have or not self._data:
             size = self._size(start)
             if size is None or start + size > self._have:
                 self._keep(start, size or _CHUNK)
@@ -166,6 +180,8 @@ class Receiver:
             if frame is not None:
                 frames.append(frame)
             start += size
+        self._have = 0
+        return frames
 
     def _cut(self, start: int, size: int) -> bytearray:
         """A frame of its own: a large one is the buffer itself, not a copy of it."""

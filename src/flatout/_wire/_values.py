@@ -47,6 +47,13 @@ def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list
             return Packed(file.getvalue(), [], None), []
         except Exception:
             pass
+    else:
+        buffers: list[pickle.PickleBuffer] = []
+        try:
+            blob = _dumps(values[0], buffers, by_value)
+            return Packed(blob, buffers, [(len(blob), len(buffers))]), []
+        except Exception:
+            pass
     return _pack_each(values, name, by_value)
 
 

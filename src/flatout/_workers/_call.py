@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 from types import GeneratorType
@@ -32,27 +34,45 @@ class Caller:
         self._timed = work.timed
         self._context = work.context
         self._await = await_result
+        self._unbegun: tuple[int, deque[Any]] = 0, deque()  # (index behind the last, inputs) of a divisible batch
         self._plain: set[type] = set()  # types of results that are not to be awaited
 
-    def run(self, batch: Batch, worker: int, await_result: Await | None = None) -> BatchFinished:
-        """Run a batch. KeyboardInterrupt is not caught: it is meant for the whole run."""
+    def run(
+        self, batch: Batch, worker: int, await_result: Await | None = None, divisible: bool = False
+    ) -> BatchFinished:
+        """Run a batch. KeyboardInterrupt is not caught: it is meant for the whole run.
+
+        await_result: what to do with what is to be awaited, None: await it. divisible: `give_back` may take what is not begun.
+        """
         errors: list[TaskError] = []
         began, cpu = time.perf_counter(), time.thread_time()
         self.current = (batch.first, time.monotonic())
-        values = self._call_each(batch, errors)
+        values = self._call_each(batch, errors, divisible)
         if not self._plain.issuperset(map(type, values)) and self._any_awaitable(values):
             self.await_each(batch, values, errors, await_result)
         self.current = None
         seconds = time.perf_counter() - began
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
 
-    def _call_each(self, batch: Batch, errors: list[TaskError]) -> list[Any]:
+    def give_back(self) -> tuple[int, int]:
+        """Run no more of the batch in hand than has begun; from any thread. Returns (first task, count) of the others."""
+        end, unbegun = self._unbegun
+        count = 0
+        with contextlib.suppress(IndexError):
+            while True:  # one at a time, so that each has one taker
+                unbegun.pop()
+                count += 1
+        return end - count, count
+
+    def _call_each(self, batch: Batch, errors: list[TaskError], divisible: bool) -> list[Any]:
         values: list[Any] = []
-        inputs = self._noted(batch, values) if self._timed else iter(batch.inputs)
-        while len(values) < len(batch):
+        inputs = self._one_by_one(batch) if divisible else iter(batch.inputs)
+        inputs = self._noted(batch, inputs, values) if self._timed else inputs
+        over = False
+        while not over:
             context = self._context.copy()
             try:
-                context.run(self._calls, inputs, values, context)
+                over = context.run(self._calls, inputs, values, context)
             except KeyboardInterrupt:
                 _abandon(values)
                 raise
@@ -61,8 +81,8 @@ class Caller:
                 values.append(None)
         return values
 
-    def _calls(self, inputs: Iterator[Any], values: list[Any], context: Context) -> None:
-        """Call until a call has changed its context, and the next needs another copy.
+    def _calls(self, inputs: Iterator[Any], values: list[Any], context: Context) -> bool:
+        """Call until a call has changed its context, and the next needs another copy; returns True when all are made.
 
         This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
         """
@@ -71,13 +91,22 @@ class Caller:
             append(func(item))
             try:
                 if context != unchanged:
-                    return
+                    return False
             except Exception:  # by the == of a user's object, which is only asked for one that is new
-                return
+                return False
+        return True
 
-    def _noted(self, batch: Batch, values: list[Any]) -> Iterator[Any]:
+    def _one_by_one(self, batch: Batch) -> Iterator[Any]:
+        """The inputs that nobody else takes."""
+        unbegun = deque(batch.inputs)
+        self._unbegun = batch.end, unbegun
+        with contextlib.suppress(IndexError):
+            while True:
+                yield unbegun.popleft()
+
+    def _noted(self, batch: Batch, inputs: Iterator[Any], values: list[Any]) -> Iterator[Any]:
         """The inputs; of each it is noted when its task began."""
-        for item in batch.inputs:
+        for item in inputs:
             self.current = (batch.first + len(values), time.monotonic())
             yield item
 

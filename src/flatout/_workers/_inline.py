@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 
 from flatout._awaitable import is_awaitable
-from flatout._events import SEAT, BatchFinished, WorkerReady
+from flatout._events import SEAT, BatchFinished, TasksReturned, WorkerReady
 from flatout._model import Batch, Work
 from flatout._record import replace
 from flatout._workers._base import Host
@@ -45,9 +45,19 @@ class Seat:
         batch, self._batch = self._batch, None
         return batch
 
-    def run(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any] | None = None) -> BatchFinished:
-        """Run it, in the caller's thread; `await_result`: what to do with what is to be awaited, None: await it."""
-        return self._caller.run(batch, SEAT, await_result)
+    def run(self, batch: Batch) -> BatchFinished:
+        """Run it, in the caller's thread."""
+        return self._caller.run(batch, SEAT)
+
+    def run_undecided(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any]) -> BatchFinished:
+        """The same, while others may come to do it better: see `give_back`, and `Caller.run`."""
+        return self._caller.run(batch, SEAT, await_result, divisible=True)
+
+    def give_back(self) -> None:
+        """Leave to others what is not begun of the batch in hand; from any thread."""
+        first, count = self._caller.give_back()
+        if count:
+            self._host.post(TasksReturned(SEAT, first, count))
 
     def finish(self, batch: Batch, event: BatchFinished) -> BatchFinished:
         """Await, in the caller's thread, what the calls of a batch have returned to be awaited."""

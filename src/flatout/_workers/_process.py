@@ -90,6 +90,7 @@ class ProcessWorker:
             _frames.OUTPUT: lambda frame: self._give_out(*_values.load(frame.head)),
             _frames.LOG: lambda frame: self._give_out("log", _values.load(frame.head)),
         }
+        self._blocked = False  # the socket has not taken all of what is to be sent
         self._is_ready = self._is_stale = self._was_warm = False
         self._input_bytes = 0.0  # of a task, lately
 
@@ -176,7 +177,9 @@ class ProcessWorker:
             done = process.sender.flush()
         except OSError:
             return  # it is gone: the end of its stream tells the rest
-        self._host.watch(process.sock.fileno(), self._readable, None if done else self._writable)
+        if done == self._blocked:
+            self._blocked = not done
+            self._host.watch(process.sock.fileno(), self._readable, None if done else self._writable)
 
     def _readable(self) -> None:
         process = self._process
@@ -225,8 +228,10 @@ class ProcessWorker:
         first, count, lengths, failed, seconds, cpu = _values.load(frame.head)
         size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
-        errors = [(position, _values.unpack_error(packed)) for position, packed in failed]
-        tasks = tuple(TaskError(position, error) for position, error in sorted([*errors, *unloadable], key=_position))
+        tasks: tuple[TaskError, ...] = ()
+        if failed or unloadable:
+            errors = [(position, _values.unpack_error(packed)) for position, packed in failed]
+            tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
         self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
 
     def _returned(self, frame: Frame) -> None:
@@ -270,6 +275,11 @@ class ProcessWorker:
         else:
             process.pool.kill(process)
             process.forget()
+
+    def retire(self) -> None:
+        """Let the process go, which does not come back: it ends by itself."""
+        self.close()
+        self._host.post(WorkerExited(self._number))
 
     def kill(self) -> None:
         """Have it killed; its end is reported when its stream ends."""

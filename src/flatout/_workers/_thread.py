@@ -64,6 +64,11 @@ class ThreadWorker:
     def close(self) -> None:
         """Nothing of the host is held."""
 
+    def join(self) -> None:
+        """Wait for the end of the thread."""
+        if self._thread.ident is not None:
+            self._thread.join()
+
     def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
         if not self._left_behind:
             self._host.post(event)

@@ -1,0 +1,192 @@
+"""A host without a will of its own: whoever brings something has it dealt with on the spot, whoever waits reads.
+
+A thread that hands its work to another pays 30-60 us for the other to wake (measured), as much as all the rest of a short
+call in a worker process takes. So who posts an event pumps the driver, unless somebody is at it already, who then sees to
+that event too; and who waits for a result of a process reads the sockets himself for a moment (`lead`). A thread, the
+reader, reads whenever nobody does. While others lead one after the other it stands by, lest it wake with each of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+
+from flatout._hosts import Callback, Driven, Sockets
+from flatout._machine import usable_cores
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
+
+SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
+LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
+STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
+
+_CORES = usable_cores()
+
+
+class HandingOut(Driven, Protocol):
+    """What a shared host drives."""
+
+    @property
+    def in_hand(self) -> int:
+        """How many calls workers have in hand."""
+
+    def hand_out(self) -> None:
+        """Called after pumping, with no lock held: call the user back as need be."""
+
+
+class SharedHost:
+    """Where the driver of an executor lives: in all threads and none."""
+
+    def __init__(self) -> None:
+        self._driven: HandingOut
+        self._pumping = threading.Lock()  # held by the thread that pumps; never waited for where an event is posted
+        self._sockets: Sockets | None = None
+        self._reader: threading.Thread | None = None
+        self._leading = False
+        self._led = 0  # how often a thread has led
+        self._relief = threading.Lock()  # released to have the reader stand by no longer
+        self._relief.acquire()
+
+    def run(self, driven: HandingOut) -> None:
+        """Drive it from now on."""
+        self._driven = driven
+        self.wake()
+
+    def wake(self) -> None:
+        """Have it pumped, by this thread unless another is at it; from any thread, also in the middle of itself."""
+        if self._pumping.locked():
+            return  # whoever holds it calls this when he has let go of it
+        pumped = False
+        while self._driven.pending and self._pumping.acquire(blocking=False):
+            pumped = True
+            self._turn()
+        if pumped:
+            self._driven.hand_out()
+
+    def _turn(self, first: Callback | None = None) -> None:
+        """Pump, holding the lock, and let go of it."""
+        try:
+            if first is not None:
+                first()
+            self._driven.pump()
+        except BaseException as error:  # Ctrl-C, too: what was half done cannot be trusted any more
+            self._driven.fail(error)
+            raise
+        finally:
+            over = self._driven.finished
+            if over:
+                self._interrupt()
+            self._pumping.release()
+            if over:
+                self._driven.hand_out()
+
+    def _interrupt(self) -> None:
+        if self._sockets is not None:
+            self._sockets.interrupt()
+
+    # Sockets: asked for while pumping
+
+    def watch(self, fd: int, readable: Callback, writable: Callback | None = None) -> None:
+        """See `_workers._base.Host`."""
+        if self._sockets is None:
+            self._sockets = Sockets()
+            self._reader = threading.Thread(
+                target=self._read_on, args=(self._sockets,), name="flatout-reader", daemon=True
+            )
+            self._reader.start()
+        self._sockets.watch(fd, readable, writable)
+
+    def unwatch(self, fd: int) -> None:
+        """See `_workers._base.Host`."""
+        if self._sockets is not None:
+            self._sockets.unwatch(fd)
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait for the end of the reader."""
+        if self._reader is not None and self._reader is not threading.current_thread():
+            self._reader.join(timeout)
+
+    # Reading
+
+    def lead(self, done: Callable[[], bool], timeout: float | None = None) -> None:
+        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so."""
+        if not self._begin_to_lead():
+            return
+        most = LEAD if timeout is None else min(LEAD, timeout)
+        try:
+            began = now = time.monotonic()
+            while not done() and now < began + most:
+                # With one call under way there is a core that nobody else needs, as a rule.
+                spins = _CORES > 1 and now < began + SPIN and self._driven.in_hand == 1
+                self._read(0.0 if spins else began + most - now)
+                now = time.monotonic()
+        finally:
+            self._led += 1
+            self._leading = False
+            if self._driven.finished:
+                with self._pumping:
+                    self._interrupt()  # the byte that was meant for the reader may have been read here
+            elif not done():
+                self._relieve()
+
+    def _begin_to_lead(self) -> bool:
+        with self._pumping:
+            leads = not self._leading and self._sockets is not None
+            if leads:
+                self._leading = True
+        self.wake()
+        return leads
+
+    def _read(self, timeout: float | None) -> None:
+        sockets = self._sockets
+        assert sockets is not None
+        ready = sockets.select(timeout)
+        if ready:
+            self._pumping.acquire()
+            self._turn(lambda: sockets.call_back(ready))
+            self.wake()
+            self._driven.hand_out()
+
+    def _relieve(self) -> None:
+        with contextlib.suppress(RuntimeError):  # it was relieved before
+            self._relief.release()
+
+    def _read_on(self, sockets: Sockets) -> None:
+        """The reader."""
+        while not self._closed(sockets):
+            ready = sockets.select(None)
+            self._pumping.acquire()
+            if self._leading:
+                self._pumping.release()
+                self.wake()
+                self._stand_by()
+                continue
+            with contextlib.suppress(BaseException):  # it has ended the run
+                self._turn(lambda: sockets.call_back(ready))  # noqa: B023
+                self.wake()
+                self._driven.hand_out()
+
+    def _closed(self, sockets: Sockets) -> bool:
+        """Close them, if it is all over."""
+        if not self._driven.finished:
+            return False
+        with self._pumping:
+            if self._leading:
+                return False
+            self._sockets = None
+            sockets.close()
+            return True
+
+    def _stand_by(self) -> None:
+        """Sleep as long as others lead, until nobody has for a moment, or one asks to be relieved."""
+        led = -1
+        while self._leading or led != self._led:
+            led = self._led
+            if self._relief.acquire(timeout=STAND_BY):
+                return

@@ -1,0 +1,1 @@
+"""Stations: calls submitted one by one, each station with one kind of worker. What stands behind an executor."""

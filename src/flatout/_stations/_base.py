@@ -1,0 +1,248 @@
+"""What all stations have in common. A station is a run without end: calls are submitted to it until it is ended.
+
+It has the parts of any run: the dispatcher knows which call is with which worker and hires, the driver carries out what it
+says. The station is the source, which gives a call away when the dispatcher has use for it and not before (so what waits
+can be cancelled, and goes to whichever worker is free first), and the outlet, by which the futures get their outcomes.
+
+    submit -> waiting calls -> source -> dispatcher, driver, workers -> outlet -> futures
+
+Nothing is locked while a call is submitted, nor while futures are set, which calls the user back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Future
+from contextvars import Context, copy_context
+from typing import Any, NamedTuple, Protocol
+
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._driver import Driver, Outlet
+from flatout._events import InputEnded, TasksDrawn, Tick
+from flatout._hosts import LoopHost
+from flatout._model import Batch, Kind, Options, Plan
+from flatout._shared_host import SharedHost
+from flatout._workers._base import Worker
+
+Initializer = Callable[[], Any]
+AFTER_SHUTDOWN = "cannot schedule new futures after shutdown"  # in the words of the standard library
+
+
+class Call(NamedTuple):
+    """One call that was submitted; `context` is a copy of the submitter's."""
+
+    future: Future[Any]
+    func: Callable[..., Any]
+    args: tuple[Any, ...]
+    keywords: dict[str, Any]
+    context: Context
+
+
+class Submits(Protocol):
+    """What an executor needs of what stands behind it."""
+
+    def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
+        """Take a call. Raises RuntimeError after the end, BrokenExecutor where it cannot go on."""
+
+    def end(self, cancel: bool = False) -> None:
+        """Take no more calls; those that wait are done all the same, unless they are to be cancelled."""
+
+    def join(self) -> None:
+        """Wait until every future has its outcome and nothing is left behind."""
+
+
+class Station(Outlet):
+    """Calls for workers of one kind, `most` at once."""
+
+    def __init__(self, kind: Kind, most: int, host: SharedHost | LoopHost | None = None) -> None:
+        super().__init__()
+        self._broken: BaseException | None = None
+        self._calls: deque[Call] = deque()  # in nobody's hands yet
+        self._wanted = 0  # as many the dispatcher can use
+        self._given = 0
+        self._ending = self._input_ended = False
+        self._due: deque[tuple[Future[Any], Any, bool]] = deque()  # (future, outcome, whether that is an exception)
+        self._handing: list[None] = []  # one for each thread that is setting futures
+        self._gone = threading.Event()
+        # No more is drawn than workers can take in hand; one call is one batch, or it would wait for its neighbours.
+        options = Options(on_error="return", chunksize=1, buffersize=most)
+        dispatcher = Dispatcher(options, Plan(kind, most), None, ordered=False, collect=True, ahead=False)
+        self._host = host or SharedHost()
+        self._driver = Driver(dispatcher, self, self, time.monotonic)
+        self._driver.hire = self._hire
+        self._driver.host = self._host
+        self._host.run(self)
+        self._driver.post(Tick())  # have it look what it needs
+
+    def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
+        """See `Submits`."""
+        future = self._future()
+        self.accept(Call(future, func, args, keywords, copy_context()))
+        return future
+
+    def accept(self, call: Call) -> None:
+        """Take a call that has its future already. Raises as `submit`."""
+        if self._ending:
+            raise self._refusal()
+        self._calls.append(call)
+        self._host.wake()
+        if self._ending:  # meanwhile: either it was noticed, or it is still there
+            try:
+                self._calls.remove(call)
+            except ValueError:
+                return
+            raise self._refusal()
+
+    def end(self, cancel: bool = False) -> None:
+        """See `Submits`."""
+        self._ending = True
+        while cancel and self._calls:
+            with contextlib.suppress(IndexError):
+                self._calls.pop().future.cancel()
+        self._host.wake()
+
+    def join(self) -> None:
+        """See `Submits`."""
+        self._gone.wait()
+        self._host.join()
+
+    def _future(self) -> Future[Any]:
+        return Future()
+
+    def _hire(self, kind: Kind, number: int) -> Worker:
+        raise NotImplementedError
+
+    # The source
+
+    def draw(self, count: int, here: bool, post: Any) -> None:
+        """The dispatcher can use so many."""
+        self._wanted = count
+        self._give()
+
+    def close(self) -> None:
+        """The run is over: `finish` follows."""
+
+    def _give(self) -> None:
+        """Give away what is wanted and there; called while pumping."""
+        if self._wanted and self._unserved > 0 and (inputs := self._inputs(self._wanted)):
+            self._wanted = 0  # it will ask again
+            self._driver.post(TasksDrawn(Batch(self._given, inputs)))
+            self._given += len(inputs)
+        if self._ending and not self._calls and not self._input_ended:
+            self._input_ended = True
+            self._driver.post(InputEnded())
+
+    @property
+    def _unserved(self) -> int:
+        """Calls for which nothing is on its way."""
+        return len(self._calls)
+
+    def _inputs(self, most: int) -> list[Any]:
+        """The inputs of up to so many tasks."""
+        raise NotImplementedError
+
+    # What the host drives
+
+    @property
+    def pending(self) -> bool:
+        """See `Driven`."""
+        if self.finished:
+            return False
+        ends = self._ending and not self._input_ended and not self._calls
+        return self._driver.pending or ends or (self._wanted > 0 and self._unserved > 0)
+
+    @property
+    def in_hand(self) -> int:
+        """See `HandingOut`."""
+        return 0
+
+    @property
+    def wake_at(self) -> float | None:
+        """See `Driven`; never, as no call has a time limit."""
+        return None
+
+    def pump(self) -> None:
+        """See `Driven`."""
+        self._give()
+        self._driver.pump()
+
+    def fail(self, error: BaseException) -> None:
+        """See `Driven`."""
+        self._driver.fail(error)
+
+    # The outlet
+
+    def finish(self, error: BaseException | None, cancelled: bool) -> None:
+        """The run is over; what has no outcome yet gets none but this error."""
+        self._broken = error
+        self._ending = self._input_ended = True
+        while self._calls:
+            future = self._calls.popleft().future
+            if future.set_running_or_notify_cancel():
+                self._due.append((future, self._refusal(), True))
+        super().finish(error, cancelled)
+
+    def _refusal(self) -> RuntimeError:
+        if self._broken is None:
+            return RuntimeError(AFTER_SHUTDOWN)
+        error = BrokenExecutor(f"the executor cannot go on: {type(self._broken).__name__}: {self._broken}")
+        error.__cause__ = self._broken
+        return error
+
+    def hand_out(self) -> None:
+        """See `HandingOut`: set the futures whose outcomes are there."""
+        self._handing.append(None)
+        try:
+            while self._due:
+                with contextlib.suppress(IndexError):  # another thread was quicker
+                    _set(*self._due.popleft())
+        finally:
+            self._handing.pop()
+            if self.finished and not self._handing and not self._due:
+                closed(self)
+                self._gone.set()
+
+
+def _set(future: Future[Any], outcome: Any, failed: bool) -> None:
+    if failed:
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+_open: set[Submits] = set()  # those that have not ended
+_over = False  # the interpreter is ending
+
+
+def opened(station: Submits) -> None:
+    """From now on it is finished before the interpreter is."""
+    _open.add(station)
+
+
+def closed(station: Submits) -> None:
+    """Nothing of it is left to be finished."""
+    _open.discard(station)
+
+
+def over() -> bool:
+    """Whether the interpreter is ending, which as of Python 3.12 lets no thread start any more."""
+    return _over
+
+
+def end_all() -> None:
+    """The interpreter is about to end: finish what was submitted, as the standard library does."""
+    global _over
+    _over = True
+    while _open:
+        station = _open.pop()
+        station.end()
+        station.join()
+
+
+threading._register_atexit(end_all)  # type: ignore[attr-defined]
+os.register_at_fork(after_in_child=_open.clear)  # they belong to the parent, where their threads are
