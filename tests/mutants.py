@@ -191,7 +191,7 @@ class WrapsExceptions(Mutant):
     caught_by = frozenset({fails_tasks_alone, gives_the_exception_itself, survives_what_ends_others, awaits_coroutines})
 
     def finished(self, event: BatchFinished) -> BatchFinished:
-        errors = tuple(error._replace(error=RuntimeError(str(error.error))) for error in event.errors)
+        errors = tuple(replace(error, error=RuntimeError(str(error.error))) for error in event.errors)
         return replace(event, errors=errors)
 
 
@@ -199,7 +199,7 @@ class LosesTracebacks(Mutant):
     caught_by = frozenset({gives_the_exception_itself})
 
     def finished(self, event: BatchFinished) -> BatchFinished:
-        errors = tuple(error._replace(error=error.error.with_traceback(None)) for error in event.errors)
+        errors = tuple(replace(error, error=error.error.with_traceback(None)) for error in event.errors)
         return replace(event, errors=errors)
 
 

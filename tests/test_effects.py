@@ -23,7 +23,8 @@ from typing import Any
 
 import pytest
 
-from flatout._plan._effects import Watch, _assigned_here, _codes, _stores
+from flatout._plan._effects import Watch, _assigned_here, _stores
+from flatout._wire._code import codes
 
 seen: list[object] = []
 table: dict[str, int] = {}
@@ -351,7 +352,7 @@ def codes_of(module: str) -> Iterator[CodeType]:
         functions = [value, *vars(value).values()] if isinstance(value, type) else [value]
         for function in functions:
             if isinstance(function, FunctionType):
-                yield from _codes(function.__code__)
+                yield from codes(function.__code__)
 
 
 def assigned_by_dis(code: CodeType, outer: frozenset[str]) -> bool:

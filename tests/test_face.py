@@ -16,6 +16,33 @@ import flatout
 
 HEAVY = ["asyncio", "click", "cloudpickle", "concurrent.futures", "multiprocessing", "psutil", "rich"]
 
+# Everything of the standard library that a start may load. What is not here and takes long is imported where it is used:
+# typing 2-4 ms, inspect with dataclasses 6, re with enum 2, asyncio 30, cloudpickle 12.
+BASIC = {
+    "bisect",
+    "collections",
+    "contextlib",
+    "contextvars",
+    "functools",
+    "heapq",
+    "itertools",
+    "keyword",
+    "math",
+    "opcode",
+    "operator",
+    "reprlib",
+    "select",
+    "selectors",
+    "threading",
+    "types",
+    "warnings",
+    "weakref",
+    "importlib",
+}
+PICKLING = {"copyreg", "enum", "pickle", "re", "struct"}
+OF_ZYGOTE = BASIC | PICKLING | {"array", "errno", "faulthandler", "gc", "mmap", "signal", "socket"}
+OF_PROCESSES = OF_ZYGOTE | {"atexit", "fcntl", "locale", "resource", "subprocess"}
+
 
 def python(code: str) -> str:
     return subprocess.check_output([sys.executable, "-c", code], text=True)
@@ -65,11 +92,58 @@ def test_import_loads_nothing_heavy() -> None:
     assert [name for name in loaded if name.startswith("flatout.")] == [], "public names are loaded on first use"
 
 
-@pytest.mark.parametrize("module", ["flatout._child._zygote", "flatout._child._main"])
-def test_child_starts_light(module: str) -> None:
-    loaded = modules_loaded_by(module)
-    assert module in loaded
-    assert [name for name in loaded if name in HEAVY and name != "cloudpickle"] == []
+def loaded_by(code: str) -> set[str]:
+    """The top-level modules that a fresh interpreter loads to run this, private ones and flatout left out."""
+    script = f"""
+import sys
+before = set(sys.modules)
+{code}
+print(*sorted({{name.partition(".")[0] for name in set(sys.modules) - before}}))
+"""
+    return {name for name in python(script).split() if not name.startswith("_") and name != "flatout"}
+
+
+@pytest.mark.parametrize(
+    ("code", "allowed"),
+    [
+        ("import flatout", set()),
+        ("import flatout; flatout.map", BASIC),
+        ("import flatout; flatout.map(lambda x: x, range(4)).results()", BASIC),
+        ("import flatout; flatout.map(lambda x: x, range(4), via='thread').results()", BASIC | {"queue"}),
+        ("import flatout; flatout.map(abs, range(4), via='process').results()", OF_PROCESSES),
+        ("import flatout; flatout.map(lambda x: x, range(4), via='process').results()", OF_PROCESSES),
+        ("from flatout._child import _zygote, _main", OF_ZYGOTE),
+    ],
+)
+def test_a_start_loads_no_more_than_it_needs(code: str, allowed: set[str]) -> None:
+    assert loaded_by(code) - allowed == set()
+
+
+def test_a_start_without_processes_loads_nothing_of_theirs() -> None:
+    loaded = modules_loaded_by("flatout; flatout.map(lambda x: x, range(4)).results()")
+    assert [name for name in loaded if name in ("flatout._workers._pool", "flatout._child._zygote")] == []
+
+
+def test_the_zygote_starts_before_what_carries_the_run_out_is_imported() -> None:
+    code = """
+import sys
+def hook(event, args):
+    if event == "subprocess.Popen":
+        print(*(name for name in ("flatout._engine", "flatout._wire._functions", "pickle") if name in sys.modules))
+sys.addaudithook(hook)
+import flatout
+flatout.map(lambda x: x, range(4), via="process").results()
+"""
+    assert python(code) == "\n"
+
+
+def test_a_plain_function_of_a_script_needs_cloudpickle_nowhere() -> None:
+    code = """
+import flatout, sys
+def is_loaded(name): return name in sys.modules
+print(*flatout.map(is_loaded, ["cloudpickle", "flatout._child._main"], via="process"), is_loaded("cloudpickle"))
+"""
+    assert python(code) == "False True False\n"
 
 
 @pytest.mark.skipif(os.environ.get("FLATOUT_TEST_WHEEL") != "1", reason="make test sets FLATOUT_TEST_WHEEL=1")

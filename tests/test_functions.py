@@ -111,10 +111,68 @@ def test_what_can_be_imported_goes_by_reference_without_cloudpickle(script) -> N
             (str.upper, ("a",)), (json.JSONEncoder(indent=1).encode, (3,)), (operator.itemgetter(1), ("ab",)),
         ]:
             packed = worker.unpack(func, None)
-            assert not packed.by_value and packed.definitions == {}
+            assert not packed.needs_cloudpickle and packed.definitions == {}
             assert worker.call(*args) == func(*args)
         assert "cloudpickle" not in sys.modules
         assert not worker.evaluate("'cloudpickle' in sys.modules")
+    """)
+
+
+def test_functions_go_by_their_code_with_all_that_they_carry(script) -> None:
+    script("""
+        import json, xml.dom.minidom
+        def outer(n):
+            def f(x, y=[2], *, z: "a note" = 3):
+                "Its doc."
+                return x + y[0] + z + n
+            return f
+        f = outer(4)
+        f.own = {"kept": True}
+        def told():
+            names = ("__name__", "__qualname__", "__module__", "__doc__", "__defaults__", "__kwdefaults__",
+                     "__annotations__", "own")
+            return f(1), [getattr(f, name) for name in names], f.__code__.co_firstlineno
+        def recursive(again=5):
+            def count(n): return n and 1 + count(n - 1)
+            return count(again)
+        def unset():
+            def use(): return later
+            if 0: later = 1
+            return use
+        class_body = lambda: type("Made", (), {"doc": json.dumps([1])}).doc
+        submodule = lambda text: xml.dom.minidom.parseString(text).documentElement.tagName
+        def raises(use=unset()):
+            try: use()
+            except NameError as error: return "later" in str(error)
+        worker = Worker()
+        functions = (told, recursive, raises, class_body, submodule)
+        packed = worker.unpack(*functions)
+        assert not packed.needs_cloudpickle and packed.digest == pack_callables(*functions).digest
+        for index, args in enumerate([(), (), (), (), ("<a/>",)]):
+            assert worker.call(*args, index=index) == functions[index](*args)
+        assert not worker.evaluate("'cloudpickle' in sys.modules") and "cloudpickle" not in sys.modules
+    """)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "class C: pass\nf = lambda: C",
+        "class C: pass\nc = C()\nf = lambda: c",
+        "import functools\nf = functools.lru_cache(lambda: 1)",
+        "import typing\nT = typing.TypeVar('T')\nf = lambda: bool(T)",
+        "import types\nmodule = types.ModuleType('made')\nf = lambda: module.__name__",
+        "import weakref\nkept = weakref.WeakKeyDictionary()\nf = lambda: len(kept)",
+        "made = {}\nexec('def f(): return 1', made)\nf = made['f']\nf.__module__ = '__main__'",
+        "import cloudpickle, textwrap\ncloudpickle.register_pickle_by_value(textwrap)\nf = lambda: textwrap.dedent('  a')",
+    ],
+)
+def test_what_code_alone_does_not_tell_goes_by_cloudpickle(script, source: str) -> None:
+    script(f"""
+        exec({source!r})
+        worker = Worker()
+        assert worker.unpack(f).needs_cloudpickle
+        worker.ask(0, pickle.dumps(()))
     """)
 
 
@@ -131,7 +189,9 @@ def test_functions_of_main_call_each_other_and_share_globals(script) -> None:
         closure = (lambda factor: lambda x: factor * x * scale)(2)
         worker = Worker()
         packed = worker.unpack(even, begin, add, closure)
-        assert packed.by_value
+        assert not packed.needs_cloudpickle and set(packed.definitions) == {
+            "__main__:even", "__main__:odd", "__main__:begin", "__main__:add"
+        }
         assert worker.call(10) and not worker.call(7)
         assert worker.call(1, index=2) == 11
         worker.call(index=1)
@@ -377,7 +437,7 @@ def test_modules_that_a_worker_cannot_import_go_by_value(script, tmp_path: Path,
             exec({source!r}, vars(module))
         worker = Worker()
         packed = worker.unpack(module.f, lambda x: module.f(x + 1))
-        assert packed.by_value
+        assert packed.needs_cloudpickle
         for index, expected in enumerate([6, 8]):
             back = worker.call(3, index=index)
             assert type(back) is module.Thing and back.x == expected
@@ -493,4 +553,5 @@ print(sorted(set(sys.modules) - before - {"collections.abc", "pickle", "_pickle"
     done = subprocess.run(
         command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
     )
-    assert eval(done.stdout) == ["flatout._wire._buffers", "flatout._wire._functions", "flatout._wire._modules"], done
+    names = ["_buffers", "_by_code", "_code", "_functions", "_modules"]
+    assert eval(done.stdout) == [f"flatout._wire.{name}" for name in names], done

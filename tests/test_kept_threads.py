@@ -15,15 +15,11 @@ def me(_: int) -> threading.Thread:
     return threading.current_thread()
 
 
-def idle() -> list[threading.Thread]:
-    """The threads that wait, once those of the run before do."""
-    while any(thread.name != "flatout-idle" for thread in threads()):
+def idle(thread: threading.Thread) -> threading.Thread:
+    """The same, once it waits for its next run."""
+    while thread not in _kept_threads._idle:
         time.sleep(0.001)
-    return list(_kept_threads._idle)
-
-
-def threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if isinstance(thread, _kept_threads._KeptThread)]
+    return thread
 
 
 def run_one() -> threading.Thread:
@@ -32,8 +28,7 @@ def run_one() -> threading.Thread:
 
 
 def test_the_next_run_has_the_thread_of_the_last_under_a_name_of_its_own() -> None:
-    first = run_one()
-    assert first in idle()
+    first = idle(run_one())
     assert flatout.map(lambda _: (me(0), me(0).name), [0], via="thread", max_concurrency=1).results() == [
         (first, "flatout-1")
     ]
@@ -54,13 +49,10 @@ def test_an_initializer_has_threads_of_its_own() -> None:
 
 def test_a_thread_that_nobody_needs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_kept_threads, "IDLE_SECONDS", 0.01)
-    for thread in idle():  # those that wait longer are given something to do
-        _kept_threads._idle.remove(thread)  # type: ignore[arg-type]
-        thread.inbox.put(("flatout-last", lambda: None))  # type: ignore[attr-defined]
-        thread.join()
+    monkeypatch.setattr(_kept_threads, "_idle", [])
     thread = run_one()
     thread.join()
-    assert idle() == []
+    assert _kept_threads._idle == []
     assert run_one() is not thread
 
 
@@ -73,8 +65,8 @@ def test_an_idle_thread_keeps_nothing_of_its_run() -> None:
 
     big = Big()
     kept = weakref.ref(big)
-    flatout.map(lambda _, held=big: None, range(3), via="thread").wait()
+    (thread,) = flatout.map(lambda _, held=big: me(0), [0], via="thread", max_concurrency=1).results()
     del big
-    idle()
+    idle(thread)
     gc.collect()
     assert kept() is None

@@ -182,7 +182,7 @@ def test_hybrid_takes_the_tightest_of_both(v1: Tree) -> None:
 def test_group_outside_of_mount_falls_back_to_its_top() -> None:
     mount = reader.Mount(("cpu",), "/docker/abc", "/sys/fs/cgroup/cpu")
     assert reader.ancestors("/docker/abcd", mount) == ["/sys/fs/cgroup/cpu"]
-    assert reader.ancestors("/../other", mount._replace(root="/")) == ["/sys/fs/cgroup/cpu"]
+    assert reader.ancestors("/../other", replace(mount, root="/")) == ["/sys/fs/cgroup/cpu"]
 
 
 def test_of_two_mounts_the_one_that_shows_more_is_read(tree: Tree) -> None:

@@ -9,8 +9,6 @@ Public names are loaded on first use (PEP 562), so that `import flatout` costs n
 
 from __future__ import annotations
 
-from importlib import import_module
-
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
@@ -72,6 +70,8 @@ def __getattr__(name: str) -> Any:
     home = _HOME.get(name)
     if home is None:
         raise AttributeError(f"module 'flatout' has no attribute {name!r}")
+    from importlib import import_module
+
     value = getattr(import_module(f"flatout.{home}"), name)
     globals()[name] = value
     return value

@@ -1,58 +1,65 @@
-"""The front door: arguments are checked here, once, and made into a Run."""
+"""The front door: arguments are checked here, once, and made into a Run.
+
+What carries a run out is imported when it begins: behind the start of the zygote, which takes longer and goes on meanwhile.
+"""
 
 from __future__ import annotations
 
 import contextvars
+import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
-from dataclasses import replace
-from typing import Any, Literal, TypeVar, overload
+from contextlib import suppress
 
-from flatout._engine import Engine
-from flatout._explain import Explanation, measure
-from flatout._gather import gather_run
-from flatout._machine import usable_cores
+from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
-from flatout._plan._choose import MOST_THREADS, START
-from flatout._plan._chooser import Chooser, async_plan
+from flatout._plan._choose import MOST_THREADS, START, async_plan
+from flatout._record import replace
 from flatout._run import Run, Watcher
-from flatout._workers import _pool
 
-R = TypeVar("R")
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Literal, TypeVar, overload
+
+    from flatout._engine import Engine
+    from flatout._explain import Explanation
+    from flatout._plan._chooser import Chooser
+
+    R = TypeVar("R")
 
 PROCESSES_FOR_WAITING = 16  # per core, to which a run may grow whose tasks must be processes though they wait; guessed
 
+if TYPE_CHECKING:
 
-@overload
-def map(
-    func: Callable[..., Awaitable[R]],
-    *iterables: Iterable[Any] | AsyncIterable[Any],
-    via: Kind | Literal["auto"] | Plan = ...,
-    max_concurrency: int | None = ...,
-    chunksize: int | None = ...,
-    buffersize: int | None = ...,
-    timeout: float | None = ...,
-    retry: int | Retry | None = ...,
-    on_error: Literal["raise", "return", "skip"] = ...,
-    initializer: Callable[[], Any] | None = ...,
-    progress: bool = ...,
-) -> Run[R]: ...
+    @overload
+    def map(
+        func: Callable[..., Awaitable[R]],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        via: Kind | Literal["auto"] | Plan = ...,
+        max_concurrency: int | None = ...,
+        chunksize: int | None = ...,
+        buffersize: int | None = ...,
+        timeout: float | None = ...,
+        retry: int | Retry | None = ...,
+        on_error: Literal["raise", "return", "skip"] = ...,
+        initializer: Callable[[], Any] | None = ...,
+        progress: bool = ...,
+    ) -> Run[R]: ...
 
-
-@overload
-def map(
-    func: Callable[..., R],
-    *iterables: Iterable[Any] | AsyncIterable[Any],
-    via: Kind | Literal["auto"] | Plan = ...,
-    max_concurrency: int | None = ...,
-    chunksize: int | None = ...,
-    buffersize: int | None = ...,
-    timeout: float | None = ...,
-    retry: int | Retry | None = ...,
-    on_error: Literal["raise", "return", "skip"] = ...,
-    initializer: Callable[[], Any] | None = ...,
-    progress: bool = ...,
-) -> Run[R]: ...
+    @overload
+    def map(
+        func: Callable[..., R],
+        *iterables: Iterable[Any] | AsyncIterable[Any],
+        via: Kind | Literal["auto"] | Plan = ...,
+        max_concurrency: int | None = ...,
+        chunksize: int | None = ...,
+        buffersize: int | None = ...,
+        timeout: float | None = ...,
+        retry: int | Retry | None = ...,
+        on_error: Literal["raise", "return", "skip"] = ...,
+        initializer: Callable[[], Any] | None = ...,
+        progress: bool = ...,
+    ) -> Run[R]: ...
 
 
 def map(
@@ -100,6 +107,10 @@ def map(
     plan = plan_for(func, options)
 
     def start(**how: Any) -> Engine:
+        if plan is not None and plan.kind == "process":
+            _boot_ahead()
+        from flatout._engine import Engine
+
         chooser = _chooser(work, options) if plan is None else None
         return Engine(work, iterables, options, plan, chooser=chooser, **how)
 
@@ -113,6 +124,8 @@ def gather(*calls: Any, on_error: Literal["raise", "return", "skip"] = "raise") 
     Returns a `Run`: unpack it (`a, b = flatout.gather(...)`) or, inside a running loop, await it. Results come in the
     order of the calls. on_error: as in `map`.
     """
+    from flatout._gather import gather_run
+
     return gather_run(calls, on_error)
 
 
@@ -122,6 +135,8 @@ def explain(func: Callable[..., Any], *iterables: Iterable[Any]) -> Explanation:
     The first few calls are made for it, in this thread, until they have taken some 30 ms; nothing more is run, and their
     results are dropped. An exception of theirs is raised.
     """
+    from flatout._explain import measure
+
     check_callable(func)
     check_iterables(iterables)
     work = Work(func, len(iterables) > 1, None, contextvars.copy_context())
@@ -147,7 +162,7 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
         return async_plan("the function is a coroutine function", most)
     if options.timeout is None:
         return None
-    if reason := _pool.why_not_chosen():
+    if reason := why_not_chosen():
         why = f"{reason}, so a task that is over its time can only be left behind in its thread"
         return Plan("thread", most or START, most or MOST_THREADS, reason=why)
     plan = _process_plan("only a process can be ended when its task is over its time", most)
@@ -161,7 +176,26 @@ def _process_plan(why: str, most: int | None) -> Plan:
 
 
 def _chooser(work: Work, options: Options) -> Chooser:
-    return Chooser(work, options, usable_cores(), _pool.why_not_chosen(), _pool.warm, _pool.pool)
+    from flatout._plan._chooser import Chooser
+
+    return Chooser(work, options, usable_cores(), why_not_chosen(), _warm, _boot)
+
+
+def _warm() -> bool:
+    """Whether the zygote runs already; where nobody has needed its pool yet, that is not imported to find out."""
+    warm = getattr(sys.modules.get("flatout._workers._pool"), "warm", None)  # another thread may be importing it
+    return warm is not None and bool(warm())
+
+
+def _boot() -> None:
+    from flatout._workers import _pool
+
+    _pool.pool()
+
+
+def _boot_ahead() -> None:
+    with suppress(OSError):  # whoever needs a worker tells what keeps it from being had
+        _boot()
 
 
 def _observers(options: Options) -> list[Watcher]:

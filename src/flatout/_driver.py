@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
 
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._errors import InternalError
@@ -33,8 +32,15 @@ from flatout._events import (
 )
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._model import Kind, Settled, Statistics
-from flatout._shared_host import SharedHost
 from flatout._workers._base import Worker
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    from flatout._shared_host import SharedHost
+else:
+    Protocol = object
 
 Observer = Callable[[Event | Command, Callable[[], Statistics]], None]
 Hire = Callable[[Kind, int], Worker]

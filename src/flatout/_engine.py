@@ -16,8 +16,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
@@ -29,15 +27,17 @@ from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import describe
-from flatout._plan._chooser import Chooser
+from flatout._record import replace
 from flatout._units import duration
-from flatout._workers._base import Worker
 from flatout._workers._inline import Seat
-from flatout._workers._thread import ThreadWorker
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
+    from typing import Any
 
+    from flatout._plan._chooser import Chooser
+    from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import Setup
 
@@ -147,6 +147,8 @@ class Engine:
 
     def _hire(self, kind: Kind, number: int) -> Worker:
         if kind == "thread":
+            from flatout._workers._thread import ThreadWorker
+
             return ThreadWorker(number, self._work, self._driver, keep=True)
         if kind == "process":
             return self._hire_process(number)

@@ -5,24 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import Any
 
 from flatout import _inputs
+from flatout._awaitable import is_awaitable
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
-from flatout._plan._choose import Situation, choose, describe
-from flatout._plan._chooser import Chooser, async_plan
+from flatout._plan._choose import Situation, async_plan, choose, describe
+from flatout._plan._chooser import Chooser
 from flatout._plan._law import useful_in_flight
 from flatout._plan._probe import ENOUGH
+from flatout._record import record, replace
 from flatout._units import duration
-from flatout._wire._values import is_awaitable
 
 MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class Explanation:
     """What was measured, what the exhibition law predicts for each kind of worker, and the choice.
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._engine import Engine
 from flatout._errors import NotPicklable, PlanError
 from flatout._events import InputEnded, TasksDrawn
@@ -22,7 +23,6 @@ from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
 from flatout._run import Run
 from flatout._wire import _functions
-from flatout._wire._values import is_awaitable
 
 PROCESSES_PER_CORE = 2  # callables sent to processes at most, per core; guessed
 

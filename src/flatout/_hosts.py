@@ -8,10 +8,13 @@ import os
 import selectors
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
+    from typing import Protocol
+else:
+    Protocol = object
 
 Callback = Callable[[], None]
 

@@ -7,18 +7,20 @@ delays nothing that has come.
 
 from __future__ import annotations
 
-import re
 import threading
 import time
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextvars import Context
 from itertools import islice
-from typing import Any
 
 from flatout._errors import InputError
 from flatout._events import InputEnded, TasksDrawn
 from flatout._model import Batch
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 FAST = 1e-4  # seconds: inputs that come quicker may be drawn in one go by a caller who would have to wait for them
 
@@ -251,6 +253,8 @@ async def _next(iterator: Any) -> Any:
 
 def _explained(error: BaseException) -> BaseException:
     """What to do about an iterator that is bound to the thread that made it (a sqlite3 cursor, for one)."""
+    import re
+
     if not re.search("(same|another|other|different) thread", str(error)):
         return error
     explained = InputError(

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Protocol
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 GAIN = 1.1  # a step up must bring a tenth more throughput to be kept; guessed, above the noise seen between windows
 FEWEST = 16  # completions in a window at least, lest chance decides; guessed

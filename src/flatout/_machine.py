@@ -13,16 +13,20 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Literal, NamedTuple
 
+from flatout import _child
 from flatout._errors import PlanError
+from flatout._record import record
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Literal
 
 UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgroup leaves its name empty
 GIB = 2**30
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class Machine:
     """What this machine can give to this process.
 
@@ -158,7 +162,13 @@ def why_no_processes() -> str:
     return ""
 
 
-class Mount(NamedTuple):
+def why_not_chosen() -> str:
+    """Why worker processes are not to be chosen here unless they are asked for; empty where they may be."""
+    return why_no_processes() or ("this is itself a worker process of flatout" if _child.inside else "")
+
+
+@record
+class Mount:
     """Where a cgroup hierarchy is mounted: directory `point` shows the cgroup `root` and all below it."""
 
     controllers: tuple[str, ...]

@@ -8,16 +8,22 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Sequence
 from contextvars import Context
-from dataclasses import dataclass, field
-from typing import Any, Literal
 
-Kind = Literal["inline", "async", "thread", "process"]
-OnError = Literal["raise", "return", "skip"]
+from flatout._record import fresh, record
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Literal
+
+    Kind = Literal["inline", "async", "thread", "process"]
+    OnError = Literal["raise", "return", "skip"]
+else:
+    Kind = OnError = str
 
 KINDS: tuple[Kind, ...] = ("inline", "async", "thread", "process")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Retry:
     """How often and when a failed task is tried again.
 
@@ -38,7 +44,7 @@ class Retry:
         return self.backoff * 2.0 ** min(attempts_made - 1, 60)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Failure:
     """A task that did not end in a value.
 
@@ -58,7 +64,7 @@ class Failure:
         return f"task {self.index} (input {self.input}) failed: {what}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Done:
     """One finished task, as `Run.as_completed` gives it.
 
@@ -73,7 +79,7 @@ class Done:
     worker: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Batch:
     """Tasks with consecutive indices that travel together; `attempt` counts from 1.
 
@@ -98,7 +104,7 @@ class Batch:
         return Batch(start, self.inputs[start - self.first : end - self.first], self.attempt, self.route)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Settled:
     """Final outcomes of tasks with consecutive indices.
 
@@ -121,7 +127,7 @@ class Settled:
         return self.first + len(self.values)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Work:
     """What workers are to do: the function, how inputs become arguments, and where it runs.
 
@@ -132,11 +138,11 @@ class Work:
     func: Callable[..., Any]
     star: bool = False
     initializer: Callable[[], Any] | None = None
-    context: Context = field(default_factory=Context)
+    context: Context = fresh(factory=Context)
     timed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """The options of `map` after they have been checked. None: chosen."""
 
@@ -151,7 +157,7 @@ class Options:
     progress: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Measurement:
     """What the probe saw, per call, in seconds: the c = gil + free and w of the exhibition law.
 
@@ -174,7 +180,7 @@ class Measurement:
         return self.gil + self.free + self.wait
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Prediction:
     """What the law expects of one kind: seconds for all tasks that are left (for 1000 where their number is unknown).
 
@@ -187,7 +193,7 @@ class Prediction:
     impossible: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Plan:
     """How a run is carried out. Write one by hand and pass it as `via=` to take the choice out of flatout's hands.
 
@@ -209,7 +215,7 @@ class Plan:
         return f"{self.kind}: {self.reason}"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
-import inspect
 import math
 import sys
-import types
-from collections.abc import AsyncIterable, Callable, Iterable
-from typing import Any
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
+from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 
 from flatout._errors import PlanError
 from flatout._machine import why_no_processes
 from flatout._model import KINDS, Options, Plan, Retry
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
 VIAS = ("auto", *KINDS)
 ON_ERRORS = ("raise", "return", "skip")
+
+# Of code, as in `inspect`, which takes 6 ms to import
+_GENERATOR, _COROUTINE, _ITERABLE_COROUTINE, _ASYNC_GENERATOR = 0x20, 0x80, 0x100, 0x200
 
 
 def check_callable(func: Any, what: str = "func") -> None:
     """It must be callable, and not be a generator function by mistake."""
     if not callable(func):
-        hint = ": did you call it already? pass the function itself" if inspect.isawaitable(func) else ""
+        hint = ": did you call it already? pass the function itself" if isinstance(func, Awaitable) else ""
         raise PlanError(f"{what} must be callable, but it is {_a(func)}{hint}")
-    plain = _underlying(func)
-    if inspect.isasyncgenfunction(plain):
+    flags = _flags(_underlying(func))
+    if flags & _ASYNC_GENERATOR:
         raise PlanError(
             f"{what} {_name(func)} is an async generator function: a call of it yields many values and returns none. "
             "Write an `async def` that returns one value, a list perhaps"
         )
-    if inspect.isgeneratorfunction(plain) and not _is_coroutine_generator(plain):
+    if flags & _GENERATOR and not flags & _ITERABLE_COROUTINE:
         raise PlanError(
             f"{what} {_name(func)} is a generator function: calling it runs nothing and returns a generator. Where a "
             f"sequence is meant, map `lambda item: list({_name(func)}(item))`; where it is an old generator-based "
@@ -44,6 +48,8 @@ def check_iterables(iterables: tuple[Any, ...]) -> None:
         raise PlanError("no inputs: pass at least one iterable after the function, as in flatout.map(func, items)")
     for position, iterable in enumerate(iterables, 1):
         if not isinstance(iterable, AsyncIterable) and not _iterable(iterable):
+            import inspect
+
             hint = ": call it to get its iterator" if inspect.isroutine(iterable) else ""
             raise PlanError(f"iterable {position} is not iterable, it is {_a(iterable)}{hint}")
 
@@ -173,23 +179,29 @@ def check_retry(retry: int | Retry | None) -> Retry:
 def is_async(func: Any) -> bool:
     """Whether calling it gives a coroutine, as far as can be told without calling it."""
     plain = _underlying(func)
-    return inspect.iscoroutinefunction(plain) or _is_coroutine_generator(plain)
+    return bool(_flags(plain) & (_COROUTINE | _ITERABLE_COROUTINE)) or _is_marked(plain)
 
 
 def _underlying(func: Any) -> Any:
     """The function that a call ends up in: through partials, and the `__call__` of objects."""
     while isinstance(func, functools.partial):
         func = func.func
-    if inspect.isroutine(func) or inspect.isclass(func):
+    if isinstance(func, (FunctionType, MethodType, BuiltinFunctionType, type)):
         return func
     call = getattr(type(func), "__call__", None)  # noqa: B004 - not whether, but what
-    return call if inspect.isfunction(call) else func
+    return call if isinstance(call, FunctionType) else func
 
 
-def _is_coroutine_generator(func: Any) -> bool:
-    """Whether it was made by types.coroutine."""
+def _flags(func: Any) -> int:
+    """The flags of its code, as types.coroutine too leaves them; 0 where it has none in Python."""
     code = getattr(func, "__code__", None)
-    return code is not None and bool(code.co_flags & inspect.CO_ITERABLE_COROUTINE)
+    return code.co_flags if isinstance(code, CodeType) else 0
+
+
+def _is_marked(func: Any) -> bool:
+    """Whether inspect.markcoroutinefunction (new in 3.12) has been called for it."""
+    inspect = sys.modules.get("inspect")
+    return inspect is not None and inspect.iscoroutinefunction(func)
 
 
 def _surely_plain(func: Any) -> bool:
@@ -199,10 +211,10 @@ def _surely_plain(func: Any) -> bool:
     where its annotation or its being a lambda speaks for it.
     """
     plain = _underlying(func)
-    if isinstance(plain, (types.FunctionType, types.MethodType)):
+    if isinstance(plain, (FunctionType, MethodType)):
         returns = getattr(plain, "__annotations__", {}).get("return")
         return plain.__name__ != "<lambda>" and "Awaitable" not in str(returns) and "Coroutine" not in str(returns)
-    return not inspect.isclass(plain)
+    return not isinstance(plain, type)
 
 
 def _counts(value: Any) -> bool:
@@ -228,6 +240,8 @@ def _list(names: tuple[str, ...]) -> str:
 def _nearest(name: Any, names: tuple[str, ...]) -> str:
     if not isinstance(name, str):
         return ""
+    import difflib
+
     near = difflib.get_close_matches(name.lower(), [*names, *_ALIASES], 1, cutoff=0.5)
     return f' (did you mean "{_ALIASES.get(near[0], near[0])}"?)' if near else ""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from flatout._machine import usable_cores
 from flatout._model import Plan, Statistics
+from flatout._record import record
 from flatout._units import duration
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class Report:
     """What a run has cost.
 

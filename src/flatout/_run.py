@@ -8,15 +8,20 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, 
 from contextlib import aclosing, closing, suppress
 from itertools import chain
 from types import TracebackType
-from typing import Any, Generic, Protocol, TypeVar
 
-from flatout._engine import Engine
 from flatout._errors import PlanError, RunCancelled
-from flatout._events import PlanChosen
 from flatout._model import Done, Failure, OnError, Plan, Settled, Statistics
-from flatout._report import Report
 
-T = TypeVar("T", covariant=True)
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Protocol, TypeVar
+
+    from flatout._engine import Engine
+    from flatout._report import Report
+
+    T = TypeVar("T", covariant=True)
+else:
+    Protocol = object
 
 LONGEST_TURN = 0.005  # seconds that ready results may keep the caller's loop from its other tasks
 _UNDECIDED = Plan("inline", reason="nothing has run yet: flatout decides by what the first calls do")
@@ -35,7 +40,7 @@ class Watcher(Protocol):
         """The run is over."""
 
 
-class Run(Generic[T]):
+class Run(Iterator["T"]):
     """The results of `flatout.map` and `flatout.gather`, on their way.
 
     Nothing runs before the first result is asked for. A run is consumed once, in one of these ways:
@@ -159,6 +164,8 @@ class Run(Generic[T]):
     @property
     def report(self) -> Report:
         """What it has cost so far."""
+        from flatout._report import Report
+
         if self._engine is None:
             return Report.of(self.plan, Statistics(), 0.0)
         return Report.of(self.plan, self._engine.statistics(), self._engine.seconds)
@@ -278,6 +285,8 @@ class _Turn:
 
 
 def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
+    from flatout._events import PlanChosen
+
     for observer in observers:
         observer.start(engine.total)
         if engine.plan is not None:

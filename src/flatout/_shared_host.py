@@ -12,10 +12,15 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
-from typing import Protocol
 
 from flatout._hosts import Callback, Driven, Sockets
 from flatout._machine import usable_cores
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Protocol
+else:
+    Protocol = object
 
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed

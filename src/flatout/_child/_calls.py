@@ -8,9 +8,10 @@ import sys
 import time
 from collections.abc import Callable
 
+from flatout._awaitable import is_awaitable
 from flatout._child._results import Results
 from flatout._errors import trimmed
-from flatout._wire import _page, _values
+from flatout._wire import _page
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ class Caller:
 
     def finished(self, value: Any) -> Any:
         """The value itself, or what awaiting it gives, on an event loop that this worker keeps."""
-        if not _values.is_awaitable(value):
+        if not is_awaitable(value):
             self._plain = type(value)
             return value
         import asyncio

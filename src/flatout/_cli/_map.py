@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 import flatout
-from flatout._cli import _output, _sources, _target
+from flatout._cli import _output, _sources
 from flatout._cli._failures import TASK_FAILED, Ended, Failures, outcomes
 from flatout._cli._output import complain
 
@@ -212,6 +212,8 @@ def _write(output: _output.Output, failures: Failures, index: int, value: Any) -
 
 
 def _loaded(target: str, hint: str, traceback: bool) -> Callable[..., Any]:
+    from flatout._cli import _target  # and pathlib, which takes 3 ms
+
     try:
         return _target.load(target)
     except _target.TargetError as error:

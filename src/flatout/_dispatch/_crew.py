@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 
 from flatout._events import SEAT
 from flatout._model import KINDS, Batch, Kind
@@ -83,20 +82,20 @@ def _part(batch: Batch, start: int, end: int) -> Batch:
     return batch if end - start == len(batch) else batch.part(start, end)
 
 
-@dataclass(slots=True)
 class Worker:
     """What is known of one worker."""
 
-    number: int
-    kind: Kind
-    name: str = ""
-    ready: bool = False
-    killed: bool = False
-    watched: bool = False  # whether a deadline of its is in the heap
-    hands: Hands = field(default_factory=Hands)
-    overdue: set[int] = field(default_factory=set)  # tasks that are being cancelled, or that it is being killed for
-    late: bool = False  # it is on a task that takes long: nothing is to wait behind that
-    running: int = 0  # tasks that it may be on at this moment, as `Crew` has counted them
+    def __init__(self, number: int, kind: Kind) -> None:
+        self.number = number
+        self.kind = kind
+        self.name = ""
+        self.ready = False
+        self.killed = False
+        self.watched = False  # whether a deadline of its is in the heap
+        self.hands = Hands()
+        self.overdue: set[int] = set()  # tasks that are being cancelled, or that it is being killed for
+        self.late = False  # it is on a task that takes long: nothing is to wait behind that
+        self.running = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 
 class Crew:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
+from flatout._record import record
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -26,7 +26,7 @@ FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Situation:
     """What a choice depends on beside the measurement.
 
@@ -57,6 +57,13 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     return Plan(
         best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
     )
+
+
+def async_plan(why: str, most: int | None) -> Plan:
+    """The plan for what is to be awaited."""
+    ceiling = MOST_TASKS if most is None else most
+    reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
+    return Plan("async", ceiling if most is not None else START, ceiling, reason=reason)
 
 
 def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ...]:

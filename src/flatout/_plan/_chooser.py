@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
 
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import MOST_TASKS, START, ZYGOTE_START, Situation, choose
+from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
+from flatout._record import replace
 from flatout._units import duration
-from flatout._wire import _values
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 PATIENCE = (
     0.1  # seconds: three times what it takes to judge, little beside what processes are worth their start for; guessed
@@ -93,6 +95,8 @@ class Chooser:
         measured = self._probe.measurement()
         if self._no_process:
             return measured
+        from flatout._wire import _values
+
         try:
             transfer = sum(_values.seconds_across(value, place == 0) for place, value in enumerate(self._first))
         except Exception as error:
@@ -162,10 +166,3 @@ class Chooser:
             self._boot()
         except OSError as error:
             self._no_process = f"no worker process can be started ({error})"
-
-
-def async_plan(why: str, most: int | None) -> Plan:
-    """The plan for what is to be awaited."""
-    ceiling = MOST_TASKS if most is None else most
-    reason = f"{why}: one event loop keeps up to {ceiling} calls in flight, switching at every await"
-    return Plan("async", ceiling if most is not None else START, ceiling, reason=reason)

@@ -1,5 +1,10 @@
 """Does a call change the caller's memory in a way that a worker process would lose?
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+
 Seen are changes of the input, of the object whose method is called, of closure variables, default arguments and the
 module globals that the function and its neighbours name, and global and nonlocal statements in their code. Not seen is
 what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep, and attributes of
@@ -11,12 +16,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
-from itertools import islice
+from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any, NamedTuple
 
-from flatout._wire._fingerprint import MUTATED, fingerprint
-from flatout._wire._modules import LruCached, closure_variables
+from flatout._record import record
+from flatout._wire._code import closure_variables, global_variables
+from flatout._wire._modules import LruCached
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 _MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth of what the probe may take
 _MAX_PLACES = 50  # guessed
@@ -31,7 +40,8 @@ _MODULES_OF_VALUES = frozenset(
 )
 
 
-class _Place(NamedTuple):
+@record
+class _Place:
     name: str
     value: object
 
@@ -47,12 +57,19 @@ class Watch:
             self._look(_places(func, item, star, functions))
 
     def _look(self, places: Iterator[_Place]) -> None:
+        changeable = (place for place in islice(places, _MAX_PLACES) if _changeable(place.value))
+        for first in changeable:
+            self._look_at(chain([first], changeable))
+
+    def _look_at(self, places: Iterator[_Place]) -> None:
+        from flatout._wire._fingerprint import MUTATED, fingerprint  # and pickle: many functions do without
+
         deadline = time.perf_counter() + _MAX_SECONDS
         met: set[int] = set()
-        for place in islice(places, _MAX_PLACES):
+        for place in places:
             if time.perf_counter() > deadline:
                 return
-            if id(place.value) in met or not _changeable(place.value):
+            if id(place.value) in met:
                 continue
             met.add(id(place.value))
             before = fingerprint(place.value)
@@ -68,6 +85,10 @@ class Watch:
         """What the call changed, as a phrase ("the call changed its input"); empty for nothing seen."""
         if self._statement:
             return f"the call writes {self._statement}"
+        if not self._before:
+            return ""
+        from flatout._wire._fingerprint import fingerprint
+
         changes = (place.name for place, before in self._before if fingerprint(place.value) != before)
         name = next(changes, "")
         return name and f"the call changed {name}"
@@ -107,7 +128,7 @@ def _places_of(func: FunctionType) -> Iterator[_Place]:
     yield from (_Place(f"closure variable {name!r}", value) for name, value in closure_variables(func))
     yield from (_Place(f"default argument {name!r}", value) for name, value in _defaults(func))
     module = func.__globals__.get("__name__", "?")
-    yield from (_Place(f"the global {name!r} of module {module}", value) for name, value in _globals(func))
+    yield from (_Place(f"the global {name!r} of module {module}", value) for name, value in global_variables(func))
 
 
 def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
@@ -115,34 +136,6 @@ def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
     positional = func.__code__.co_varnames[: func.__code__.co_argcount]
     yield from zip(positional[len(positional) - len(values) :], values, strict=True)
     yield from (func.__kwdefaults__ or {}).items()
-
-
-def _globals(func: FunctionType) -> Iterator[tuple[str, Any]]:
-    namespace = func.__globals__
-    names = dict.fromkeys(name for code in _codes(func.__code__) for name in _loaded(code))
-    return ((name, namespace[name]) for name in names if name in namespace)
-
-
-def _loaded(code: CodeType) -> Iterator[str]:
-    """The names of globals that the code reads. (`co_names` has those of attributes as well.)"""
-    load_global, load_name, extended = _loads()
-    argument = 0
-    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
-        argument = argument << 8 | low
-        if operation == load_global:
-            yield code.co_names[argument >> 1]  # the last bit says how it is to be called
-        elif operation == load_name:
-            yield code.co_names[argument]
-        if operation != extended:
-            argument = 0
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """The code of a function and of all that is defined inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
 
 
 def _functions(func: Any) -> list[FunctionType]:
@@ -171,7 +164,7 @@ def _called(func: FunctionType) -> Iterator[FunctionType]:
         called = _function_of(value)
         if called:
             yield called
-    for _, value in _globals(func):
+    for _, value in global_variables(func):
         if isinstance(value, FunctionType) and value.__globals__ is func.__globals__:
             yield value
 
@@ -202,13 +195,6 @@ def _assigned_here(code: CodeType, outer: frozenset[str]) -> str:
         if instruction.opname in ("STORE_DEREF", "DELETE_DEREF") and instruction.argval in outer:
             return f"the closure variable {instruction.argval!r} (nonlocal statement)"
     return ""
-
-
-@cache
-def _loads() -> tuple[int, int, int]:
-    from opcode import opmap
-
-    return opmap["LOAD_GLOBAL"], opmap["LOAD_NAME"], opmap["EXTENDED_ARG"]
 
 
 @cache

@@ -26,7 +26,9 @@ MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 STARVED = 2 * ENOUGH  # seconds after which calls are judged though they were hardly watched
-LONG = 0.005  # seconds that calls may go on before this thread, which has to fight for the GIL, judges them; guessed
+LONG = (
+    0.025  # seconds that calls may go on before the watcher, which has to fight for the GIL, sees to anything; guessed
+)
 _NAP = 0.0005  # seconds between two looks
 _USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
 _NOTICED = (
@@ -64,13 +66,14 @@ class Probe:
         self._cpu_began = 0.0
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
-        self._process_began = time.process_time()
+        self._process_began = self._thread_began = 0.0
         self._own_clock = 0.0
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
+            self._process_began, self._thread_began = time.process_time(), time.thread_time()
             threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
             self._queue = (
                 _RunQueue()
@@ -98,6 +101,13 @@ class Probe:
             self._judge()
         if self._over:
             self._relax()
+        elif self._cpu > BOOT_AFTER:
+            self._tell_computing(self._seconds, self._cpu)
+
+    def _tell_computing(self, seconds: float, cpu: float) -> None:
+        if cpu > seconds / 2 and not self._told:
+            self._told = True
+            self._computing()
 
     def _clear(self) -> bool:
         """Whether finished calls have shown already what they are, and more of them would show the same."""
@@ -139,7 +149,8 @@ class Probe:
         held = (self._held + starved) / (self._watched + starved) if self._watched + starved else 1.0
         if not gil_enabled():
             held = 0.0
-        others = time.process_time() - self._process_began - total[1] - self._own_clock
+        callers = _read(self._thread_clock) - self._thread_began  # what it did between the calls, too
+        others = time.process_time() - self._process_began - callers - self._own_clock
         elsewhere = part * max(0.0, others) if self._alone else 0.0
         gil = min(cpu, held * seconds)
         free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
@@ -204,16 +215,13 @@ class Probe:
         with self._lock:
             seconds, cpu, _ = self._so_far()
         seconds -= self._queued()
-        if cpu > BOOT_AFTER and cpu > seconds / 2 and not self._told:
-            self._told = True
-            self._computing()
+        if self._began is None or time.perf_counter() - self._began < LONG:
+            return  # the thread that makes the calls sees to it, in a moment and without a fight for the GIL
+        if cpu > LONG:
+            self._tell_computing(seconds, cpu)
         # In the queue for a core a call only seems to wait: the time there is told when it is over.
         if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
-            began = self._began
-            if (
-                began is not None and time.perf_counter() - began > LONG
-            ):  # else the thread that makes them will, in a moment
-                self._judge()
+            self._judge()
 
 
 def _nothing() -> None:

@@ -18,7 +18,7 @@ from weakref import WeakKeyDictionary
 
 from flatout._child._chunk import call_each
 from flatout._errors import NotPicklable
-from flatout._machine import usable_cores
+from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
 from flatout._plan._chooser import Chooser
@@ -50,7 +50,7 @@ class AutoStation:
         self._lock = threading.RLock()  # taken again by a finalizer or a signal handler that submits
         self._ending = False
         self._ended = threading.Event()  # no call is held back any more, and all stations know that it is over
-        self._no_process = _pool.why_not_chosen()
+        self._no_process = why_not_chosen()
 
     def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
         """See `Submits`."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
 from flatout._hosts import LoopHost
 from flatout._loop_thread import LoopThread
 from flatout._model import Kind, Settled, Work
 from flatout._stations._base import Call, Initializer, Station
-from flatout._wire._values import is_awaitable
 from flatout._workers._base import Worker
 from flatout._workers._loop import LoopWorker
 

@@ -7,10 +7,10 @@ from collections.abc import Awaitable
 from concurrent.futures import Future
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
 from flatout._model import Kind, Settled, Work
 from flatout._stations._base import Initializer, Station
-from flatout._wire._values import is_awaitable
 from flatout._workers._base import Worker
 from flatout._workers._thread import ThreadWorker
 

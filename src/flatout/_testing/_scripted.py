@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
 from flatout._events import BatchFinished, TaskError, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
-from flatout._wire._values import is_awaitable
 from flatout._workers._base import Host
 
 Script = Callable[[int, Any], Awaitable[Any]]

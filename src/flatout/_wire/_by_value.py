@@ -30,6 +30,7 @@ from cloudpickle.cloudpickle import (
     _function_setstate,
 )
 
+from flatout._wire._by_code import Globals, dump_all
 from flatout._wire._modules import (
     Definitions,
     Homeless,
@@ -37,13 +38,11 @@ from flatout._wire._modules import (
     cached_again,
     fill_module,
     found_by_name,
-    namespace,
     stand_in,
 )
 
 BufferCallback = Callable[[pickle.PickleBuffer], bool]
 
-_MODULE_ATTRIBUTES = ("__file__", "__package__")
 _NOT_SENT = ("__builtins__", "__loader__", "__spec__")
 
 
@@ -52,28 +51,12 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
     def __init__(self, file: Any, buffer_callback: BufferCallback | None = None) -> None:
         super().__init__(file, protocol=5, buffer_callback=buffer_callback)
-        self._homeless = Homeless()
-        self._dumped: set[str] = set()
-
-    @property
-    def definitions(self) -> Definitions:
-        """What the worker will have after it has loaded all."""
-        return self._homeless.definitions
-
-    def dump_all(self, value: object) -> None:
-        """Write the value and all definitions that it brings along."""
-        self.dump(value)
-        while True:
-            new = {key: top for key, top in self.definitions.items() if key not in self._dumped}
-            self._dumped.update(new)
-            self.dump(new)
-            if not new:
-                return
+        self.homeless = Homeless()
 
     def reducer_override(self, obj: Any) -> Any:
         if isinstance(obj, FunctionType):
             return self._reduce_function(obj)
-        if isinstance(obj, type) and self._homeless.admit(obj):
+        if isinstance(obj, type) and self.homeless.admit(obj):
             return _reduce_class(obj)
         if isinstance(obj, LruCached):
             return self._reduce_cached(obj)
@@ -81,28 +64,28 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
             return self._reduce_module(obj)
         if type(obj) in _REDUCERS:
             return _REDUCERS[type(obj)](obj)
-        if type(obj) in _TYPING_REDUCERS and not self._homeless.importable(obj.__module__):
+        if type(obj) in _TYPING_REDUCERS and not self.homeless.importable(obj.__module__):
             return _TYPING_REDUCERS[type(obj)](obj)
         return super().reducer_override(obj)
 
     def _reduce_function(self, func: FunctionType) -> Any:
-        home = self._homeless.owns(func.__globals__)
+        home = self.homeless.owns(func.__globals__)
         if home is not None:
-            self.globals_ref.setdefault(id(func.__globals__), _Globals(home, func.__globals__))
-        by_value = self._homeless.admit(func)
+            self.globals_ref.setdefault(id(func.__globals__), Globals(home, func.__globals__))
+        by_value = self.homeless.admit(func)
         reduced = self._dynamic_function_reduce(func) if by_value else super().reducer_override(func)
         if home is None or reduced is NotImplemented:
             return reduced
         return (*reduced[:5], fill_function)
 
     def _reduce_cached(self, cached: Any) -> Any:
-        if not self._homeless.admit(cached) and found_by_name(cached):
+        if not self.homeless.admit(cached) and found_by_name(cached):
             return NotImplemented
         return cached_again, (cached.__wrapped__, cached.cache_parameters()), vars(cached)
 
     def _reduce_module(self, module: ModuleType) -> Any:
         name = module.__name__
-        if name == "__main__" or self._homeless.importable(name):
+        if name == "__main__" or self.homeless.importable(name):
             return super().reducer_override(module)
         values = {key: value for key, value in vars(module).items() if key not in _NOT_SENT}
         return stand_in, (name,), values, None, None, fill_module
@@ -112,17 +95,6 @@ def _reduce_class(cls: type) -> Any:
     make, args, (attributes, slots), *rest = _dynamic_class_reduce(cls)
     # cloudpickle leaves the qualified name out, without which a nested class cannot be pickled by reference.
     return make, args, ({**attributes, "__qualname__": cls.__qualname__}, slots), *rest
-
-
-class _Globals:
-    """Takes the place of a homeless module's globals in a pickle: arrives as the globals of the stand-in."""
-
-    def __init__(self, name: str, values: dict[str, Any]) -> None:
-        self._name = name
-        self._attributes = tuple((key, values[key]) for key in _MODULE_ATTRIBUTES if key in values)
-
-    def __reduce__(self) -> Any:
-        return namespace, (self._name, self._attributes)
 
 
 def fill_function(func: FunctionType, state: tuple[Any, dict[str, Any]]) -> None:
@@ -159,5 +131,5 @@ def dumps(value: object, buffer_callback: BufferCallback | None) -> tuple[bytes,
     """The payload and the definitions in it. Raises whatever pickling raises. buffer_callback: as in `pickle`."""
     with io.BytesIO() as file:
         pickler = ByValue(file, buffer_callback)
-        pickler.dump_all(value)
-        return file.getvalue(), pickler.definitions
+        dump_all(pickler, value)
+        return file.getvalue(), pickler.homeless.definitions

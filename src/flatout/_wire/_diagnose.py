@@ -18,8 +18,10 @@ from typing import Any, NamedTuple
 from cloudpickle.cloudpickle import _extract_code_globals
 
 from flatout._errors import NotPicklable
+from flatout._wire._by_code import dump_all
 from flatout._wire._by_value import ByValue
-from flatout._wire._modules import Nowhere, closure_variables
+from flatout._wire._code import closure_variables
+from flatout._wire._modules import Nowhere
 
 _MAX_DEPTH = 20  # guessed: nobody reads a longer path
 _MAX_SECONDS = 1.0  # guessed: after that the path so far has to do
@@ -116,7 +118,7 @@ def _failing(parts: list[_Part]) -> Iterator[_Part]:
 
 def _failure(value: object) -> Exception | None:
     try:
-        ByValue(Nowhere()).dump_all(value)
+        dump_all(ByValue(Nowhere()), value)
     except Exception as error:
         return error
     return None

@@ -1,6 +1,7 @@
 """How a callable and its initializer cross to a worker: once for each run, before the first batch.
 
-By reference, with a plain pickle, where a worker can import everything in it; else by value, with cloudpickle. What of
+By reference, with a plain pickle, where a worker can import everything in it; else by value: functions by their code where
+that will do, else with cloudpickle. What of
 the user's `__main__` goes by value is defined in the worker's own `__main__` under its own name (see `_modules`). So
 instances of its classes are pickled by reference both ways, and `isinstance` and `except` hold on both sides.
 
@@ -14,6 +15,7 @@ import os
 import pickle
 from collections.abc import Sequence
 
+from flatout._wire import _by_code
 from flatout._wire._buffers import beside
 from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins
 
@@ -30,18 +32,20 @@ _END: Definitions = {}
 class Packed:
     """Callables, pickled: `payload`, and large buffers (arrays) that travel beside it uncopied.
 
-    digest: names all that. by_value: unpacking needs cloudpickle. definitions: the classes and functions that a worker has
-    in its `__main__` once it has unpacked this, keyed "module:name".
+    digest: names all that. definitions: the classes and functions that a worker has in its `__main__` once it has unpacked
+    this, keyed "module:name". needs_cloudpickle: unpacking it does.
     """
 
-    __slots__ = ("by_value", "definitions", "digest", "payload", "pieces")
+    __slots__ = ("definitions", "digest", "needs_cloudpickle", "payload", "pieces")
 
-    def __init__(self, payload: bytes, buffers: Buffers, by_value: bool, definitions: Definitions) -> None:
+    def __init__(
+        self, payload: bytes, buffers: Buffers, definitions: Definitions, needs_cloudpickle: bool = False
+    ) -> None:
         self.payload = payload
         self.pieces = [memoryview(payload), *(buffer.raw() for buffer in buffers)]
         self.digest = os.urandom(16) if buffers else _digest(payload)  # to read the large would take long
-        self.by_value = by_value
         self.definitions = definitions
+        self.needs_cloudpickle = needs_cloudpickle
 
     @property
     def size(self) -> int:
@@ -54,10 +58,15 @@ def pack_callables(*callables: object) -> Packed:
     buffers: Buffers = []
     payload = _by_reference(callables, buffers)
     if payload is not None:
-        return Packed(payload, buffers, False, {})
+        return Packed(payload, buffers, {})
     buffers.clear()
+    try:
+        payload, definitions = _by_code.dumps(callables, beside(buffers))
+        return Packed(payload, buffers, definitions)
+    except Exception:
+        buffers.clear()
     payload, definitions = _by_value(callables, callables, buffers)
-    return Packed(payload, buffers, True, definitions)
+    return Packed(payload, buffers, definitions, needs_cloudpickle=True)
 
 
 def unpack_callables(pieces: Sequence[memoryview | bytes]) -> tuple[Any, ...]:

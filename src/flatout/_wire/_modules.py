@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import functools
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from types import FunctionType, ModuleType
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -59,15 +59,6 @@ def found_by_name(obj: Any) -> bool:
     for attribute in obj.__qualname__.split("."):
         found = getattr(found, attribute, None)
     return found is obj
-
-
-def closure_variables(func: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Those that have a value, with it."""
-    for name, cell in zip(func.__code__.co_freevars, func.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            continue
 
 
 class Nowhere:

@@ -222,11 +222,3 @@ def _seconds_across(value: Any, by_value: bool) -> float:
     if len(blob) < _WORTH_LOADING:
         pickle.loads(blob, buffers=buffers)
     return time.perf_counter() - began
-
-
-def is_awaitable(value: Any) -> bool:
-    """Whether `await` would take it (as `inspect.isawaitable`, which is dear to import)."""
-    if hasattr(type(value), "__await__"):
-        return True
-    code = getattr(value, "gi_code", None)  # the generator of a `types.coroutine` function
-    return code is not None and bool(code.co_flags & 0x100)  # CO_ITERABLE_COROUTINE

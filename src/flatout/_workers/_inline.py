@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
-from typing import Any
 
+from flatout._awaitable import is_awaitable
 from flatout._events import SEAT, BatchFinished, TasksReturned, WorkerReady
 from flatout._model import Batch, Work
-from flatout._wire._values import is_awaitable
+from flatout._record import replace
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
 
 
 class Seat:

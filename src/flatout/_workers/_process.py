@@ -7,7 +7,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
@@ -19,7 +18,11 @@ from flatout._workers import _pool
 from flatout._workers._base import Host
 from flatout._workers._pool import Process
 
-Emit = Callable[[str, Any], None]
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    Emit = Callable[[str, Any], None]
 
 
 class Setup:
@@ -94,7 +97,7 @@ class ProcessWorker:
     def start(self) -> None:
         """Lease a process and set it up."""
         try:
-            if self._setup.packed.by_value:
+            if self._setup.packed.needs_cloudpickle:
                 _pool.pool().preload()
             self._process = process = _pool.lease()
         except OSError as error:  # no descriptors, no memory, no zygote
