@@ -88,7 +88,8 @@ class Chair:
             self._process.wait(patience)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        for process in family:
+        # Those that clean up after a peer's workers end only after these.
+        for process in psutil.wait_procs(family, timeout=patience)[1]:
             try:
                 process.kill()
             except psutil.NoSuchProcess:
