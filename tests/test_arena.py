@@ -8,9 +8,11 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
+import psutil
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -114,7 +116,7 @@ def test_received_buffers_are_writable_and_aligned(wire: Wire) -> None:
 
 
 def test_who_keeps_everything_gets_the_rest_by_the_socket(wire: Wire) -> None:
-    most = wire.arena._most
+    most, _ = _arena._bounds()
     kept = [wire.carry(bytes([n % 256]) * MIB) for n in range(most + 5)]
     assert len(wire.arena._segments) == most
     assert all(frame.buffers[0][0] == n % 256 for n, frame in enumerate(kept))
@@ -124,7 +126,7 @@ def test_who_keeps_everything_gets_the_rest_by_the_socket(wire: Wire) -> None:
 
 
 def test_what_is_larger_than_an_arena_may_be_goes_by_the_socket(wire: Wire) -> None:
-    wire.arena._bytes_left = MIB
+    wire.arena._bytes = _arena._bounds()[1] - MIB
     wire.carry(bytes(3 * MIB))
     assert wire.arena._segments == []
 
@@ -345,3 +347,23 @@ assert flatout.map(bytes.upper, [b"x" * 300_000] * 20, via="process").results() 
 """
     # The workers, which have them, still send by them: either side may do without.
     subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
+
+
+def shared_memory_of_workers() -> int:
+    """Bytes of shared memory that the worker processes have in use."""
+    total = 0
+    for worker in psutil.Process().children(recursive=True):
+        with contextlib.suppress(OSError), open(f"/proc/{worker.pid}/smaps_rollup") as file:
+            total += next(1024 * int(line.split()[1]) for line in file if line.startswith("Pss_Shmem:"))
+    return total
+
+
+def test_idle_workers_give_memory_back_by_themselves() -> None:
+    inputs = [Buffer(bytearray(48 * MIB)) for _ in range(4)]
+    before = resident()
+    flatout.map(twice, inputs, via="process", max_concurrency=2).wait()
+    assert resident() + shared_memory_of_workers() > before + 64 * MIB, "they keep it for a while"
+    deadline = time.monotonic() + 60
+    while resident() + shared_memory_of_workers() > before + 16 * MIB:
+        assert time.monotonic() < deadline, (before, resident(), shared_memory_of_workers())
+        time.sleep(0.1)

@@ -26,8 +26,6 @@ SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
 
-_CORES = usable_cores()
-
 
 class HandingOut(Driven, Protocol):
     """What a shared host drives."""
@@ -45,6 +43,7 @@ class SharedHost:
 
     def __init__(self) -> None:
         self._driven: HandingOut
+        self._cores = usable_cores()
         self._pumping = threading.Lock()  # held by the thread that pumps; never waited for where an event is posted
         self._sockets: Sockets | None = None
         self._reader: threading.Thread | None = None
@@ -123,7 +122,7 @@ class SharedHost:
             began = now = time.monotonic()
             while not done() and now < began + most:
                 # With one call under way there is a core that nobody else needs, as a rule.
-                spins = _CORES > 1 and now < began + SPIN and self._driven.in_hand == 1
+                spins = self._cores > 1 and now < began + SPIN and self._driven.in_hand == 1
                 self._read(0.0 if spins else began + most - now)
                 now = time.monotonic()
         finally:

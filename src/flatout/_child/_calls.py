@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from flatout._awaitable import is_awaitable
+from flatout._awaitable import awaited, is_awaitable
 from flatout._child._results import Results
 from flatout._errors import trimmed
 from flatout._wire import _page
@@ -96,11 +96,7 @@ class Caller:
 
         if self._runner is None:
             self._runner = asyncio.Runner()
-        return self._runner.run(_wait_for(value), context=contextvars.copy_context())
-
-
-async def _wait_for(awaitable: Any) -> Any:
-    return await awaitable
+        return self._runner.run(awaited(value), context=contextvars.copy_context())
 
 
 def _leave(error: BaseException | None) -> None:

@@ -42,6 +42,7 @@ class Worker:
         self._channel = Channel(sock)
         self._results = Results(self._channel, self._withdraw)
         self._frames: deque[Frame] = deque()  # which have come and wait
+        self._frame: Frame | None = None  # which is to be handled
         self._reading = threading.Lock()
         self._slots = _page.slots(page)
         self._caller = Caller(self._slots)
@@ -62,9 +63,15 @@ class Worker:
     def serve(self) -> int:
         """Obey until a set-up fails or finds this process stale; returns the exit code."""
         while True:
-            frame = self._next_frame()
-            if self._handlers[frame.kind](frame):
+            self._frame = self._next_frame()
+            if self._handlers[self._frame.kind]():
                 return 0
+
+    def _take(self) -> Frame:
+        """The frame that is to be handled, of which no more is kept here than its handler keeps."""
+        frame, self._frame = self._frame, None
+        assert frame is not None
+        return frame
 
     def _next_frame(self) -> Frame:
         with self._reading:
@@ -88,8 +95,9 @@ class Worker:
             self._reading.release()
         return [_values.load(frame.head)[:2] for frame in batches]
 
-    def _set_up(self, frame: Frame) -> bool | None:
+    def _set_up(self) -> bool | None:
         """Make this process like the user's, as far as a run can tell; returns True to exit instead."""
+        frame = self._take()
         setup, began = _values.load(frame.head), time.time()
         self._setups += 1
         if self._stale(setup["path"]):
@@ -115,10 +123,11 @@ class Worker:
         self._channel.send(_frames.READY, self._setups)
         return None
 
-    def _define(self, frame: Frame) -> None:
-        _functions.define(frame.buffers[0])
+    def _define(self) -> None:
+        _functions.define(self._take().buffers[0])
 
-    def _batch(self, frame: Frame) -> None:
+    def _batch(self) -> None:
+        frame = self._take()
         first, _, lengths = _values.load(frame.head)
         began = time.time()
         inputs, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)

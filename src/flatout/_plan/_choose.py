@@ -95,7 +95,7 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k)
     shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
-    seconds = min(k, START) * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
+    seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
     return Prediction("thread", k, seconds)
 
 

@@ -13,6 +13,7 @@ A `Parcel` is for many receivers: written once, sealed, and mapped by each as me
 from __future__ import annotations
 
 import contextlib
+import functools
 import mmap
 import os
 import sys
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 AVAILABLE = hasattr(os, "memfd_create")
-WORTH = 1 << 16  # bytes from which a segment is quicker than the socket (measured)
+WORTH = 1 << 16  # bytes from which a frame goes by a segment: as large a buffer as travels beside its pickle; guessed
 MOST_SEGMENTS = 64  # of an arena; guessed: each is a descriptor, or two
 MOST_BYTES = 1 << 29  # of an arena; guessed
 
@@ -43,7 +44,7 @@ class Arena:
 
     def __init__(self) -> None:
         self._segments: list[_Own] = []
-        self._most, self._bytes_left = _bounds() if AVAILABLE else (0, 0)
+        self._bytes = 0  # of all segments
 
     def place(self, pieces: Sequence[memoryview]) -> tuple[int, int | None] | None:
         """Write the pieces into a segment.
@@ -52,7 +53,7 @@ class Arena:
         or it would not be worth it.
         """
         size = _HEADER + _span(pieces)
-        if size < WORTH or not self._most:
+        if size < WORTH or not AVAILABLE:
             return None
         for segment in self._segments:
             if size <= segment.size <= _LOOSEST * max(size, _SMALLEST) and segment.free:
@@ -62,14 +63,15 @@ class Arena:
 
     def _place_in_new(self, pieces: Sequence[memoryview], size: int) -> tuple[int, int | None] | None:
         size = max(_SMALLEST, 1 << (size - 1).bit_length())
-        if len(self._segments) >= self._most or size > self._bytes_left:
+        most, most_bytes = _bounds()
+        if len(self._segments) >= most or self._bytes + size > most_bytes:
             return None
         try:
             segment = _Own(len(self._segments) + 1, size)
             segment.write(pieces)
         except OSError:  # no descriptors, no memory
             return None
-        self._bytes_left -= size
+        self._bytes += size
         self._segments.append(segment)
         self._segments.sort(key=lambda segment: segment.size)  # the smallest that will do is found first
         return segment.number, segment.fd
@@ -256,6 +258,7 @@ def _write_all(fd: int, piece: memoryview, at: int) -> None:
         piece, at = piece[written:], at + written
 
 
+@functools.cache
 def _bounds() -> tuple[int, int]:
     """Most segments and bytes of an arena: a part of what the system gives to each core's share of processes."""
     import resource

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextvars import Context
 from types import GeneratorType
 
-from flatout._awaitable import is_awaitable
+from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
 from flatout._events import BatchFinished, TaskError
 from flatout._loop_thread import LoopThread
@@ -170,11 +170,11 @@ class OwnLoop:
         except RuntimeError:
             if self._runner is None:
                 self._runner = asyncio.Runner()
-            return self._runner.run(_wait_for(awaitable), context=context)
+            return self._runner.run(awaited(awaitable), context=context)
         if self._elsewhere is None:
             self._elsewhere = LoopThread()
             self._elsewhere.start()
-        return self._elsewhere.run(_wait_for(awaitable), context)
+        return self._elsewhere.run(awaited(awaitable), context)
 
     def close(self) -> None:
         """Close the loop, in the thread that used it."""
@@ -184,7 +184,3 @@ class OwnLoop:
         if self._elsewhere is not None:
             self._elsewhere.end(CLOSING_SECONDS)
             self._elsewhere = None
-
-
-async def _wait_for(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
 import sys
@@ -49,10 +50,10 @@ class Setup:
                 "log_levels": _log_levels(),
             }
         )
-        self._parcel = self._pack_parcel()
 
-    def _pack_parcel(self) -> Parcel | None:
-        """What is large is written once, and not again for each worker."""
+    @functools.cached_property
+    def _parcel(self) -> Parcel | None:
+        """What is large is written once, when the first worker needs it, and not again for each."""
         packed = self.packed
         if not AVAILABLE or packed.size < WORTH:
             return None
