@@ -153,15 +153,15 @@ class Executor(futures.Executor):
     ) -> Generator[Any, None, None]:
         waiting = deque(self.submit(fn, *each) for each in itertools.islice(inputs, buffersize))
         # The iterator knows the executor only weakly: one that is dropped ends, though results are still to be taken.
-        submit = weakref.WeakMethod(self.submit)
-        return _in_order(waiting, until, lambda: _submit_next(submit(), fn, inputs))
+        executor = weakref.ref(self)
+        return _in_order(waiting, until, lambda: _submit_next(executor(), fn, inputs))
 
 
 def _submit_next(
-    submit: Callable[..., futures.Future[Any]] | None, fn: Callable[..., Any], inputs: Iterator[tuple[Any, ...]]
+    executor: Executor | None, fn: Callable[..., Any], inputs: Iterator[tuple[Any, ...]]
 ) -> list[futures.Future[Any]]:
-    each = next(inputs, None) if submit is not None else None
-    return [] if submit is None or each is None else [submit(fn, *each)]
+    each = next(inputs, None) if executor is not None else None
+    return [] if executor is None or each is None else [executor.submit(fn, *each)]
 
 
 def _in_order(

@@ -26,6 +26,7 @@ else:
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
+PATIENCE = 0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
 OVERDUE = 20  # times STAND_BY after which one that leads has been kept from it, by a signal handler perhaps; guessed
 
 
@@ -43,12 +44,12 @@ class HandingOut(Driven, Protocol):
 class CtrlCPutOff:
     """Puts Ctrl-C off while a `with` block runs in the main thread, where it might leave something half done.
 
-    A second one goes through: what hangs can be left.
+    One that comes a while after the first goes through: what hangs can be left.
     """
 
     def __init__(self) -> None:
         self._handler: Any = None
-        self._pressed = False
+        self._pressed = 0.0  # when, by time.monotonic
 
     def __enter__(self) -> None:
         if threading.get_ident() == threading.main_thread().ident and callable(
@@ -64,9 +65,10 @@ class CtrlCPutOff:
                 _signal.raise_signal(_signal.SIGINT)
 
     def _note(self, number: int, frame: Any) -> None:
-        if self._pressed:
+        now = time.monotonic()
+        if self._pressed and now > self._pressed + PATIENCE:
             self._handler(number, frame)
-        self._pressed = True
+        self._pressed = self._pressed or now
 
 
 class SharedHost:
