@@ -151,6 +151,12 @@ def oom_group(root: str = "/") -> bool:
     return any(_read(f"{group}/memory.oom.group").strip() == "1" for group in _cgroups(root, UNIFIED))
 
 
+def oom_kills(root: str = "/") -> int:
+    """How many processes the kernel has killed for want of memory, on all of the machine; 0 where it does not say."""
+    lines = (line.partition(" ") for line in _read(f"{root}/proc/vmstat").splitlines())
+    return next((_integer(count) or 0 for name, _, count in lines if name == "oom_kill"), 0)
+
+
 def why_no_processes() -> str:
     """Why worker processes cannot be used here; empty where they can."""
     if not hasattr(os, "fork"):

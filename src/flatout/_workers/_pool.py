@@ -16,6 +16,7 @@ import threading
 
 from flatout import _child
 from flatout._child import _zygote
+from flatout._machine import oom_kills
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
 
@@ -59,13 +60,19 @@ class Process:
 
     @property
     def current(self) -> tuple[int, float] | None:
-        """(index of the task it is on, when it began it by time.monotonic)."""
-        current = int(self._slots[_page.CURRENT])
-        return None if current == 0 else (current - 1, self._slots[_page.BEGAN] / 1e9)
+        """(index of the task it is on, when it began it by time.monotonic); first of all one whose result it pickles."""
+        for task, began in ((_page.PACKED, _page.PACKING_BEGAN), (_page.CURRENT, _page.BEGAN)):
+            if index := int(self._slots[task]):
+                return index - 1, self._slots[began] / 1e9
+        return None
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
         return _page.crash_text(self._page)
+
+    def reason(self) -> str:
+        """Why it could not go on, if it has said so."""
+        return _page.reason(self._slots)
 
     def rest(self) -> None:
         """It has nothing to do: give back memory that only much work needs."""
@@ -87,6 +94,7 @@ class Pool:
         self._idle: list[Process] = []
         self._last = 0
         self._broken = False  # it takes no orders any more
+        self._oom_kills = oom_kills()
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
@@ -132,6 +140,11 @@ class Pool:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
         with self._lock, contextlib.suppress(OSError):
             self._order(_zygote.KILL, process.number)
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the system has killed processes for their memory since this was asked last."""
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
 
     def preload(self) -> None:
         """Have workers find cloudpickle loaded."""
