@@ -933,8 +933,11 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     for number in range(1, BARREN_DEATHS + 1):
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
         assert commands == [StartWorker(number + 1, "process")]
-    commands = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
-    assert commands == [Finish(POISON)]
+    (finish,) = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
+    assert isinstance(finish, Finish)
+    assert isinstance(finish.error, WorkerDied)
+    assert "6 workers died one after the other with no task to blame" in str(finish.error)
+    assert finish.error.__cause__ is POISON
     assert dispatcher.statistics().cancelled == 1
 
 

@@ -147,7 +147,7 @@ def test_under_raise_the_results_before_it_come_first(func: Callable[[int], Any]
     assert [next(values) for _ in range(3)] == [0, 1, 4]
     with pytest.raises((WorkerDied, SystemExit, TwoArguments)) as caught:
         next(values)
-    assert "task 3" in caught.value.__notes__[-1]
+    assert "task 3, input 3, in a worker process" in caught.value.__notes__[-1]
 
 
 def kills_its_worker_once(folder: Path, x: int) -> int:
@@ -417,6 +417,26 @@ def test_an_input_that_raises_anything_as_it_is_pickled_costs_itself_only() -> N
     assert results == [0, 2]
     assert isinstance(failure.error, NotPicklable)
     assert isinstance(failure.error.__cause__, SystemExit)
+
+
+# Tasks that use flatout themselves
+
+
+def cores_and_workers(_: int) -> tuple[int, set[int]]:
+    return flatout.machine().usable_cores, set(flatout.map(pid_of_worker, range(8), via="process"))
+
+
+def pid_of_worker(_: int) -> int:
+    time.sleep(0.01)
+    return os.getpid()
+
+
+def test_workers_of_workers_are_no_more_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLATOUT_CORES", "4")
+    for workers, share in ((4, 1), (2, 2)):
+        for cores, pids in flatout.map(cores_and_workers, range(workers), via="process", max_concurrency=workers):
+            assert cores == share
+            assert 1 <= len(pids) <= share
 
 
 # How a process over its time is ended

@@ -78,7 +78,9 @@ class Machine:
         yield "Python", f"{self.implementation} {self.python}"
 
     def _overridden(self) -> str:
-        return "" if self.cores == _least(self.affinity, self.quota) else "; set by FLATOUT_CORES"
+        if self.cores == _least(self.affinity, self.quota):
+            return ""
+        return "; the share of a worker process" if _child.inside else "; set by FLATOUT_CORES"
 
 
 def machine() -> Machine:
@@ -115,6 +117,8 @@ def gil_enabled() -> bool:
 
 def usable_cores() -> int:
     """How many calls can compute at once in this process, at least 1. Cheap: well below a millisecond.
+
+    In a worker process that is its share of the cores, so that workers of workers are no more than there are cores.
 
     Raises PlanError where the environment variable FLATOUT_CORES is not a positive whole number.
     """
@@ -301,8 +305,9 @@ def _limited(limit: int, infinity: int) -> int | None:
 
 
 def _cores() -> float:
-    cores = _cores_from_environment()
-    return float(cores) if cores is not None else _least(affinity(), cpu_quota())
+    cores: float | None = _cores_from_environment()
+    cores = float(cores) if cores is not None else _least(affinity(), cpu_quota())
+    return min(cores, _child.cores) if _child.inside else cores
 
 
 def _cores_from_environment() -> int | None:

@@ -185,6 +185,7 @@ class Worker:
 
 def _take_on(setup: dict[str, Any]) -> None:
     """Take on what a run may rely on: import path, environment, working directory, command line, `__main__`."""
+    _child.cores = setup["cores"]
     sys.path[:] = setup["path"]
     sys.argv[:] = setup["argv"]
     if setup["environ"] != dict(os.environ):

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker
 from flatout._dispatch._ledger import Ledger
-from flatout._errors import InputError, TaskTimeout
+from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -258,7 +258,7 @@ class Dispatcher:
             self._barren += 1
             self._barren_since = self._crew.last
             if self._barren > BARREN_DEATHS:
-                self._finish(error)
+                self._finish(_given_up(error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -543,6 +543,16 @@ class Dispatcher:
         batch = self._ledger.wanted(batch)
         if len(batch):
             self._queue(batch.route).push_front(batch)
+
+
+def _given_up(error: BaseException) -> WorkerDied:
+    given_up = WorkerDied(
+        f"{BARREN_DEATHS + 1} workers died one after the other with no task to blame, and so the run was given up; "
+        f"the last: {error}",
+        getattr(error, "exitcode", None),
+    )
+    given_up.__cause__ = error
+    return given_up
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:

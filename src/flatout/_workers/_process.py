@@ -30,16 +30,17 @@ if TYPE_CHECKING:
 class Setup:
     """What every worker process of a run is told first; made once a run. Raises NotPicklable.
 
-    divisible: of a batch that takes long, the part that is not begun may be returned.
+    cores: that each worker may count on. divisible: of a batch that takes long, the part that is not begun may be returned.
     """
 
-    def __init__(self, work: Work, divisible: bool = True) -> None:
+    def __init__(self, work: Work, cores: int, divisible: bool = True) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
         cwd = _pool.working_directory()
         main = sys.modules.get("__main__")
         self.meta = _values.dump(
             {
+                "cores": cores,
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
@@ -259,7 +260,7 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
-        error = _death(process)
+        error = _death(process, self._is_ready)
         # One that was warm may have died before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
         suspects = self._up_to(process.current) if process.reason() else _index(process.current)
@@ -343,9 +344,10 @@ def _position(entry: tuple[int, BaseException]) -> int:
     return entry[0]
 
 
-def _death(process: Process) -> WorkerDied:
+def _death(process: Process, ready: bool) -> WorkerDied:
     said, _, trace = process.reason().partition("\n")
-    how = f"could not go on: {said}" if said else _how(process)
+    when = "in the middle of a task" if process.current else "with no task in hand" if ready else "as it was set up"
+    how = f"could not go on: {said}" if said else f"{_how(process)} {when}"
     return WorkerDied(
         f"worker process {process.pid or '(none)'} {how}", process.exitcode, process.crash_text() or trace
     )
@@ -362,7 +364,7 @@ def _how(process: Process) -> str:
             ", as the system ran out of memory" if -code == signal.SIGKILL and process.pool.ran_out_of_memory() else ""
         )
         return f"was killed by {_signal_name(-code)}{memory}"
-    return f"exited with status {code} {'in the middle of a task' if process.current else 'with no task in hand'}"
+    return f"exited with status {code}"
 
 
 def _signal_name(number: int) -> str:
