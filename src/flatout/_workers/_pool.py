@@ -13,6 +13,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 
 from flatout import _child
 from flatout._child import _zygote
@@ -79,11 +80,13 @@ class Process:
         self._arena.rest(_KEPT_BYTES)
 
     def forget(self) -> None:
-        """Close this side."""
-        self.receiver.close()
-        self.sock.close()
-        os.close(self._page)
-        self._slots.release()
+        """Close this side; once is enough."""
+        if self._page >= 0:
+            self.receiver.close()
+            self.sock.close()
+            os.close(self._page)
+            self._slots.release()
+            self._page = -1
 
 
 class Pool:
@@ -92,6 +95,7 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[Process] = []
+        self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
         self._broken = False  # it takes no orders any more
         self._oom_kills = oom_kills()
@@ -119,6 +123,7 @@ class Pool:
                 undo.callback(os.close, page)
                 self._order(_zygote.FORK, self._last, [theirs.fileno(), page])
             process = Process(self, self._last, ours, page)
+            self._all.add(process)
             undo.pop_all()
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             ours.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BYTES)
@@ -182,8 +187,8 @@ class Pool:
         self._zygote.wait()
 
     def abandon(self) -> None:
-        """In a fork of the process that owns it: close the copies of its descriptors, harm nothing."""
-        for process in self._idle:
+        """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
+        for process in list(self._all):
             process.forget()
         self._idle.clear()
         self._control.close()
