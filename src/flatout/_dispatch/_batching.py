@@ -87,6 +87,7 @@ class Queue:
         self._spans: deque[Batch] = deque()
         self._offset = 0  # how much of the first span is gone already: cutting must not copy what stays
         self._count = 0
+        self._alone: deque[Batch] = deque()  # single tasks that are not to be joined with others
 
     def __len__(self) -> int:
         return self._count
@@ -105,8 +106,16 @@ class Queue:
         self._spans.appendleft(batch)
         self._count += len(batch)
 
+    def push_alone(self, batch: Batch) -> None:
+        """Add at the head, each of the tasks as a batch of its own."""
+        self._alone.extend(batch.part(index, index + 1) for index in range(batch.first, batch.end))
+        self._count += len(batch)
+
     def take(self, most: int) -> Batch:
         """Cut a batch of up to `most` tasks off the head: consecutive, of one attempt."""
+        if self._alone:
+            self._count -= 1
+            return self._alone.popleft()
         head = self._spans[0]
         first = head.first + self._offset
         inputs = self._cut(head, most)
@@ -132,10 +141,15 @@ class Queue:
     def drop_from(self, index: int) -> int:
         """Forget the tasks with this index and above; return how many those were."""
         before = self._count
-        spans = []
+        alone, spans = self._alone, []
+        self._alone = deque()
         while self._spans:
             spans.append(self.take(len(self._spans[0]) - self._offset))
+        self._count = 0
         for span in spans:
             if span.first < index:
                 self.push(span.part(span.first, min(span.end, index)))
+        for task in alone:
+            if task.first < index:
+                self.push_alone(task)
         return before - self._count

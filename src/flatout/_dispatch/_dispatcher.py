@@ -83,6 +83,7 @@ class Dispatcher:
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
+        self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -236,20 +237,21 @@ class Dispatcher:
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
-        # One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
-        suspects = () if event.error is None or worker.killed else event.suspects
-        blamed, spared = worker.hands.split(worker.overdue.union(suspects))
+        guilty, suspects = _guilty_and_suspects(event, worker)
         # The spared go first: a failure that ends the run looks for what is left before it.
-        for span in reversed(spared):
+        for span in reversed(worker.hands.split(guilty | suspects)[1]):
             self._requeue(span)
-        for task in blamed:
+        self._alone |= suspects
+        for task in worker.hands.split(suspects)[0]:
+            self._requeue(task)
+        for task in worker.hands.split(guilty)[0]:
             seconds = self._options.timeout if task.first in worker.overdue else None
             self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds or 0.0, now)
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
-        elif event.error is not None and not blamed and not worker.killed:
+        elif event.error is not None and not (guilty or suspects or worker.killed):
             self._died_barren(worker, event.error)
 
     def _died_barren(self, worker: Worker, error: BaseException) -> None:
@@ -542,7 +544,20 @@ class Dispatcher:
     def _requeue(self, batch: Batch) -> None:
         batch = self._ledger.wanted(batch)
         if len(batch):
-            self._queue(batch.route).push_front(batch)
+            queue = self._queue(batch.route)
+            (queue.push_alone if batch.first in self._alone else queue.push_front)(batch)
+
+
+def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:
+    """The tasks that a worker has died of, and those of which any may be the one.
+
+    One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
+    """
+    guilty = {index for index in worker.overdue if index in worker.hands}
+    if event.error is None or worker.killed:
+        return guilty, set()
+    suspects = {index for index in event.suspects if index in worker.hands} - guilty
+    return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:
