@@ -9,7 +9,7 @@ import heapq
 from collections.abc import Callable
 
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
-from flatout._dispatch._crew import Crew, Worker
+from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
 from flatout._errors import InputError, TaskTimeout
 from flatout._events import (
@@ -215,11 +215,13 @@ class Dispatcher:
         worker, timeout = self._crew.workers.get(event.worker), self._options.timeout
         if worker is None or timeout is None or worker.killed:
             return
-        begun = [now]
-        for index, began in event.running:
-            if began + timeout > now:
-                begun.append(began)
-            elif index in worker.hands:
+        begun = [now, *(began for _, began in event.running if began + timeout > now)]
+        late = [(i, began) for i, began in event.running if began + timeout <= now and i in worker.hands]
+        if len(late) > 1 and worker.kind != "async":  # it is busy with one of them, and nobody knows which
+            self._alone.update(index for index, _ in late)
+            self._kill(worker)
+        else:
+            for index, began in late:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
@@ -238,13 +240,12 @@ class Dispatcher:
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
-        # The spared go first: a failure that ends the run looks for what is left before it.
-        for span in reversed(worker.hands.split(guilty | suspects)[1]):
-            self._requeue(span)
         self._alone |= suspects
-        for task in worker.hands.split(suspects)[0]:
-            self._requeue(task)
-        for task in worker.hands.split(guilty)[0]:
+        blamed, spared = split(worker.hands, guilty)
+        # The spared go first: a failure that ends the run looks for what is left before it.
+        for span in reversed(spared):
+            self._requeue(span)
+        for task in blamed:
             seconds = self._options.timeout if task.first in worker.overdue else None
             self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds or 0.0, now)
         if event.fatal:
@@ -542,10 +543,12 @@ class Dispatcher:
         return self._queues[route]
 
     def _requeue(self, batch: Batch) -> None:
-        batch = self._ledger.wanted(batch)
-        if len(batch):
-            queue = self._queue(batch.route)
-            (queue.push_alone if batch.first in self._alone else queue.push_front)(batch)
+        queue = self._queue(batch.route)
+        alone, others = split([self._ledger.wanted(batch)], self._alone)
+        for task in alone:
+            queue.push_alone(task)
+        for span in reversed(others):
+            queue.push_front(span)
 
 
 def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:
