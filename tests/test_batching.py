@@ -172,8 +172,9 @@ class AnyQueue(RuleBasedStateMachine):
         part = Batch(part.first, part.inputs, part.attempt + again)
         tasks = [(i, part.attempt) for i in part.inputs]
         if alone:
-            self.queue.push_alone(part)
-            self.alone += tasks
+            for index in range(part.first, part.end):
+                self.queue.push_alone(part.part(index, index + 1))
+            self.alone = sorted(self.alone + tasks)
         else:
             self.queue.push_front(part)
             self.model[:0] = tasks

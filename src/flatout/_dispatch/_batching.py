@@ -7,6 +7,7 @@ not smaller than is worth sending.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -87,7 +88,7 @@ class Queue:
         self._spans: deque[Batch] = deque()
         self._offset = 0  # how much of the first span is gone already: cutting must not copy what stays
         self._count = 0
-        self._alone: deque[Batch] = deque()  # single tasks that are not to be joined with others
+        self._alone: list[tuple[int, Batch]] = []  # a heap of single tasks that are not to be joined with others
 
     def __len__(self) -> int:
         return self._count
@@ -106,16 +107,16 @@ class Queue:
         self._spans.appendleft(batch)
         self._count += len(batch)
 
-    def push_alone(self, batch: Batch) -> None:
-        """Add at the head, each of the tasks as a batch of its own."""
-        self._alone.extend(batch.part(index, index + 1) for index in range(batch.first, batch.end))
-        self._count += len(batch)
+    def push_alone(self, task: Batch) -> None:
+        """Add a single task before all that came by the others, and leave it single."""
+        heapq.heappush(self._alone, (task.first, task))
+        self._count += 1
 
     def take(self, most: int) -> Batch:
         """Cut a batch of up to `most` tasks off the head: consecutive, of one attempt."""
         if self._alone:
             self._count -= 1
-            return self._alone.popleft()
+            return heapq.heappop(self._alone)[1]
         head = self._spans[0]
         first = head.first + self._offset
         inputs = self._cut(head, most)
@@ -142,14 +143,14 @@ class Queue:
         """Forget the tasks with this index and above; return how many those were."""
         before = self._count
         alone, spans = self._alone, []
-        self._alone = deque()
+        self._alone = []
         while self._spans:
             spans.append(self.take(len(self._spans[0]) - self._offset))
         self._count = 0
         for span in spans:
             if span.first < index:
                 self.push(span.part(span.first, min(span.end, index)))
-        for task in alone:
-            if task.first < index:
+        for first, task in alone:
+            if first < index:
                 self.push_alone(task)
         return before - self._count
