@@ -215,13 +215,11 @@ class Dispatcher:
         worker, timeout = self._crew.workers.get(event.worker), self._options.timeout
         if worker is None or timeout is None or worker.killed:
             return
-        begun = [now, *(began for _, began in event.running if began + timeout > now)]
-        late = [(i, began) for i, began in event.running if began + timeout <= now and i in worker.hands]
-        if len(late) > 1 and worker.kind != "async":  # it is busy with one of them, and nobody knows which
-            self._alone.update(index for index, _ in late)
-            self._kill(worker)
-        else:
-            for index, began in late:
+        begun = [now]
+        for index, began in event.running:
+            if began + timeout > now:
+                begun.append(began)
+            elif index in worker.hands:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
