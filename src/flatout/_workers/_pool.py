@@ -268,11 +268,20 @@ def _forget_parents_pool() -> None:
 @atexit.register
 def _close() -> None:
     global _pool, _over
+    import signal
+
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    if (
+        ctrl_c is signal.default_int_handler
+    ):  # an exception here would be told as one that was ignored, and change nothing
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     with _pool_lock:
         _over = True
         if _pool is not None:
             _pool.close()
             _pool = None
+    if ctrl_c is signal.default_int_handler:
+        signal.signal(signal.SIGINT, ctrl_c)
 
 
 if hasattr(os, "register_at_fork"):
