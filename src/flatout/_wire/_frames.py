@@ -11,7 +11,7 @@ import socket
 import struct
 from array import array
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
@@ -147,11 +147,11 @@ class Receiver:
         self._fds: deque[int] = deque()  # which came in the order of the frames that they belong to
         self._attached = Attached()
 
-    def receive(self, wait: bool = True) -> list[Frame]:
-        """Read once; return the frames that are complete by now. `wait` False: as if the socket did not block.
+    def receive(self, wait: bool = True) -> Iterator[Frame]:
+        """Read once; give the frames that are complete by now. `wait` False: as if the socket did not block.
 
-        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing, and ValueError
-        or OSError for what makes no sense.
+        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing. What makes no
+        sense raises ValueError, OSError or MemoryError in its place, behind the frames before it.
         """
         room = memoryview(self._data)[self._have :]
         flags = _CLOSED_ON_EXEC if wait else _CLOSED_ON_EXEC | socket.MSG_DONTWAIT
@@ -168,20 +168,18 @@ class Receiver:
         while self._fds:
             os.close(self._fds.popleft())
 
-    def _complete(self) -> list[Frame]:
-        frames: list[Frame] = []
+    def _complete(self) -> Iterator[Frame]:
         start = 0
         while start < self._have or not self._data:
             size = self._size(start)
             if size is None or start + size > self._have:
                 self._keep(start, size or _CHUNK)
-                return frames
+                return
             frame = self._parse(self._cut(start, size))
             if frame is not None:
-                frames.append(frame)
+                yield frame
             start += size
         self._have = 0
-        return frames
 
     def _cut(self, start: int, size: int) -> bytearray:
         """A frame of its own: a large one is the buffer itself, not a copy of it."""
