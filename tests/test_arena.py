@@ -216,7 +216,7 @@ def test_lengths_beyond_a_segment_are_refused() -> None:
     attached.attach(number, os.dup(fd), private=False)
     with pytest.raises(ValueError, match="beyond its segment"):
         attached.lend(number, [MIB, 3 * MIB])
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="never handed over"):
         attached.lend(number + 1, [1])
 
 

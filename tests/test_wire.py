@@ -138,7 +138,7 @@ def test_a_blocking_sender_sends_all_while_the_other_side_reads() -> None:
         thread.start()
         frames: list[Frame] = []
         while not frames:
-            frames = receiver.receive()
+            frames += receiver.receive()
         thread.join()
     assert frames[0].buffers[0] == data
 
