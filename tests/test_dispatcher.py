@@ -939,8 +939,11 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     for number in range(1, BARREN_DEATHS + 1):
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
         assert commands == [StartWorker(number + 1, "process")]
-    commands = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
-    assert commands == [Finish(POISON)]
+    (finish,) = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
+    assert isinstance(finish, Finish)
+    assert isinstance(finish.error, WorkerDied)
+    assert "6 workers died one after the other with no task to blame" in str(finish.error)
+    assert finish.error.__cause__ is POISON
     assert dispatcher.statistics().cancelled == 1
 
 
@@ -1131,20 +1134,6 @@ def test_of_several_suspects_each_is_run_again_alone_and_only_then_blamed() -> N
     assert told(dispatcher.handle(BatchFinished(2, 0, ["a"]), 1.0)) == ["a"]
     assert told(dispatcher.handle(WorkerExited(2, POISON, [1]), 1.0)) == [POISON]
     assert sent(dispatcher.handle(WorkerReady(3), 1.0)) == [(3, [2]), (3, [3, 4])]
-
-
-def test_a_worker_that_spends_its_time_on_a_batch_as_a_whole_is_killed_and_each_task_run_again_alone() -> None:
-    dispatcher = brain(Plan("process", 1, chunksize=3), timeout=1.0, on_error="return")
-    crew_of(dispatcher, 1, 5)
-    assert of(dispatcher.handle(Tick(), 1.0), Observe)
-    assert KillWorker(1) in dispatcher.handle(WorkerObserved(1, [(0, 0.0), (1, 0.0), (2, 0.0)]), 1.0)
-    assert not told(dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2]), 1.1))
-    assert sent(dispatcher.handle(WorkerReady(2), 1.1)) == [(2, [0]), (2, [1])]
-    dispatcher.handle(Tick(), 2.1)
-    dispatcher.handle(WorkerObserved(2, [(0, 1.1)]), 2.1)
-    (error,) = told(dispatcher.handle(WorkerExited(2, POISON, [0]), 2.2))
-    assert isinstance(error, TaskTimeout)
-    assert sent(dispatcher.handle(WorkerReady(3), 2.2)) == [(3, [1]), (3, [2])]
 
 
 def test_suspects_that_the_worker_did_not_have_are_not_counted() -> None:

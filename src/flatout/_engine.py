@@ -169,7 +169,8 @@ class Engine:
 
         if self._setup is None:
             fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
-            self._setup = Setup(self._work, divisible=not fixed)
+            workers = self._plan.concurrency if self._plan is not None else usable_cores()
+            self._setup = Setup(self._work, max(1, usable_cores() // workers), divisible=not fixed)
         return self._setup
 
     # Moving on

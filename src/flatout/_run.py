@@ -10,7 +10,7 @@ from itertools import chain
 from types import TracebackType
 
 from flatout._errors import PlanError, RunCancelled
-from flatout._model import Done, Failure, OnError, Plan, Settled, Statistics
+from flatout._model import Done, Failure, Kind, OnError, Plan, Settled, Statistics
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ else:
     Protocol = object
 
 LONGEST_TURN = 0.005  # seconds that ready results may keep the caller's loop from its other tasks
+_WHERE: dict[Kind, str] = {
+    "inline": "the plain loop",
+    "async": "an event loop",
+    "thread": "a thread",
+    "process": "a worker process",
+}
 _UNDECIDED = Plan("inline", reason="nothing has run yet: flatout decides by what the first calls do")
 
 
@@ -354,7 +360,7 @@ def _dones(settled: Settled, on_error: OnError) -> Iterator[Done]:
 def raise_failure(failure: Failure) -> None:
     """Raise the exception of a failed task, with a note that names the task."""
     error = failure.error
-    note = f"flatout: raised by task {failure.index}, input {failure.input}"
+    note = f"flatout: raised by task {failure.index}, input {failure.input}, in {_WHERE[failure.kind]}"
     if failure.attempts > 1:
         note += f", in the last of {failure.attempts} attempts"
     with suppress(Exception):  # an exception class may have ideas of its own about notes

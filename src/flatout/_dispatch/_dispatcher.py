@@ -11,7 +11,7 @@ from collections.abc import Callable
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
-from flatout._errors import InputError, TaskTimeout
+from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -215,13 +215,11 @@ class Dispatcher:
         worker, timeout = self._crew.workers.get(event.worker), self._options.timeout
         if worker is None or timeout is None or worker.killed:
             return
-        begun = [now, *(began for _, began in event.running if began + timeout > now)]
-        late = [(i, began) for i, began in event.running if began + timeout <= now and i in worker.hands]
-        if len(late) > 1 and worker.kind != "async":  # it is busy with one of them, and nobody knows which
-            self._alone.update(index for index, _ in late)
-            self._kill(worker)
-        else:
-            for index, began in late:
+        begun = [now]
+        for index, began in event.running:
+            if began + timeout > now:
+                begun.append(began)
+            elif index in worker.hands:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
@@ -263,7 +261,7 @@ class Dispatcher:
             self._barren += 1
             self._barren_since = self._crew.last
             if self._barren > BARREN_DEATHS:
-                self._finish(error)
+                self._finish(_given_up(error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -563,6 +561,16 @@ def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int],
         return guilty, set()
     suspects = {index for index in event.suspects if index in worker.hands} - guilty
     return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
+
+
+def _given_up(error: BaseException) -> WorkerDied:
+    given_up = WorkerDied(
+        f"{BARREN_DEATHS + 1} workers died one after the other with no task to blame, and so the run was given up; "
+        f"the last: {error}",
+        getattr(error, "exitcode", None),
+    )
+    given_up.__cause__ = error
+    return given_up
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:

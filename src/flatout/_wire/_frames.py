@@ -157,10 +157,10 @@ class Receiver:
         self._broken: ValueError | None = None  # what has come made no sense
 
     def receive(self, wait: bool = True) -> Iterator[Frame]:
-        """Read once; the frames that are complete by now. `wait` False: as if the socket did not block.
+        """Read once; give the frames that are complete by now. `wait` False: as if the socket did not block.
 
-        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing, OSError when
-        there is nothing to read from; ValueError, behind the last frame that does and from then on, for what makes no sense.
+        Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing. What makes no
+        sense raises ValueError in its place, behind the frames before it, and so does all that follows.
         """
         if self._broken is not None:
             raise self._broken
