@@ -290,7 +290,7 @@ class World:
             self.alone |= suspected
         for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
-        self.barren += bool(error and not blamed and not suspected and not worker.killed)
+        self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
         self.fatal = self.fatal or fatal
         self.post(WorkerExited(worker.number, error, suspects, fatal))
 
@@ -975,6 +975,15 @@ def test_a_result_between_two_deaths_forgives_the_first() -> None:
         dispatcher.handle(WorkerExited(2 * turn + 1, POISON), 0.0)
         commands = dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0)
         assert not of(commands, Finish)
+
+
+def test_a_death_with_a_task_to_blame_forgives_those_before_it() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=1, on_error="return")
+    crew_of(dispatcher, 0, 50)
+    for turn in range(3 * BARREN_DEATHS):
+        dispatcher.handle(WorkerReady(2 * turn + 1), 0.0)
+        assert told(dispatcher.handle(WorkerExited(2 * turn + 1, POISON, [turn]), 0.0)) == [POISON]
+        assert not of(dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0), Finish)
 
 
 def test_a_fatal_exit_ends_the_run_at_once() -> None:

@@ -250,7 +250,9 @@ class Dispatcher:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
-        elif event.error is not None and not (guilty or suspects or worker.killed):
+        elif blamed:
+            self._barren = 0  # the run gets on
+        elif event.error is not None and not (suspects or worker.killed):
             self._died_barren(worker, event.error)
 
     def _died_barren(self, worker: Worker, error: BaseException) -> None:
