@@ -9,9 +9,9 @@ import heapq
 from collections.abc import Callable
 
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
-from flatout._dispatch._crew import Crew, Worker
+from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
-from flatout._errors import InputError, TaskTimeout
+from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -51,7 +51,8 @@ WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us;
 MOST_STARTING = (
     16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
 )
-BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
+BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame, and
+BARREN_SECONDS = 1.0  # how long that may go on where they do so quickly; then we give up (Erlang's rule; guessed)
 
 
 class Dispatcher:
@@ -83,13 +84,14 @@ class Dispatcher:
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
+        self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
         self._ended = False
         self._error: BaseException | None = None  # what the consumer is told after the last outcome
-        self._barren = 0
-        self._barren_since = SEAT  # workers up to this number have had their share in `_barren`
+        self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
+        self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -184,7 +186,7 @@ class Dispatcher:
         if not taken:
             return
         count = len(event.values)
-        self._barren = 0
+        self._barren.clear()
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
@@ -236,9 +238,9 @@ class Dispatcher:
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
-        # One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
-        suspects = () if event.error is None or worker.killed else event.suspects
-        blamed, spared = worker.hands.split(worker.overdue.union(suspects))
+        guilty, suspects = _guilty_and_suspects(event, worker)
+        self._alone |= suspects
+        blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
             self._requeue(span)
@@ -249,16 +251,18 @@ class Dispatcher:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
-        elif event.error is not None and not blamed and not worker.killed:
-            self._died_barren(worker, event.error)
+        elif blamed:
+            self._barren.clear()  # the run gets on
+        elif event.error is not None and not (suspects or worker.killed):
+            self._died_barren(worker, event.error, now)
 
-    def _died_barren(self, worker: Worker, error: BaseException) -> None:
+    def _died_barren(self, worker: Worker, error: BaseException, now: float) -> None:
         """Count deaths with no task to blame, but one blow that ends many workers only once."""
         if worker.number > self._barren_since:
-            self._barren += 1
+            self._barren.append(now)
             self._barren_since = self._crew.last
-            if self._barren > BARREN_DEATHS:
-                self._finish(error)
+            if len(self._barren) > BARREN_DEATHS and now >= self._barren[0] + BARREN_SECONDS:
+                self._finish(_given_up(len(self._barren), error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -540,9 +544,34 @@ class Dispatcher:
         return self._queues[route]
 
     def _requeue(self, batch: Batch) -> None:
-        batch = self._ledger.wanted(batch)
-        if len(batch):
-            self._queue(batch.route).push_front(batch)
+        queue = self._queue(batch.route)
+        alone, others = split([self._ledger.wanted(batch)], self._alone)
+        for task in alone:
+            queue.push_alone(task)
+        for span in reversed(others):
+            queue.push_front(span)
+
+
+def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:
+    """The tasks that a worker has died of, and those of which any may be the one.
+
+    One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
+    """
+    guilty = {index for index in worker.overdue if index in worker.hands}
+    if event.error is None or worker.killed:
+        return guilty, set()
+    suspects = {index for index in event.suspects if index in worker.hands} - guilty
+    return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
+
+
+def _given_up(deaths: int, error: BaseException) -> WorkerDied:
+    given_up = WorkerDied(
+        f"{deaths} workers died one after the other with no task to blame, and so the run was given up; "
+        f"the last: {error}",
+        getattr(error, "exitcode", None),
+    )
+    given_up.__cause__ = error
+    return given_up
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:
