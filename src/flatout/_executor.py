@@ -13,7 +13,6 @@ from concurrent import futures
 from contextlib import closing
 from typing import Any, Literal, TypeVar
 
-from flatout import _child
 from flatout._child._chunk import call_each
 from flatout._machine import usable_cores
 from flatout._model import Kind
@@ -196,7 +195,7 @@ def _taken(waiting: deque[futures.Future[Any]], until: float | None) -> Any:
 
 def _default_workers(kind: Kind) -> int:
     if kind == "process":
-        return 1 if _child.inside else usable_cores()  # a worker's share is one core
+        return usable_cores()
     return min(32, usable_cores() + 4) if kind == "thread" else MOST_TASKS
 
 
