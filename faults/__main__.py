@@ -27,11 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=True)
     began = time.monotonic()
-    pairs = list(chosen(asked.only, asked.contenders, asked.quick))
+    groups = list(chosen(asked.only, asked.contenders, asked.quick))
+    count = sum(len(contenders) for _, contenders in groups)
     verdicts = []
-    for number, verdict in enumerate(tried(pairs, asked.jobs), 1):
+    for number, verdict in enumerate(tried(groups, asked.jobs), 1):
         verdicts.append(verdict)
-        console.print(f"\\[{number}/{len(pairs)}] {verdict.case} / {verdict.contender}: {report.word(verdict)} ({verdict.seconds:.1f} s)")
+        console.print(f"\\[{number}/{count}] {verdict.case} / {verdict.contender}: {report.word(verdict)} ({verdict.seconds:.1f} s)")
     for table in report.tables(verdicts):
         console.print(table)
     for line in report.details(verdicts):
@@ -43,18 +44,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.details(verdicts) else 0
 
 
-def chosen(only: str, contenders: str, quick: bool) -> Iterator[tuple[Case, Contender]]:
+def chosen(only: str, contenders: str, quick: bool) -> Iterator[tuple[Case, list[Contender]]]:
+    """Cases, each with those who play it in one process: all of flatout's ways, one peer."""
     for case in CASES:
-        if re.search(only, case.name) and (case.quick or not quick):
-            for one in [*FLATOUT, *PEERS]:
-                if one.installed and re.search(contenders, one.name) and one.suits(case):
-                    yield case, one
+        if re.search(only, case.name) and (case.quick or not quick) and not case.needs():
+            suiting = [one for one in [*FLATOUT, *PEERS] if re.search(contenders, one.name) and one.suits(case)]
+            groups = [[one for one in suiting if one.kind], *([one] for one in suiting if not one.kind and one.installed)]
+            yield from ((case, group) for group in groups if group)
 
 
-def tried(pairs: Sequence[tuple[Case, Contender]], jobs: int) -> Iterator[Verdict]:
-    """So many at once."""
+def tried(groups: Sequence[tuple[Case, list[Contender]]], jobs: int) -> Iterator[Verdict]:
+    """So many groups at once."""
     with ThreadPoolExecutor(jobs) as pool:
-        yield from pool.map(lambda pair: examine(pair[0], [pair[1]])[0], pairs)
+        for verdicts in pool.map(lambda group: examine(*group), groups):
+            yield from verdicts
 
 
 def _parser() -> argparse.ArgumentParser:

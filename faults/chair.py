@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -16,43 +17,47 @@ from pathlib import Path
 
 from faults.model import Case, Complaint, Contender, Verdict
 from faults.seat import Order
-from faults.traces import MARK, PATIENCE, marked, shared_memory, wait_until
+from faults.traces import MARK, PATIENCE, PAUSE, marked, shared_memory, wait_until
 
-START = 10.0  # seconds for a seat to import everything, and for healthy runs; guessed for slow machines
+PEERS_LIMIT = 5.0  # seconds for a case, where nothing is promised
+START = 5.0  # seconds for a seat to import everything, and for healthy runs; guessed for slow machines
 ROOT = Path(__file__).parents[1]
 
 
-def examine(case: Case, contenders: Sequence[Contender], limit: float | None = None) -> list[Verdict]:
-    """The verdicts on contenders that play a case one after the other in one process.
+def examine(case: Case, contenders: Sequence[Contender]) -> list[Verdict]:
+    """The verdicts on contenders that play a case one after the other in one process, each with a limit to its time.
 
-    limit: seconds for each; else what the case says. Who comes behind one that hangs or breaks is not heard.
+    Who comes behind one that hangs or breaks gets a new process.
     """
-    limit = START + (limit or case.within + (case.timeout or 0)) * len(contenders)
+    verdicts: list[Verdict] = []
+    while len(verdicts) < len(contenders):
+        verdicts += _seated(case, contenders[len(verdicts) :])
+    for verdict, contender in zip(verdicts, contenders, strict=True):
+        verdict.known = _known_limit(case, contender) if verdict.complaints else ""
+    return verdicts
+
+
+def _seated(case: Case, contenders: Sequence[Contender]) -> list[Verdict]:
+    """The verdicts on the first of the contenders, and on those behind it until one hangs or breaks."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         seat = Seat(case, contenders, Path(folder))
         try:
-            hung = seat.hangs(limit)
+            hangs = seat.hangs()
             verdicts = seat.verdicts()
             if len(verdicts) < len(contenders):
-                verdicts.append(seat.broken(contenders[len(verdicts)], hung, limit))
-            elif hung:
+                verdicts.append(seat.broken(contenders[len(verdicts)], hangs))
+            elif hangs:
                 verdicts[-1].complaints.insert(0, Complaint("hangs", "as the program ends"))
             else:
                 verdicts[-1].complaints += seat.leftovers()
         finally:
             seat.clear()
-    for verdict in verdicts:
-        verdict.known = known_limit(case, verdict)
     return verdicts
 
 
-def known_limit(case: Case, verdict: Verdict) -> str:
-    from faults.contenders import contender_named
-
-    kind = contender_named(verdict.contender).kind
-    if not kind or not verdict.complaints:
-        return ""
-    return case.limits.get("process" if kind == "executor" else kind, "")
+def _known_limit(case: Case, contender: Contender) -> str:
+    kind = "process" if contender.kind == "executor" else contender.kind
+    return case.limits.get(kind, "") if kind else ""
 
 
 class Seat:
@@ -61,6 +66,7 @@ class Seat:
     def __init__(self, case: Case, contenders: Sequence[Contender], folder: Path) -> None:
         self._mark = uuid.uuid4().hex
         self._case = case
+        self._limit = START + (case.within if contenders[0].kind else PEERS_LIMIT) + (case.timeout or 0.0)
         self._folder = folder
         self._verdicts = folder / "verdicts"
         self._log = folder / "log"
@@ -83,27 +89,36 @@ class Seat:
         own = {MARK: self._mark, "TMPDIR": str(self._folder / "temporary"), "PYTHONPATH": os.pathsep.join(paths)}
         return {**os.environ, **own}
 
-    def hangs(self, limit: float) -> bool:
-        try:
-            self._process.wait(limit)
-        except subprocess.TimeoutExpired:
-            return True
-        return False
+    def hangs(self) -> bool:
+        """Wait until it ends; whether it has not said a word for too long."""
+        heard, since = 0, time.monotonic()
+        while True:
+            try:
+                self._process.wait(PAUSE)
+                return False
+            except subprocess.TimeoutExpired:
+                pass
+            if (now := len(self._lines())) > heard:
+                heard, since = now, time.monotonic()
+            elif time.monotonic() - since > self._limit:
+                return True
 
-    def verdicts(self) -> list[Verdict]:
+    def _lines(self) -> list[str]:
         try:
-            lines = self._verdicts.read_text().splitlines()
+            return self._verdicts.read_text().splitlines()
         except FileNotFoundError:
             return []
-        found = [Verdict(**json.loads(line)) for line in lines]
+
+    def verdicts(self) -> list[Verdict]:
+        found = [Verdict(**json.loads(line)) for line in self._lines()]
         for verdict in found:
             verdict.complaints = [Complaint(**one) for one in verdict.complaints]  # type: ignore[arg-type]
         return found
 
-    def broken(self, contender: Contender, hung: bool, limit: float) -> Verdict:
-        detail = f"> {limit:g} s" if hung else f"the caller's process ended with {self._process.returncode}"
-        complaint = Complaint("hangs" if hung else "breaks", f"{detail}: {self._last_words()}")
-        return Verdict(self._case.name, contender.name, limit if hung else 0.0, [complaint])
+    def broken(self, contender: Contender, hangs: bool) -> Verdict:
+        detail = f"> {self._limit:g} s" if hangs else f"the caller's process ended with {self._process.returncode}"
+        complaint = Complaint("hangs" if hangs else "breaks", f"{detail}: {self._last_words()}")
+        return Verdict(self._case.name, contender.name, self._limit if hangs else 0.0, [complaint])
 
     def _last_words(self) -> str:
         text = self._log.read_bytes()[-2000:].decode(errors="replace").strip()
@@ -115,7 +130,7 @@ class Seat:
             complaints.append(Complaint(f"leaves {_many(len(marked(self._mark)), 'process')}", str(marked(self._mark))))
         if not wait_until(lambda: not shared_memory(self._process.pid)):
             complaints.append(Complaint("leaves shared memory", str(shared_memory(self._process.pid))))
-        files = sorted(os.listdir(self._folder / "temporary") + os.listdir(self._folder / "here"))
+        files = sorted(path.name for name in ("temporary", "here") for path in (self._folder / name).glob("*"))
         if files:
             complaints.append(Complaint("leaves files", ", ".join(files)))
         return complaints

@@ -53,6 +53,23 @@ def raised(
     return Expected(f"its own `{kind.__name__}`", check)
 
 
+def own(name: str) -> Expected:
+    """The task's own exception, of a class that only its name can tell."""
+    return Expected(f"its own `{name}`", lambda error: type(error).__name__ == name)
+
+
+def carries(length: int) -> Callable[[BaseException], bool]:
+    """Whether the message is all there."""
+    return lambda error: len(error.args[0]) == length
+
+
+def input_failed(cause: type[BaseException]) -> Expected:
+    def check(error: BaseException) -> bool:
+        return isinstance(error, flatout.InputError) and type(error.__cause__) is cause
+
+    return Expected(f"`InputError` from `{cause.__name__}`", check, ours=True)
+
+
 def either(*ones: Expected) -> Expected:
     words = " or ".join(one.words for one in ones)
     return Expected(words, lambda error: any(one.check(error) for one in ones), any(one.ours for one in ones))

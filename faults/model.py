@@ -15,7 +15,6 @@ Kind = Literal["process", "thread", "async", "inline", "auto", "executor"]
 Style = Literal["return", "skip", "raise"]
 
 EVERYWHERE: tuple[Kind, ...] = ("process", "thread", "async", "inline", "auto")
-TIMED: tuple[Kind, ...] = ("process", "thread", "async", "auto")
 ISOLATED: tuple[Kind, ...] = ("process", "auto")
 
 COUNT = 10  # inputs of a case

@@ -50,14 +50,10 @@ def _note(notes: bytes, x: Any) -> None:
         return
     try:
         fd = os.open(notes, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC)
-    except OSError:  # no descriptor is left, say: then it is not known
-        return
-    try:
         os.write(fd, b"%d\n" % x)
-    except OSError:
-        pass
-    finally:
         os.close(fd)
+    except Exception:  # no descriptor is left, say: then it is not known
+        return
 
 
 def folder() -> Path:

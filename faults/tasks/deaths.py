@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import ctypes
+import faulthandler
+import gc
+import mmap
 import os
 import resource
 import signal
 import sys
+import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
-from faults.tasks import folder
+from faults.tasks import SURVIVED, folder
 from faults.traces import PATIENCE, SLEEPER, wait_until
+
+SOON = 0.03  # seconds: while the tasks after it run
+_SECCOMP, _STRICT = 22, 1  # prctl: from now on read, write and exit only; for all else the kernel kills
 
 
 def reads_address_0() -> Any:
     return ctypes.string_at(0)
 
 
-def exits_0() -> None:
-    os._exit(0)
-
-
-def exits_1() -> None:
-    os._exit(1)
+def exits(status: int) -> None:
+    os._exit(status)
 
 
 def aborts() -> None:
@@ -33,6 +37,33 @@ def aborts() -> None:
 
 def kill_itself(number: int) -> None:
     os.kill(os.getpid(), number)
+    time.sleep(PATIENCE)  # a handler may run a little later
+
+
+def frees_what_is_not_its_own() -> None:
+    """The C library sees it, says so on stderr, and aborts."""
+    libc = ctypes.CDLL(None)
+    libc.free(ctypes.c_void_p(ctypes.addressof(ctypes.create_string_buffer(64)) + 8))
+    os.abort()  # it may have been overlooked
+
+
+def reads_behind_the_end_of_a_file() -> Any:
+    with tempfile.TemporaryFile() as file:
+        file.truncate(mmap.PAGESIZE)
+        mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
+        file.truncate(0)
+        return mapped[0]
+
+
+class _Bottomless:
+    def __repr__(self) -> str:
+        return repr(self)
+
+
+def overflows_the_stack() -> Any:
+    """Through C: some Pythons notice, in others the stack overflows."""
+    sys.setrecursionlimit(100_000_000)
+    return repr(_Bottomless())
 
 
 def is_killed_from_outside() -> None:
@@ -51,3 +82,76 @@ def kill_who_says_so(folder: Path) -> None:
 
 def kills_its_group() -> None:
     os.killpg(0, signal.SIGKILL)
+
+
+def kills_its_parent() -> None:
+    """In a worker of flatout's that is the zygote."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(PATIENCE)
+
+
+def becomes(*command: str) -> None:
+    os.execvp(command[0], command)
+
+
+def exits_in_a_thread() -> None:
+    thread = threading.Thread(target=os._exit, args=(7,))
+    thread.start()
+    thread.join()
+
+
+def exits_in_half_a_line() -> None:
+    print("half a line", end="", flush=True)
+    os._exit(3)
+
+
+def computes_past_its_limit() -> None:
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    seconds = int(used.ru_utime + used.ru_stime) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    while True:
+        pass
+
+
+def may_only_read_and_write() -> str:
+    """Whatever it does next kills it."""
+    ctypes.CDLL(None).prctl(_SECCOMP, _STRICT, 0, 0, 0)
+    return SURVIVED
+
+
+# After the task
+
+
+def is_killed_later_by_a_timer() -> str:
+    signal.setitimer(signal.ITIMER_REAL, SOON)
+    return SURVIVED
+
+
+def is_killed_later_by_a_thread() -> str:
+    def kill() -> None:
+        time.sleep(SOON)
+        os._exit(5)
+
+    threading.Thread(target=kill, daemon=True).start()
+    return SURVIVED
+
+
+def is_killed_later_by_faulthandler() -> str:
+    with open(os.devnull, "w") as file:
+        faulthandler.dump_traceback_later(SOON, exit=True, file=os.dup(file.fileno()))
+    return SURVIVED
+
+
+class _LastWords:
+    def __init__(self) -> None:
+        self.circle = self
+
+    def __del__(self) -> None:
+        os._exit(6)
+
+
+def is_killed_by_garbage() -> str:
+    """By whoever collects it: here at once, within the task."""
+    _LastWords()
+    gc.collect()
+    return SURVIVED
