@@ -139,6 +139,7 @@ class AnyQueue(RuleBasedStateMachine):
         super().__init__()
         self.queue = Queue()
         self.model: list[tuple[int, int]] = []
+        self.alone: list[tuple[int, int]] = []  # these come first, one by one
         self.next = 0
         self.taken: list[Batch] = []
 
@@ -148,38 +149,48 @@ class AnyQueue(RuleBasedStateMachine):
         self.model += [(i, 1) for i in range(self.next, self.next + count)]
         self.next += count
 
-    @precondition(lambda self: self.model)
+    @precondition(lambda self: self.model or self.alone)
     @rule(most=st.integers(1, 12))
     def take(self, most: int) -> None:
         batch = self.queue.take(most)
         assert 1 <= len(batch) <= most
         assert list(batch.inputs) == list(range(batch.first, batch.end))
+        self.taken.append(batch)
+        if self.alone:
+            assert [(i, batch.attempt) for i in batch.inputs] == [self.alone.pop(0)]
+            return
         expected, self.model = self.model[: len(batch)], self.model[len(batch) :]
         assert [(i, batch.attempt) for i in batch.inputs] == expected
         following = (batch.end, batch.attempt)
         assert len(batch) == most or self.model[:1] != [following], "what fits is not left behind"
-        self.taken.append(batch)
 
     @precondition(lambda self: self.taken)
-    @rule(again=st.booleans(), data=st.data())
-    def put_back(self, again: bool, data: st.DataObject) -> None:
+    @rule(again=st.booleans(), alone=st.booleans(), data=st.data())
+    def put_back(self, again: bool, alone: bool, data: st.DataObject) -> None:
         batch = self.taken.pop(data.draw(st.integers(0, len(self.taken) - 1)))
         part = batch.part(data.draw(st.integers(batch.first, batch.end - 1)), batch.end)
         part = Batch(part.first, part.inputs, part.attempt + again)
-        self.queue.push_front(part)
-        self.model[:0] = [(i, part.attempt) for i in part.inputs]
+        tasks = [(i, part.attempt) for i in part.inputs]
+        if alone:
+            for index in range(part.first, part.end):
+                self.queue.push_alone(part.part(index, index + 1))
+            self.alone = sorted(self.alone + tasks)
+        else:
+            self.queue.push_front(part)
+            self.model[:0] = tasks
 
     @rule(data=st.data())
     def drop(self, data: st.DataObject) -> None:
         index = data.draw(st.integers(0, self.next))
-        kept = [(i, attempt) for i, attempt in self.model if i < index]
-        assert self.queue.drop_from(index) == len(self.model) - len(kept)
-        self.model = kept
+        before = len(self.model) + len(self.alone)
+        self.model = [(i, attempt) for i, attempt in self.model if i < index]
+        self.alone = [(i, attempt) for i, attempt in self.alone if i < index]
+        assert self.queue.drop_from(index) == before - len(self.model) - len(self.alone)
 
     @invariant()
     def same_length(self) -> None:
-        assert len(self.queue) == len(self.model)
-        assert bool(self.queue) == bool(self.model)
+        assert len(self.queue) == len(self.model) + len(self.alone)
+        assert bool(self.queue) == bool(self.model or self.alone)
 
 
 TestAnyQueue = AnyQueue.TestCase

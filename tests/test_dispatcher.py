@@ -101,6 +101,7 @@ class World:
         self.routes: dict[int, Kind | None] = {}
         self.failures: dict[int, int] = {}  # index -> attempts that failed
         self.not_before: dict[int, float] = {}  # index -> when its next attempt may begin
+        self.alone: set[int] = set()  # tasks that were among several suspects
         self.reported: dict[int, object] = {}  # index -> the value it ended in
         self.failed: dict[int, int] = {}  # index -> attempts made; those that failed for good
         self.delivered: dict[int, object] = {}
@@ -204,6 +205,7 @@ class World:
             assert index not in self.failed
             assert batch.attempt == self.failures.get(index, 0) + 1 <= self.options.retry.attempts
             assert self.now >= self.not_before.get(index, 0.0), "a failed task is left alone for its backoff"
+            assert index not in self.alone or len(batch) == 1, "one of several suspects is run alone"
             if self.options.on_error == "raise" and self.failed:
                 assert index < min(self.failed), "nothing behind a failure is begun"
             worker.tasks[index] = (batch.attempt, self.now)
@@ -280,11 +282,15 @@ class World:
     def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
         """A worker is gone."""
         self._leave(worker)
-        guilty = worker.overdue.union(suspects if error and not worker.killed else ())
-        blamed = sorted(guilty & worker.tasks.keys())
-        for index in blamed:
+        blamed = worker.overdue & worker.tasks.keys()
+        suspected = (set(suspects) & worker.tasks.keys()) - blamed if error and not worker.killed else set()
+        if len(suspected) == 1:
+            blamed |= suspected
+        else:
+            self.alone |= suspected
+        for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
-        self.barren += bool(error and not blamed and not worker.killed)
+        self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
         self.fatal = self.fatal or fatal
         self.post(WorkerExited(worker.number, error, suspects, fatal))
 
@@ -933,8 +939,11 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     for number in range(1, BARREN_DEATHS + 1):
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
         assert commands == [StartWorker(number + 1, "process")]
-    commands = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
-    assert commands == [Finish(POISON)]
+    (finish,) = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
+    assert isinstance(finish, Finish)
+    assert isinstance(finish.error, WorkerDied)
+    assert "6 workers died one after the other with no task to blame" in str(finish.error)
+    assert finish.error.__cause__ is POISON
     assert dispatcher.statistics().cancelled == 1
 
 
@@ -966,6 +975,15 @@ def test_a_result_between_two_deaths_forgives_the_first() -> None:
         dispatcher.handle(WorkerExited(2 * turn + 1, POISON), 0.0)
         commands = dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0)
         assert not of(commands, Finish)
+
+
+def test_a_death_with_a_task_to_blame_forgives_those_before_it() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=1, on_error="return")
+    crew_of(dispatcher, 0, 50)
+    for turn in range(3 * BARREN_DEATHS):
+        dispatcher.handle(WorkerReady(2 * turn + 1), 0.0)
+        assert told(dispatcher.handle(WorkerExited(2 * turn + 1, POISON, [turn]), 0.0)) == [POISON]
+        assert not of(dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0), Finish)
 
 
 def test_a_fatal_exit_ends_the_run_at_once() -> None:
@@ -1105,3 +1123,22 @@ def test_those_that_could_start_do_the_work_when_no_more_can_be_had() -> None:
     ]
     assert not any(isinstance(command, (StartWorker, Finish)) for command in commands)
     assert not dispatcher.finished
+
+
+def test_of_several_suspects_each_is_run_again_alone_and_only_then_blamed() -> None:
+    dispatcher = brain(Plan("process", 1, chunksize=5), on_error="return")
+    assert sent(crew_of(dispatcher, 1, 5)) == [(1, [0, 1, 2, 3, 4])]
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2]), 1.0)
+    assert not told(commands)
+    assert sent(dispatcher.handle(WorkerReady(2), 1.0)) == [(2, [0]), (2, [1])]
+    assert told(dispatcher.handle(BatchFinished(2, 0, ["a"]), 1.0)) == ["a"]
+    assert told(dispatcher.handle(WorkerExited(2, POISON, [1]), 1.0)) == [POISON]
+    assert sent(dispatcher.handle(WorkerReady(3), 1.0)) == [(3, [2]), (3, [3, 4])]
+
+
+def test_suspects_that_the_worker_did_not_have_are_not_counted() -> None:
+    dispatcher = brain(Plan("process", 1, chunksize=3), on_error="return")
+    crew_of(dispatcher, 1, 3)
+    dispatcher.handle(BatchFinished(1, 0, ["a", "b"]), 1.0)
+    assert not told(dispatcher.handle(WorkerExited(7, POISON, [2]), 1.0))
+    assert told(dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 99]), 1.0)) == [POISON]

@@ -207,6 +207,30 @@ def test_effects_are_named(func: Callable[..., Any], item: object, said: str) ->
     assert after(func, item) == said
 
 
+class Retrying:
+    def __init__(self, func: Callable[..., Any]) -> None:
+        self.func = func
+
+    def run(self, x: object) -> object:
+        return self.func(x)
+
+
+def handed(func: Callable[..., Any], x: object) -> object:
+    return func(x)
+
+
+def adds_to_seen(x: object) -> None:
+    seen.append(x)
+
+
+def test_effects_of_a_function_that_is_handed_to_the_one_that_is_called() -> None:
+    said = "the call changed the global 'seen' of module test_effects"
+    assert after(functools.partial(handed, adds_to_seen), 1) == said
+    assert after(handed, (adds_to_seen, 1), star=True) == said
+    assert after(Retrying(adds_to_seen).run, 1) == said
+    assert after(functools.partial(handed, squared), 3) == ""
+
+
 def test_an_effect_on_one_of_several_arguments() -> None:
     assert after(lambda a, b: b.append(a), (1, []), star=True) == "the call changed its input"
 

@@ -147,7 +147,7 @@ def test_under_raise_the_results_before_it_come_first(func: Callable[[int], Any]
     assert [next(values) for _ in range(3)] == [0, 1, 4]
     with pytest.raises((WorkerDied, SystemExit, TwoArguments)) as caught:
         next(values)
-    assert "task 3" in caught.value.__notes__[-1]
+    assert "task 3, input 3, in a worker process" in caught.value.__notes__[-1]
 
 
 def kills_its_worker_once(folder: Path, x: int) -> int:
@@ -243,7 +243,7 @@ def writes_to_every_socket(x: int) -> int:
         import socket
         import stat
 
-        for fd in range(3, 64):
+        for fd in map(int, os.listdir("/proc/self/fd")):
             try:
                 if stat.S_ISSOCK(os.fstat(fd).st_mode):
                     socket.socket(fileno=os.dup(fd)).send(b"\xff" * 100)
@@ -264,7 +264,7 @@ def test_a_task_that_spoils_the_stream_of_its_worker_costs_no_other_task() -> No
 
 def closes_everything(x: int) -> int:
     if x == 1:
-        os.closerange(3, 256)
+        os.closerange(3, 4096)
     return x
 
 
@@ -275,6 +275,228 @@ def test_a_task_that_closes_all_descriptors_costs_no_other_task(capfd: pytest.Ca
     failure = results.pop(1)
     assert results == [0, 2, 3]
     assert isinstance(failure.error, WorkerDied)
+
+
+def swaps_every_descriptor(x: int) -> int:
+    if x == 1:
+        import socket
+
+        os.closerange(3, 4096)
+        kept.extend(socket.socketpair() for _ in range(200))  # they get the numbers of its worker's own
+    return x
+
+
+kept: list[Any] = []
+
+
+def test_results_are_never_written_to_a_file_of_the_tasks_own() -> None:
+    run = flatout.map(swaps_every_descriptor, range(4), via="process", chunksize=1, on_error="return")
+    results: list[Any] = run.results()
+    failure = results.pop(1)
+    assert results == [0, 2, 3]
+    assert "a task has closed or replaced the socket of its worker process" in str(failure.error)
+
+
+def spoils(x: int) -> int:
+    if x == 3:
+        import builtins
+
+        del builtins.len, builtins.list, builtins.type
+    return x
+
+
+def test_a_worker_that_cannot_go_on_ends_without_a_word(capfd: pytest.CaptureFixture[str]) -> None:
+    results: list[Any] = flatout.map(spoils, range(10), via="process", chunksize=1, on_error="return").results()
+    assert isinstance(results.pop(3).error, WorkerDied)
+    assert results == [x for x in range(10) if x != 3]
+    assert capfd.readouterr().err == ""
+
+
+def closes_the_streams(x: int) -> Any:
+    if x == 1:
+        os.closerange(0, 3)
+        sys.stdout.close()
+    print("still here")
+    return subprocess.run(["echo", str(x)], stdout=subprocess.PIPE, text=True, check=True).stdout if x > 1 else x
+
+
+def test_a_task_that_closes_the_standard_streams_leaves_the_next_a_new_worker(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    run = flatout.map(closes_the_streams, range(4), via="process", max_concurrency=1, chunksize=1)
+    assert run.results() == [0, 1, "2\n", "3\n"]
+    assert capfd.readouterr().out == "still here\n" * 4
+
+
+# To pickle or load a value is to run code of the user's, which may do anything
+
+
+class Ends:
+    """Ends the process in which it is pickled or loaded, or does something else there."""
+
+    def __init__(self, when: str, how: Callable[[], object]) -> None:
+        self.when, self.how = when, how
+
+    def __reduce__(self) -> Any:
+        if self.when == "pickled" and flatout._child.inside:
+            self.how()
+        return (_loaded_as, (self.how,)) if self.when == "loaded" else (str, ())
+
+
+def _loaded_as(how: Callable[[], object]) -> object:
+    return how()
+
+
+def ends_with_3() -> object:
+    return os._exit(3)
+
+
+def interrupts() -> object:
+    raise KeyboardInterrupt("of its own")
+
+
+def leaves() -> object:
+    raise GeneratorExit
+
+
+def sleeps() -> object:
+    time.sleep(10_000)
+    return None
+
+
+def ends_when_pickled(x: int) -> object:
+    return Ends("pickled", (ends_with_3, interrupts)[x - 3]) if x in (3, 4) else x
+
+
+def interrupts_the_parent(x: int) -> object:
+    return Ends("loaded", (interrupts, leaves)[x - 3]) if x in (3, 4) else x
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 10])
+def test_an_input_that_ends_its_worker_as_it_is_loaded_is_to_blame(chunksize: int) -> None:
+    inputs: list[Any] = [*range(3), Ends("loaded", ends_with_3), Ends("loaded", interrupts), *range(5, 10)]
+    run = flatout.map(gives_back, inputs, via="process", max_concurrency=2, chunksize=chunksize, on_error="return")
+    results: list[Any] = run.results()
+    failures = [results.pop(3), results.pop(3)]
+    assert results == [0, 1, 2, 5, 6, 7, 8, 9]
+    assert [(f.index, type(f.error)) for f in failures] == [(3, WorkerDied), (4, KeyboardInterrupt)]
+    assert failures[0].error.exitcode == 3
+
+
+def test_an_input_that_takes_too_long_to_load_is_over_its_time() -> None:
+    run = flatout.map(gives_back, [0, Ends("loaded", sleeps), 2], via="process", timeout=1, on_error="return")
+    results: list[Any] = run.results()
+    assert (results[0], type(results[1].error), results[2]) == (0, TaskTimeout, 2)
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 10])
+def test_a_result_that_ends_its_worker_as_it_is_pickled_is_to_blame(chunksize: int) -> None:
+    run = flatout.map(
+        ends_when_pickled, range(10), via="process", max_concurrency=2, chunksize=chunksize, on_error="return"
+    )
+    results: list[Any] = run.results()
+    failures = [results.pop(3), results.pop(3)]
+    assert results == [x for x in range(10) if x not in (3, 4)]
+    assert [(f.index, type(f.error)) for f in failures] == [(3, WorkerDied), (4, NotPicklable)]
+
+
+def test_a_result_that_raises_anything_as_it_is_loaded_costs_itself_only() -> None:
+    results: list[Any] = flatout.map(interrupts_the_parent, range(10), via="process", on_error="return").results()
+    failures = [results.pop(3), results.pop(3)]
+    assert results == [x for x in range(10) if x not in (3, 4)]
+    assert [type(failure.error) for failure in failures] == [KeyboardInterrupt, GeneratorExit]
+
+
+def test_an_input_that_raises_anything_as_it_is_pickled_costs_itself_only() -> None:
+    class Exits:
+        def __reduce__(self) -> Any:
+            sys.exit("enough")
+
+    results: list[Any] = flatout.map(gives_back, [0, Exits(), 2], via="process", on_error="return").results()
+    failure = results.pop(1)
+    assert results == [0, 2]
+    assert isinstance(failure.error, NotPicklable)
+    assert isinstance(failure.error.__cause__, SystemExit)
+
+
+# Tasks that use flatout themselves
+
+
+def cores_and_workers(_: int) -> tuple[int, set[int]]:
+    return flatout.machine().usable_cores, set(flatout.map(pid_of_worker, range(8), via="process"))
+
+
+def pid_of_worker(_: int) -> int:
+    time.sleep(0.01)
+    return os.getpid()
+
+
+def test_workers_of_workers_are_no_more_than_there_are_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLATOUT_CORES", "4")
+    for workers, share in ((4, 1), (2, 2)):
+        for cores, pids in flatout.map(cores_and_workers, range(workers), via="process", max_concurrency=workers):
+            assert cores == share
+            assert 1 <= len(pids) <= share
+
+
+# How a process over its time is ended
+
+
+def takes_its_leave(path: Path) -> None:
+    def leave(*_: object) -> None:
+        path.write_text("left")
+        os._exit(0)
+
+    signal.signal(signal.SIGTERM, leave)
+    path.touch()
+    time.sleep(10_000)
+
+
+def hears_nothing(path: Path) -> None:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    path.write_text(str(os.getpid()))
+    while True:
+        pass
+
+
+def stops_itself(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def test_a_task_over_its_time_may_put_its_things_in_order(tmp_path: Path) -> None:
+    (failure,) = flatout.map(
+        takes_its_leave, [tmp_path / "file"], via="process", timeout=1, on_error="return"
+    ).results()
+    assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
+    assert (tmp_path / "file").read_text() == "left"
+
+
+@pytest.mark.parametrize("func", [hears_nothing, stops_itself])
+def test_one_that_does_not_is_killed(tmp_path: Path, func: Callable[[Path], None]) -> None:
+    (failure,) = flatout.map(func, [tmp_path / "file"], via="process", timeout=1, on_error="return").results()
+    assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
+    wait_until_gone(int((tmp_path / "file").read_text()))
+
+
+def breeds_the_deaf(folder: Path) -> None:
+    code = """
+import os, pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()
+time.sleep(1000)
+"""
+    for alone in (False, True):
+        subprocess.Popen([sys.executable, "-c", code, str(folder)], start_new_session=alone)
+    time.sleep(10_000)
+
+
+def test_what_a_killed_task_has_started_is_killed_though_it_is_deaf(tmp_path: Path) -> None:
+    run = flatout.map(breeds_the_deaf, [tmp_path], via="process", timeout=2, on_error="return")
+    (failure,) = run.results()
+    assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
+    for name in os.listdir(tmp_path):
+        wait_until_gone(int(name))
 
 
 # What tasks leave behind

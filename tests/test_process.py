@@ -26,6 +26,7 @@ from test_faults import GUARD, wait_until_gone
 
 import flatout
 from flatout import Failure, Retry, WorkerDied
+from flatout._workers import _pool
 
 
 def pid_of_worker(x: Any = None) -> int:
@@ -433,6 +434,33 @@ def test_a_fork_of_the_caller_has_workers_of_its_own() -> None:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
     assert set(flatout.map(pid_of_worker, range(4), via="process", max_concurrency=1).results()) == set(ours)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_fork_of_the_caller_keeps_no_worker_of_an_open_run_from_ending() -> None:
+    process = _pool.lease()
+    stop, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.close(go)
+        os.read(stop, 1)
+        os._exit(0)
+    try:
+        worker = wait_for_pid(process)
+        process.forget()  # as one that is not kept: it ends when nobody holds the other end of its stream
+        wait_until_gone(worker)
+    finally:
+        os.close(go)
+        os.close(stop)
+        os.waitpid(pid, 0)
+
+
+def wait_for_pid(process: _pool.Process) -> int:
+    deadline = time.monotonic() + 60
+    while not process.pid:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    return process.pid
 
 
 # Nothing is left

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatout._errors import NotPicklable, RemoteTraceback, RunError
-from flatout._wire import _frames, _page, _values
+from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._frames import Frame, Receiver, Sender
 from flatout._wire._values import Packed
 
@@ -138,7 +138,7 @@ def test_a_blocking_sender_sends_all_while_the_other_side_reads() -> None:
         thread.start()
         frames: list[Frame] = []
         while not frames:
-            frames = receiver.receive()
+            frames = list(receiver.receive())
         thread.join()
     assert frames[0].buffers[0] == data
 
@@ -260,8 +260,8 @@ def crossed(error: BaseException) -> BaseException:
     try:
         raise error
     except BaseException as raised:
-        packed = pickle.loads(_values.dump(tuple(_values.pack_error(raised))))
-    return _values.unpack_error(packed)
+        packed = pickle.loads(_values.dump(_exceptions.pack_error(raised)))
+    return _exceptions.unpack_error(packed)
 
 
 @pytest.mark.parametrize(
@@ -303,6 +303,97 @@ def test_an_exception_with_a_broken_str_arrives_all_the_same() -> None:
     assert isinstance(crossed(Speechless("x")), Speechless)
 
 
+class Hostile(Exception):
+    def __str__(self) -> str:
+        raise SystemExit("from str")
+
+    def __reduce__(self) -> Any:
+        raise KeyboardInterrupt("from reduce")
+
+
+class Sealed(Exception):
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(name)
+
+
+def test_whatever_its_class_does_an_exception_arrives_or_is_described() -> None:
+    class Local(Hostile):
+        pass
+
+    again = crossed(Local())
+    assert type(again) is RunError
+    assert "Local, whose str raised SystemExit" in str(again)
+    assert type(crossed(Hostile())) is Hostile
+    assert type(crossed(Sealed("x"))) is Sealed
+
+
+def test_a_message_of_50_mb_is_told_once_and_in_the_traceback_cut_short() -> None:
+    again = crossed(ValueError("x" * 50_000_000))
+    assert len(again.args[0]) == 50_000_000
+    assert len(str(again.__cause__)) < 2 * _exceptions.MOST_TEXT
+
+
+def causing(error: Exception, cause: BaseException | None) -> Exception:
+    error.__cause__ = cause
+    return error
+
+
+def test_causes_and_contexts_come_along_and_the_remote_traceback_is_the_first_of_them() -> None:
+    first = KeyError("first")
+    first.__context__ = OSError(5, "context of the first")
+    chain = [crossed(causing(ValueError("v"), causing(TypeError("t"), first)))]
+    while chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    assert [type(error) for error in chain] == [ValueError, TypeError, KeyError, RemoteTraceback]
+    assert repr(chain[2].__context__) == "OSError(5, 'context of the first')"
+    assert "context of the first" in str(chain[3])
+
+
+def test_a_context_that_was_suppressed_stays_so_and_circles_come_to_an_end() -> None:
+    error, other = ValueError("v"), TypeError("t")
+    error.__context__, other.__context__ = other, error
+    other.__suppress_context__ = True
+    again = crossed(error)
+    assert again.__context__ is not None
+    assert again.__context__.__context__ is again
+    assert again.__context__.__suppress_context__
+
+
+def test_members_of_a_group_keep_their_causes() -> None:
+    inner = ExceptionGroup("inner", [causing(ValueError("v"), KeyError("k"))])
+    again = crossed(causing(ExceptionGroup("outer", [inner, TypeError("t")]), OSError(5, "io")))
+    assert repr(again) == "ExceptionGroup('outer', [ExceptionGroup('inner', [ValueError('v')]), TypeError('t')])"
+    assert isinstance(again, ExceptionGroup)
+    assert repr(again.__cause__) == "OSError(5, 'io')"
+    assert repr(again.exceptions[0].exceptions[0].__cause__) == "KeyError('k')"
+
+
+def test_a_group_with_a_member_that_cannot_travel_is_still_a_group() -> None:
+    again = crossed(ExceptionGroup("some", [ValueError("v"), ValueError(threading.Lock())]))
+    assert isinstance(again, ExceptionGroup)
+    assert [type(error) for error in again.exceptions] == [ValueError, RunError]
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([ValueError, Adorned, Hostile, Sealed]), *[st.none() | st.integers(0, 9)] * 2),
+        min_size=1,
+        max_size=10,
+    )
+)
+def test_exceptions_that_refer_to_each_other_in_any_way_arrive(
+    specs: list[tuple[type[BaseException], int | None, int | None]],
+) -> None:
+    errors = [cls(str(place)) for place, (cls, _, _) in enumerate(specs)]
+    for error, (_, cause, context) in zip(errors, specs, strict=True):
+        if not isinstance(error, Sealed):
+            error.__cause__ = None if cause is None else errors[cause % len(errors)]
+            error.__context__ = None if context is None else errors[context % len(errors)]
+    packed = pickle.loads(_values.dump(_exceptions.pack_error(errors[0])))
+    again = _exceptions.unpack_error(packed)
+    assert type(again) is specs[0][0]
+
+
 def test_a_very_deep_value_is_refused_like_any_other() -> None:
     deep: list[Any] = []
     for _ in range(100_000):
@@ -330,5 +421,8 @@ def test_the_page_is_shared_by_all_who_hold_its_descriptor() -> None:
     os.write(fd, b"Fatal Python error\n")  # as faulthandler does
     assert _page.crash_text(fd) == "Fatal Python error"
     assert list(slots) == [0, 1 << 60, 0, 991] + [0] * (mmap.PAGESIZE // 8 - 4)
+    _page.give_reason(slots, "x" * mmap.PAGESIZE + " and why")
+    assert _page.reason(slots).endswith("x and why")
+    assert list(slots[:8]) == [0, 1 << 60, 0, 991, 0, 0, 0, 0]
     slots.release()
     os.close(fd)

@@ -87,7 +87,7 @@ class TakenSeat:
 
 
 def process_worker(number: int, work: Work, host: Host) -> Worker:
-    return ProcessWorker(number, Setup(work), host, lambda stream, what: None, keep=1)
+    return ProcessWorker(number, Setup(work, cores=1), host, lambda stream, what: None, keep=1)
 
 
 INLINE = Filling("inline", lambda number, work, host: TakenSeat(work, host), number=SEAT, killable=False)

@@ -31,6 +31,7 @@ from flatout._events import (
     WorkerObserved,
 )
 from flatout._hosts import LoopHost, ThreadHost
+from flatout._interrupts import put_off
 from flatout._model import Kind, Settled, Statistics
 from flatout._workers._base import Worker
 
@@ -174,15 +175,24 @@ class Driver:
             if self.host is None:
                 self.pump()
 
+    def pump_unless_busy(self) -> None:
+        """The same, unless another thread is at it, which may be kept waiting by the inputs."""
+        if self.lock.acquire(blocking=False):
+            try:
+                if self.host is None:
+                    self.pump()
+            finally:
+                self.lock.release()
+
     def hand_over(self) -> None:
         """From now on a thread of its own drives; called by any thread, once."""
-        with self.lock:
+        with put_off(), self.lock:
             if self.host is None and not self.finished:
                 host = ThreadHost(self.clock)
                 self.draws_here, self.host = False, host
                 try:
                     host.run(self)
-                except BaseException:
+                except RuntimeError:  # no thread to be had
                     self.draws_here, self.host = True, None
                     raise
 

@@ -13,6 +13,7 @@ Where the driver lives:
 from __future__ import annotations
 
 import contextlib
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -22,7 +23,8 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
-from flatout._hosts import LONGEST_SLEEP, LoopHost
+from flatout._hosts import LoopHost
+from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
@@ -42,7 +44,7 @@ if TYPE_CHECKING:
     from flatout._workers._process import Setup
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
-ENDING_SECONDS = 2.0  # what Ctrl-C may take at most
+ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
 
 
 class Engine:
@@ -72,9 +74,9 @@ class Engine:
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._driver.hire = self._hire
-        self._news = threading.Event()  # something for the caller's thread: outcomes, a batch on the seat, the end
-        self._driver.wake_caller = self._news.set
-        self._seat = Seat(work, self._driver, self._news.set)
+        self._news = Bell()  # something for the caller's thread: outcomes, a batch on the seat, the end
+        self._driver.wake_caller = self._news.ring
+        self._seat = Seat(work, self._driver, self._news.ring)
         self._setup: Setup | None = None
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
@@ -88,7 +90,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin, for a consumer who calls `attend` whenever there is nothing to take from the outlet."""
-        self.outlet.notify = self._news.set
+        self.outlet.notify = self._news.ring
         self._driver.consumer_pumps = True
         self._begin()
         if self._by_seat():
@@ -100,7 +102,8 @@ class Engine:
         self.outlet.notify = notify
         self._begin()
         if self._by_seat():
-            threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
+            with put_off():
+                threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
@@ -165,11 +168,13 @@ class Engine:
 
     def _set_up_processes(self) -> Setup:
         """Pickle the function, once. Raises NotPicklable."""
-        from flatout._workers._process import Setup
+        with put_off():  # not in the middle of an import, which would leave Python's lock taken
+            from flatout._workers._process import Setup
 
         if self._setup is None:
             fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
-            self._setup = Setup(self._work, divisible=not fixed)
+            workers = self._plan.concurrency if self._plan is not None else usable_cores()
+            self._setup = Setup(self._work, max(1, usable_cores() // workers), divisible=not fixed)
         return self._setup
 
     # Moving on
@@ -217,6 +222,8 @@ class Engine:
             loop.call(lambda: self._live_in(loop.loop, False, event))
 
     def _in_callers_loop(self) -> bool:
+        if self._callers_loop is None:
+            return False
         import asyncio
 
         with contextlib.suppress(RuntimeError):
@@ -239,7 +246,7 @@ class Engine:
 
     def attend(self) -> None:
         """Do what there is to do for the caller's thread, or wait for news; what is finished goes out first."""
-        self._news.clear()
+        self._news.hush()
         self._driver.pump_by_caller()
         if not self.outlet.ready:
             self._work_or_wait()
@@ -248,7 +255,7 @@ class Engine:
         try:
             self._seat.start()
             while not self.outlet.finished:
-                self._news.clear()
+                self._news.hush()
                 self._driver.pump_by_caller()
                 if not self.outlet.finished:
                     self._work_or_wait()
@@ -264,7 +271,9 @@ class Engine:
             self._sit(batch)
         else:
             wake_at = self._driver.wake_at if self._driver.host is None else None
-            self._news.wait(None if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_SLEEP))
+            self._news.wait(
+                LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
+            )
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
@@ -308,6 +317,15 @@ class Engine:
 
     def end(self) -> None:
         """Cancel what is left and wait for the end, which does not take long."""
+        if sys.is_finalizing():
+            return  # the interpreter ends, no other thread runs any more
+        try:
+            self._seat.end()
+        finally:
+            with put_off():
+                self._end(time.monotonic() + ENDING_SECONDS)
+
+    def _end(self, deadline: float) -> None:
         if not self.outlet.finished:
             self.cancel()
             self._driver.pump_by_caller()
@@ -316,11 +334,10 @@ class Engine:
             else:
                 self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
-        self._seat.end()
         if self._driver.host is not None:
-            self._driver.host.join(ENDING_SECONDS)
+            self._driver.host.join(max(0.0, deadline - time.monotonic()))
         if self._loop_thread is not None:
-            self._loop_thread.end(ENDING_SECONDS)
+            self._loop_thread.end(max(0.0, deadline - time.monotonic()))
 
     async def end_in_loop(self) -> None:
         """The same in the caller's loop, where cancelled coroutines are given the time to clean up."""
@@ -331,6 +348,7 @@ class Engine:
             return
         if not self.outlet.finished:
             self.cancel()
+            self._driver.pump_unless_busy()
             self._pump_in_loop()
         deadline = self._driver.clock() + ENDING_SECONDS
         while not self.outlet.finished and self._driver.clock() < deadline:

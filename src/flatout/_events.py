@@ -109,7 +109,9 @@ class LoopIdle:
 
 @record
 class WorkerExited:
-    """A worker is gone. `suspects` are the tasks it was on, `error` what to blame them with (None: it left in peace).
+    """A worker is gone. `suspects` are the tasks it may have died of, `error` what of (None: it left in peace).
+
+    A single suspect is to blame; of several, each is run again alone.
 
     `fatal`: another worker would fare no better (its initializer failed), so that the run must end.
     """

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
+from flatout._interrupts import Bell, put_off
+
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future
     from typing import Any
+
+    Answer = Callable[[Any, BaseException | None], None]
 
 
 def name_of(loop: asyncio.AbstractEventLoop) -> str:
@@ -49,21 +52,22 @@ class LoopThread:
 
     def start(self) -> None:
         """Start it. Raises what keeps a loop from being made."""
-        self._thread.start()
-        self._ready.wait()
+        with put_off():
+            self._thread.start()
+            self._ready.wait()
         if self._error is not None:
             raise self._error
 
     def call(self, func: Callable[[], Any]) -> Any:
         """Call a function in the loop's thread; returns what it returns."""
-        return self._submit(lambda future: future.set_result(func()))
+        return self._submit(lambda answer: answer(func(), None))
 
     def run(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
         """Run a coroutine in the loop; returns its value. May be interrupted: then the coroutine is left behind."""
 
-        def begin(future: Future[Any]) -> None:
+        def begin(answer: Answer) -> None:
             task = self.loop.create_task(coroutine, context=context)
-            task.add_done_callback(lambda done: _pass_on(done, future))
+            task.add_done_callback(lambda done: _pass_on(done, answer))
 
         return self._submit(begin)
 
@@ -82,19 +86,30 @@ class LoopThread:
         """Wait for the end."""
         self._thread.join(seconds)
 
-    def _submit(self, begin: Callable[[Future[Any]], None]) -> Any:
-        from concurrent.futures import Future
+    def _submit(self, begin: Callable[[Answer], None]) -> Any:
+        outcome: list[tuple[Any, BaseException | None]] = []
+        bell = Bell()
 
-        future: Future[Any] = Future()
+        def answer(value: Any, error: BaseException | None) -> None:
+            outcome.append((value, error))
+            bell.ring()
 
         def guarded() -> None:
             try:
-                begin(future)
+                begin(answer)
             except BaseException as error:
-                future.set_exception(error)
+                answer(None, error)
 
         self.loop.call_soon_threadsafe(guarded)
-        return future.result()
+        while not outcome:
+            bell.wait()
+        value, error = outcome.pop()
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            del error  # which refers to this frame
 
     def _serve(self) -> None:
         import asyncio
@@ -116,12 +131,12 @@ class LoopThread:
         await self._stop.wait()
 
 
-def _pass_on(done: asyncio.Task[Any], future: Future[Any]) -> None:
+def _pass_on(done: asyncio.Task[Any], answer: Answer) -> None:
     if done.cancelled():
         from asyncio import CancelledError
 
-        future.set_exception(CancelledError())
+        answer(None, CancelledError())
     elif (error := done.exception()) is not None:
-        future.set_exception(error)
+        answer(None, error)
     else:
-        future.set_result(done.result())
+        answer(done.result(), None)

@@ -78,7 +78,9 @@ class Machine:
         yield "Python", f"{self.implementation} {self.python}"
 
     def _overridden(self) -> str:
-        return "" if self.cores == _least(self.affinity, self.quota) else "; set by FLATOUT_CORES"
+        if self.cores == _least(self.affinity, self.quota):
+            return ""
+        return "; the share of a worker process" if _child.inside else "; set by FLATOUT_CORES"
 
 
 def machine() -> Machine:
@@ -116,6 +118,8 @@ def gil_enabled() -> bool:
 def usable_cores() -> int:
     """How many calls can compute at once in this process, at least 1. Cheap: well below a millisecond.
 
+    In a worker process that is its share of the cores, so that workers of workers are no more than there are cores.
+
     Raises PlanError where the environment variable FLATOUT_CORES is not a positive whole number.
     """
     return max(1, int(_cores()))
@@ -149,6 +153,12 @@ def memory(root: str = "/") -> tuple[int, int, int]:
 def oom_group(root: str = "/") -> bool:
     """Whether the kernel, out of memory, kills all of our cgroup, or of one above it, at once."""
     return any(_read(f"{group}/memory.oom.group").strip() == "1" for group in _cgroups(root, UNIFIED))
+
+
+def oom_kills(root: str = "/") -> int:
+    """How many processes the kernel has killed for want of memory, on all of the machine; 0 where it does not say."""
+    lines = (line.partition(" ") for line in _read(f"{root}/proc/vmstat").splitlines())
+    return next((_integer(count) or 0 for name, _, count in lines if name == "oom_kill"), 0)
 
 
 def why_no_processes() -> str:
@@ -295,8 +305,9 @@ def _limited(limit: int, infinity: int) -> int | None:
 
 
 def _cores() -> float:
-    cores = _cores_from_environment()
-    return float(cores) if cores is not None else _least(affinity(), cpu_quota())
+    cores: float | None = _cores_from_environment()
+    cores = float(cores) if cores is not None else _least(affinity(), cpu_quota())
+    return min(cores, _child.cores) if _child.inside else cores
 
 
 def _cores_from_environment() -> int | None:

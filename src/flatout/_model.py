@@ -245,6 +245,6 @@ def short_repr(value: object) -> str:
     """A repr of at most some 80 characters that never raises."""
     try:
         text = reprlib.repr(value)
-    except Exception as error:
+    except BaseException as error:
         text = f"<{type(value).__name__}, whose repr raised {type(error).__name__}>"
     return text if len(text) <= 80 else text[:77] + "..."

@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import math
 import os
+import signal
 import socket
 import sys
 import threading
@@ -22,9 +23,10 @@ from types import ModuleType
 
 from flatout import _child
 from flatout._child._calls import Caller, Unloadable
+from flatout._child._end import give_up
 from flatout._child._output import Output
 from flatout._child._results import Channel, Results
-from flatout._wire import _frames, _functions, _page, _values
+from flatout._wire import _exceptions, _frames, _functions, _page, _values
 from flatout._wire._frames import Frame, Receiver
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -37,22 +39,24 @@ _CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ti
 class Worker:
     """The state of a worker process."""
 
-    def __init__(self, sock: socket.socket, page: int) -> None:
+    def __init__(self, sock: socket.socket, page: int, slots: memoryview) -> None:
         self._receiver = Receiver(sock)
         self._channel = Channel(sock)
-        self._results = Results(self._channel, self._withdraw)
+        self._results = Results(self._channel, slots, self._withdraw)
         self._frames: deque[Frame] = deque()  # which have come and wait
         self._frame: Frame | None = None  # which is to be handled
         self._reading = threading.Lock()
-        self._slots = _page.slots(page)
-        self._caller = Caller(self._slots)
+        self._slots = slots
+        self._caller = Caller(slots)
         self._initializer: Callable[[], Any] | None = None
         self._initialized = False
         self._setups = 0
         self._path: list[str] | None = None  # sys.path as the last set-up would have it
         self._modules: dict[str, float] = {}
+        self._signals: list[Any] = []  # what is done at each signal, after the last set-up
+        self._streams: list[int] = []  # of the descriptors 0-2 those that are open, after the last set-up
         self._output = Output(lambda name, text: self._channel.send(_frames.OUTPUT, (name, text)))
-        self._handlers = {
+        self._handlers: dict[int, Callable[[], bool | None]] = {
             _frames.SETUP: self._set_up,
             _frames.DEFINE: self._define,
             _frames.BATCH: self._batch,
@@ -61,7 +65,7 @@ class Worker:
         os.register_at_fork(after_in_child=self._let_go)
 
     def serve(self) -> int:
-        """Obey until a set-up fails or finds this process stale; returns the exit code."""
+        """Obey until a set-up fails or finds this process stale, or a task leaves it so; returns the exit code."""
         while True:
             self._frame = self._next_frame()
             if self._handlers[self._frame.kind]():
@@ -76,6 +80,7 @@ class Worker:
     def _next_frame(self) -> Frame:
         with self._reading:
             while not self._frames:
+                self._channel.check()
                 try:
                     self._frames.extend(self._receiver.receive())
                 except BlockingIOError:  # see `Channel`
@@ -115,10 +120,11 @@ class Worker:
             if self._initializer is not None and not self._initialized:
                 self._caller.finished(self._initializer())
                 self._initialized = True
+            self._signals, self._streams = _signal_handlers(), _open_streams()
             self._note_modules(began)
         except BaseException as error:
             self._output.flush()
-            self._channel.send(_frames.SETUP_FAILED, (self._setups, _values.pack_error(error)))
+            self._channel.send(_frames.SETUP_FAILED, (self._setups, _exceptions.pack_error(error)))
             return True
         self._channel.send(_frames.READY, self._setups)
         return None
@@ -126,11 +132,14 @@ class Worker:
     def _define(self) -> None:
         _functions.define(self._take().buffers[0])
 
-    def _batch(self) -> None:
+    def _batch(self) -> bool | None:
+        """Run a batch; returns True to exit instead of running another."""
         frame = self._take()
         first, _, lengths = _values.load(frame.head)
         began = time.time()
-        inputs, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
+        inputs, unloadable = _values.unpack(
+            frame.buffers[0], frame.buffers[1:], lengths, lambda position: self._caller.begins(first + position)
+        )
         for position, error in unloadable:
             inputs[position] = Unloadable(error)
         tasks = deque(enumerate(inputs, first + 1))
@@ -141,6 +150,10 @@ class Worker:
         self._note_modules(began)
         self._results.end()
         self._slots[_page.CURRENT] = 0  # only now: until its results are sent, the batch may have died of its last task
+        if len(_open_streams()) < len(self._streams):  # programs that the next task starts would not bear it
+            self._channel.send(_frames.STALE, None)
+            return True
+        return None
 
     def _let_go(self) -> None:
         """In a child that a task has forked: be no worker, but a process that prints for itself and ends with its task."""
@@ -162,7 +175,7 @@ class Worker:
     def _stale(self, path: list[str]) -> bool:
         """Whether a new process might import something else than this one has."""
         last, self._path = self._path, path
-        if last is not None and path != last:
+        if last is not None and (path != last or _signal_handlers() != self._signals):
             return True
         return any(
             noted and name in sys.modules and _changed_at(sys.modules[name]) != noted
@@ -172,6 +185,7 @@ class Worker:
 
 def _take_on(setup: dict[str, Any]) -> None:
     """Take on what a run may rely on: import path, environment, working directory, command line, `__main__`."""
+    _child.cores = setup["cores"]
     sys.path[:] = setup["path"]
     sys.argv[:] = setup["argv"]
     if setup["environ"] != dict(os.environ):
@@ -181,6 +195,19 @@ def _take_on(setup: dict[str, Any]) -> None:
         os.chdir(setup["cwd"])
     if setup["main_file"]:
         sys.modules["__main__"].__file__ = setup["main_file"]
+
+
+def _signal_handlers() -> list[Any]:
+    return [signal.getsignal(number) for number in range(1, signal.NSIG)]
+
+
+def _open_streams() -> list[int]:
+    streams = []
+    for fd in (0, 1, 2):
+        with contextlib.suppress(OSError):
+            os.fstat(fd)
+            streams.append(fd)
+    return streams
 
 
 def _changed_at(module: ModuleType, imported_after: float = math.inf) -> float:
@@ -203,7 +230,8 @@ def serve(sock: socket.socket, page: int) -> int:
     gc.enable()
     _child.inside = True
     sys.modules["__main__"] = ModuleType("__main__")
+    slots = _page.slots(page)
     try:
-        return Worker(sock, page).serve()
-    except (EOFError, ConnectionError):  # nobody is there to be told anything
-        return 0
+        return Worker(sock, page, slots).serve()
+    except BaseException as error:
+        give_up(slots, error)

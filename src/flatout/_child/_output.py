@@ -20,7 +20,8 @@ _MOST = 1 << 16  # bytes of a line after which it is sent though it has not ende
 class _Lines(io.RawIOBase):
     """A raw stream that passes on whole lines."""
 
-    def __init__(self, fd: int, emit: Callable[[str], None]) -> None:
+    def __init__(self, name: str, fd: int, emit: Callable[[str], None]) -> None:
+        self.name = f"<{name}>"
         self._fd = fd
         self._emit = emit
         self._written: deque[bytes] = deque()  # what is yet to be dealt with
@@ -78,6 +79,15 @@ def _write_all(fd: int, data: bytes) -> None:
         data = data[os.write(fd, data) :]
 
 
+class _Stream(io.TextIOWrapper):
+    """Stays open: who closes it would close it for the tasks that follow."""
+
+    def close(self) -> None:
+        """Only flush."""
+        if not self.closed:
+            self.flush()
+
+
 class Output:
     """Stands in for sys.stdout and sys.stderr. (What writes to the descriptors themselves goes where the parent's do.)"""
 
@@ -93,12 +103,10 @@ class Output:
         if [sys.stdout, sys.stderr] == self._streams and not any(stream.closed for stream in self._streams):
             return
         self._lines = [
-            _Lines(1, lambda text: self._send("stdout", text)),
-            _Lines(2, lambda text: self._send("stderr", text)),
+            _Lines("stdout", 1, lambda text: self._send("stdout", text)),
+            _Lines("stderr", 2, lambda text: self._send("stderr", text)),
         ]
-        self._streams = [
-            io.TextIOWrapper(lines, "utf-8", "surrogateescape", write_through=True) for lines in self._lines
-        ]
+        self._streams = [_Stream(lines, "utf-8", "surrogateescape", write_through=True) for lines in self._lines]
         sys.stdout, sys.stderr = self._streams
 
     def flush(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -10,7 +11,8 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from flatout._wire import _frames, _values
+from flatout._child._end import DescriptorLost, give_up
+from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
 
@@ -29,6 +31,7 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._file = _file(sock)
         self._arena = Arena()
         self._sender = Sender(sock, self._arena)
         self._lock = threading.RLock()
@@ -41,6 +44,7 @@ class Channel:
         May be called in the middle of itself, by a finalizer or a signal handler that prints: then it only queues.
         """
         head = _values.dump(meta)
+        self.check()
         with self._lock:
             self._sender.put(kind, head, buffers)
             if not self._wakes and self._arena.resident:
@@ -52,6 +56,15 @@ class Channel:
                 self._sender.flush()
             finally:
                 self._sending = False
+
+    def check(self) -> None:
+        """Raise DescriptorLost if a task has closed the socket's descriptor, or put another file in its place."""
+        try:
+            lost = _file(self._sock) != self._file
+        except OSError:
+            lost = True
+        if lost:
+            raise DescriptorLost("a task has closed or replaced the socket of its worker process")
 
     def rest(self) -> None:
         """Nothing has come for a while: give back the memory of results that are gone."""
@@ -70,6 +83,11 @@ class Channel:
         self._sock.close()
 
 
+def _file(sock: socket.socket) -> tuple[int, int]:
+    status = os.fstat(sock.fileno())
+    return status.st_dev, status.st_ino
+
+
 class Results:
     """The results of the batch in hand that are not sent yet.
 
@@ -80,10 +98,11 @@ class Results:
     time, so that each has one taker; and the batches behind it, which `withdraw` gives as (first task, count).
     """
 
-    def __init__(self, channel: Channel, withdraw: Callable[[], list[tuple[int, int]]]) -> None:
+    def __init__(self, channel: Channel, slots: memoryview, withdraw: Callable[[], list[tuple[int, int]]]) -> None:
         self.values: list[Any] = []
         self.divisible = True
         self._channel = channel
+        self._slots = slots
         self._withdraw = withdraw
         self._lock = threading.Lock()
         self._first = 0
@@ -121,6 +140,13 @@ class Results:
             self._flush(cpu)
 
     def _deliver(self) -> None:
+        """The postman."""
+        try:
+            self._deliver_on()
+        except BaseException as error:  # what it had taken would never come home
+            give_up(self._slots, error)
+
+    def _deliver_on(self) -> None:
         while True:
             self._asleep = True
             if not self._open:  # looked at after the flag: no batch is missed
@@ -155,7 +181,16 @@ class Results:
         self._first, self._errors = first + count, []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        packed, unpicklable = _values.pack(values, "the result", by_value=False)
-        failed = [(position, _values.pack_error(error)) for position, error in errors + unpicklable]
+        packed, unpicklable = _values.pack(values, "the result", False, lambda position: self._note(first + position))
+        failed: list[tuple[int, _exceptions.PackedError]] = []
+        for position, error in errors + unpicklable:
+            self._note(first + position)
+            failed.append((position, _exceptions.pack_error(error)))
+        self._slots[_page.PACKED] = 0
         meta = (first, count, packed.lengths, failed, seconds, cpu)
         self._channel.send(_frames.RESULTS, meta, packed.pieces)
+
+    def _note(self, index: int) -> None:
+        """This task is to blame for what comes now: code of the user's is run to pickle its result."""
+        self._slots[_page.PACKING_BEGAN] = time.monotonic_ns()
+        self._slots[_page.PACKED] = index + 1

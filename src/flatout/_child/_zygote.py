@@ -5,6 +5,10 @@ a FORK carries two descriptors: the worker's end of its socket and its page. Not
 ended is written into its page, and then the zygote lets go of its copy of the worker's socket, which the user's process
 sees as the end of that stream.
 
+To kill a worker is to send its process group SIGTERM, and SIGKILL after a short grace. What it has started outlives it no
+longer than that grace: the zygote adopts it, whatever group it is in. Only direct children are ever sent a signal by their
+pid, and they are not reaped before: so no other process can have got it.
+
 It leads a session of its own (Ctrl-C at the terminal does not reach it), adopts orphans of its workers, and dies with
 the user's process, of which it learns by the end of the order stream or by a pidfd; every process below it dies first.
 """
@@ -14,12 +18,14 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import math
 import os
 import select
 import signal
 import socket
 import struct
 import sys
+import time
 
 from flatout._wire import _page
 
@@ -30,7 +36,15 @@ if TYPE_CHECKING:
 ORDER = struct.Struct("<cQ")
 FORK, KILL, PRELOAD = b"F", b"K", b"P"
 
+GRACE = 0.5  # seconds between SIGTERM and SIGKILL: for a file to be put in order, and yet gone in a blink; guessed
+
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+_OWN_DESCRIPTORS = (
+    200  # the lowest of a worker's own: a task that closes what is open gets low numbers for its new files
+)
+_EXPENDABLE = (
+    300  # added to the badness by which the kernel, out of memory, looks for a process to kill (of 1000); guessed
+)
 
 
 class _Child:
@@ -38,6 +52,7 @@ class _Child:
         self.pid = pid
         self.sock = sock
         self.page = page
+        self.ends_at: float | None = None  # when its grace is over
 
 
 class Zygote:
@@ -46,7 +61,7 @@ class Zygote:
     def __init__(self, control: socket.socket, parent: int) -> None:
         self._control = control
         self._children: dict[int, _Child] = {}
-        self._doomed: set[int] = set()  # orphans that were killed and are not reaped yet
+        self._orphans: dict[int, float] = {}  # pids of adopted processes, and when their grace is over
         self._pid = os.getpid()
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -64,7 +79,8 @@ class Zygote:
         for fd in (self._control.fileno(), self._wake, *([] if self._parent is None else [self._parent])):
             poll.register(fd, select.POLLIN)
         while True:
-            ready = {fd for fd, _ in poll.poll()}
+            ready = {fd for fd, _ in poll.poll(self._milliseconds_left())}
+            self._kill_overdue()
             if self._wake in ready:
                 os.read(self._wake, 4096)
                 self._reap()
@@ -88,7 +104,7 @@ class Zygote:
             self._fork(worker, *fds)
         elif operation == KILL:
             if worker in self._children:
-                _kill_group(self._children[worker].pid)
+                self._terminate(self._children[worker])
         elif operation == PRELOAD:
             with contextlib.suppress(ImportError):
                 import cloudpickle  # noqa: F401
@@ -119,6 +135,7 @@ class Zygote:
             _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != self._pid:
                 os._exit(1)
+            _be_expendable()
             self._control.close()
             for fd in (self._wake, self._wake_write, self._parent):
                 if fd is not None:
@@ -128,9 +145,7 @@ class Zygote:
                 os.close(child.page)
             from flatout._child import _main
 
-            code = _main.serve(socket.socket(fileno=sock), page)
-        except SystemExit as end:
-            code = end.code if isinstance(end.code, int) else 1
+            code = _main.serve(socket.socket(fileno=_out_of_the_way(sock)), _out_of_the_way(page))
         except BaseException:
             import traceback
 
@@ -138,8 +153,31 @@ class Zygote:
         finally:
             os._exit(code)
 
+    def _terminate(self, child: _Child) -> None:
+        if child.ends_at is None:
+            child.ends_at = time.monotonic() + GRACE
+            _signal_group(child.pid, signal.SIGTERM)
+            _signal_group(child.pid, signal.SIGCONT)  # one that is stopped would not hear of it
+
+    def _milliseconds_left(self) -> float | None:
+        """Until somebody's grace is over."""
+        ends = [child.ends_at for child in self._children.values()] + list(self._orphans.values())
+        left = min((end for end in ends if end is not None), default=math.inf) - time.monotonic()
+        return None if left == math.inf else max(0.0, left * 1000 + 1)
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for child in self._children.values():
+            if child.ends_at is not None and child.ends_at <= now:
+                child.ends_at = math.inf
+                _signal_group(child.pid, signal.SIGKILL)
+        for pid, ends_at in self._orphans.items():
+            if ends_at <= now:
+                self._orphans[pid] = math.inf
+                _signal(pid, signal.SIGKILL)
+
     def _reap(self) -> None:
-        """Bury the dead: with their process groups, and with their orphans, which are now ours."""
+        """Bury the dead, and adopt what they leave."""
         workers = {child.pid: worker for worker, child in self._children.items()}
         while True:
             try:
@@ -148,45 +186,48 @@ class Zygote:
                 break
             if found is None:
                 break
-            worker = workers.get(found.si_pid)
-            if worker is not None:
-                _kill_group(found.si_pid)  # its pid is not free for others before it is reaped
-            _, status = os.waitpid(found.si_pid, 0)
-            if found.si_pid in self._doomed:
-                self._doomed.remove(found.si_pid)
-                self._kill_orphans()  # those that it has left to us
-            if worker is not None:
-                child = self._children.pop(worker)
+            pid = found.si_pid
+            child = self._children.pop(workers[pid]) if pid in workers else None
+            if child is not None and child.ends_at is None:
+                _signal_group(pid, signal.SIGTERM)  # it is not reaped: nobody else can have this group
+            _, status = os.waitpid(pid, 0)
+            ends_at = self._orphans.pop(pid, None) if child is None else child.ends_at
+            self._adopt(pid, time.monotonic() + GRACE if ends_at is None else ends_at)
+            if child is not None:
                 _page.write(child.page, _page.STATUS, os.waitstatus_to_exitcode(status) + _page.STATUS_OFFSET)
                 os.close(child.page)
                 os.close(child.sock)
-                self._kill_orphans()
 
-    def _kill_orphans(self) -> None:
+    def _adopt(self, leader: int, ends_at: float) -> None:
+        """Take on what one of the dead has left: it ends with that, at the latest when that one's grace is over."""
         known = {child.pid for child in self._children.values()}
         for pid in _children_of(self._pid):
-            if pid not in known:
-                self._doomed.add(pid)
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            if pid not in known and pid not in self._orphans:
+                self._orphans[pid] = ends_at if ends_at < math.inf else 0.0
+                if os.getpgid(pid) != leader:  # who is of its group has been told
+                    _signal(pid, signal.SIGTERM)
 
     def end(self) -> None:
         """Kill and reap everything below."""
         for child in self._children.values():
-            _kill_group(child.pid)
+            _signal_group(child.pid, signal.SIGKILL)
         while True:
             for pid in _children_of(self._pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                _signal(pid, signal.SIGKILL)
             try:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 return
 
 
-def _kill_group(pid: int) -> None:
+def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(pid, number)
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, number)
 
 
 def _children_of(pid: int) -> list[int]:
@@ -195,6 +236,26 @@ def _children_of(pid: int) -> list[int]:
             return [int(child) for child in file.read().split()]
     except OSError:
         return []
+
+
+def _out_of_the_way(fd: int) -> int:
+    """The same file under a high number."""
+    import fcntl
+
+    try:
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS)
+    except OSError:  # so many are not allowed
+        return fd
+    os.close(fd)
+    return moved
+
+
+def _be_expendable() -> None:
+    """Have the kernel, out of memory, kill this process rather than the user's."""
+    with contextlib.suppress(OSError, ValueError), open("/proc/self/oom_score_adj", "r+") as file:
+        badness = int(file.read()) + _EXPENDABLE
+        file.seek(0)
+        file.write(str(min(badness, 1000)))
 
 
 def _prctl(option: int, value: int) -> None:

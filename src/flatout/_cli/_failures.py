@@ -66,7 +66,9 @@ class Failures:
 
 def _named(error: BaseException, index: int) -> str:
     """The task with its input, which the note that the run has left on the error tells."""
-    note = re.compile(rf"flatout: raised by task {index}, input (.*?)(, in the last of \d+ attempts)?")
+    note = re.compile(
+        rf"flatout: raised by task {index}, input (.*?)(, in the plain loop|, in an? [\w ]+?)(, in the last of \d+ attempts)?"
+    )
     for found in filter(None, map(note.fullmatch, getattr(error, "__notes__", ()))):
         return f"task {index} (input {found[1]})"
     return f"task {index}"

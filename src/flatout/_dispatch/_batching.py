@@ -7,6 +7,7 @@ not smaller than is worth sending.
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections import deque
 from collections.abc import Sequence
@@ -87,6 +88,7 @@ class Queue:
         self._spans: deque[Batch] = deque()
         self._offset = 0  # how much of the first span is gone already: cutting must not copy what stays
         self._count = 0
+        self._alone: list[tuple[int, Batch]] = []  # a heap of single tasks that are not to be joined with others
 
     def __len__(self) -> int:
         return self._count
@@ -105,8 +107,16 @@ class Queue:
         self._spans.appendleft(batch)
         self._count += len(batch)
 
+    def push_alone(self, task: Batch) -> None:
+        """Add a single task before all that came by the others, and leave it single."""
+        heapq.heappush(self._alone, (task.first, task))
+        self._count += 1
+
     def take(self, most: int) -> Batch:
         """Cut a batch of up to `most` tasks off the head: consecutive, of one attempt."""
+        if self._alone:
+            self._count -= 1
+            return heapq.heappop(self._alone)[1]
         head = self._spans[0]
         first = head.first + self._offset
         inputs = self._cut(head, most)
@@ -132,10 +142,15 @@ class Queue:
     def drop_from(self, index: int) -> int:
         """Forget the tasks with this index and above; return how many those were."""
         before = self._count
-        spans = []
+        alone, spans = self._alone, []
+        self._alone = []
         while self._spans:
             spans.append(self.take(len(self._spans[0]) - self._offset))
+        self._count = 0
         for span in spans:
             if span.first < index:
                 self.push(span.part(span.first, min(span.end, index)))
+        for first, task in alone:
+            if first < index:
+                self.push_alone(task)
         return before - self._count

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from flatout._events import SEAT
 from flatout._model import KINDS, Batch, Kind
@@ -42,18 +42,6 @@ class Hands:
         end = first + count
         return [self._cut(start, max(first, start), end) for start in self._among(first, end)]
 
-    def split(self, indices: set[int]) -> tuple[list[Batch], list[Batch]]:
-        """Those of the tasks that are in hand, one by one, and what lies between them; lowest first."""
-        among: list[Batch] = []
-        between: list[Batch] = []
-        for span in self:
-            for index in sorted(indices.intersection(range(span.first, span.end))):
-                between.append(span.part(span.first, index))
-                among.append(span.part(index, index + 1))
-                span = span.part(index + 1, span.end)
-            between.append(span)
-        return among, [span for span in between if span]
-
     def _among(self, first: int, end: int) -> list[int]:
         """Where the spans begin that hold tasks first ... end - 1."""
         place = bisect_right(self._firsts, first)
@@ -80,6 +68,19 @@ class Hands:
 
 def _part(batch: Batch, start: int, end: int) -> Batch:
     return batch if end - start == len(batch) else batch.part(start, end)
+
+
+def split(spans: Iterable[Batch], indices: set[int]) -> tuple[list[Batch], list[Batch]]:
+    """Those of the tasks that have these indices, one by one, and what lies between them; in the order of the spans."""
+    among: list[Batch] = []
+    between: list[Batch] = []
+    for span in spans:
+        for index in sorted(index for index in indices if span.first <= index < span.end):
+            between.append(span.part(span.first, index))
+            among.append(span.part(index, index + 1))
+            span = span.part(index + 1, span.end)
+        between.append(span)
+    return among, [span for span in between if span]
 
 
 class Worker:

@@ -9,9 +9,9 @@ import heapq
 from collections.abc import Callable
 
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
-from flatout._dispatch._crew import Crew, Worker
+from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
-from flatout._errors import InputError, TaskTimeout
+from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -83,6 +83,7 @@ class Dispatcher:
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
+        self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -236,9 +237,9 @@ class Dispatcher:
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
-        # One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
-        suspects = () if event.error is None or worker.killed else event.suspects
-        blamed, spared = worker.hands.split(worker.overdue.union(suspects))
+        guilty, suspects = _guilty_and_suspects(event, worker)
+        self._alone |= suspects
+        blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
             self._requeue(span)
@@ -249,7 +250,9 @@ class Dispatcher:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
-        elif event.error is not None and not blamed and not worker.killed:
+        elif blamed:
+            self._barren = 0  # the run gets on
+        elif event.error is not None and not (suspects or worker.killed):
             self._died_barren(worker, event.error)
 
     def _died_barren(self, worker: Worker, error: BaseException) -> None:
@@ -258,7 +261,7 @@ class Dispatcher:
             self._barren += 1
             self._barren_since = self._crew.last
             if self._barren > BARREN_DEATHS:
-                self._finish(error)
+                self._finish(_given_up(error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -540,9 +543,34 @@ class Dispatcher:
         return self._queues[route]
 
     def _requeue(self, batch: Batch) -> None:
-        batch = self._ledger.wanted(batch)
-        if len(batch):
-            self._queue(batch.route).push_front(batch)
+        queue = self._queue(batch.route)
+        alone, others = split([self._ledger.wanted(batch)], self._alone)
+        for task in alone:
+            queue.push_alone(task)
+        for span in reversed(others):
+            queue.push_front(span)
+
+
+def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:
+    """The tasks that a worker has died of, and those of which any may be the one.
+
+    One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
+    """
+    guilty = {index for index in worker.overdue if index in worker.hands}
+    if event.error is None or worker.killed:
+        return guilty, set()
+    suspects = {index for index in event.suspects if index in worker.hands} - guilty
+    return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
+
+
+def _given_up(error: BaseException) -> WorkerDied:
+    given_up = WorkerDied(
+        f"{BARREN_DEATHS + 1} workers died one after the other with no task to blame, and so the run was given up; "
+        f"the last: {error}",
+        getattr(error, "exitcode", None),
+    )
+    given_up.__cause__ = error
+    return given_up
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:

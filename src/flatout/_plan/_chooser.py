@@ -99,7 +99,9 @@ class Chooser:
 
         try:
             transfer = sum(_values.seconds_across(value, place == 0) for place, value in enumerate(self._first))
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # raised by code of the user's: it would fare no better there
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
         return replace(measured, transfer=transfer)
 

@@ -1,14 +1,9 @@
 """Does a call change the caller's memory in a way that a worker process would lose?
 
-TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
-if TYPE_CHECKING:
-    from typing import Any
-
-
 Seen are changes of the input, of the object whose method is called, of closure variables, default arguments and the
-module globals that the function and its neighbours name, and global and nonlocal statements in their code. Not seen is
-what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep, and attributes of
-classes: unknown counts as unchanged.
+module globals that the function, those that it is handed and its neighbours name, and global and nonlocal statements in
+their code. Not seen is what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep,
+and attributes of classes: unknown counts as unchanged.
 """
 
 from __future__ import annotations
@@ -50,7 +45,7 @@ class Watch:
     """Looks at what a call might change: made before the call, asked during or after it, from any thread."""
 
     def __init__(self, func: Callable[..., Any], item: object, star: bool = False) -> None:
-        functions = _functions(func)
+        functions = _functions(_handed(func, item, star))
         self._statement = next(filter(None, map(_statement, functions)), "")
         self._before: list[tuple[_Place, bytes]] = []
         if not self._statement:
@@ -104,7 +99,7 @@ def _changeable(value: object) -> bool:
 
 
 def _places(func: Any, item: object, star: bool, functions: list[FunctionType]) -> Iterator[_Place]:
-    for value in item if star and isinstance(item, tuple) else (item,):
+    for value in _parts(item, star):
         yield _Place("its input", value)
     yield from _places_around(func)
     for function in functions:
@@ -138,10 +133,26 @@ def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (func.__kwdefaults__ or {}).items()
 
 
-def _functions(func: Any) -> list[FunctionType]:
-    """The Python function behind a callable, and those it is likely to call: in its closure or from its own module."""
-    first = _function_of(func)
-    found = {first.__code__: first} if first else {}
+def _parts(item: object, star: bool) -> tuple[object, ...]:
+    return item if star and isinstance(item, tuple) else (item,)
+
+
+def _handed(func: Any, item: object, star: bool) -> Iterator[object]:
+    """A callable, and all that it could call besides, since it is handed it: most of that is no function."""
+    yield func
+    while isinstance(func, (partial, LruCached)):
+        if isinstance(func, partial):
+            yield from chain(func.args, func.keywords.values())
+        func = func.func if isinstance(func, partial) else func.__wrapped__
+    if isinstance(func, MethodType):
+        yield from getattr(func.__self__, "__dict__", {}).values()
+    yield from _parts(item, star)
+
+
+def _functions(callables: Iterator[object]) -> list[FunctionType]:
+    """The Python functions behind callables, and those they are likely to call: in a closure or from the same module."""
+    first = filter(None, map(_function_of, islice(callables, _MAX_PLACES)))
+    found = {function.__code__: function for function in first}
     layer = list(found.values())
     for _ in range(_LEVELS):
         layer = [called for caller in layer for called in _called(caller) if called.__code__ not in found]

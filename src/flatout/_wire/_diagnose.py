@@ -47,10 +47,17 @@ def not_picklable(value: object, name: str) -> NotPicklable:
     )
 
 
-def not_returnable(value: object, name: str, error: Exception) -> NotPicklable:
+def not_returnable(value: object, name: str, error: BaseException) -> NotPicklable:
     """The error to raise for a value that cannot come home: it has no way but a plain pickle, which raised `error`."""
     where = f"{name}: {_say(error)}" if _failure(value) is None else culprit(value, name)
     return NotPicklable(f"cannot be brought home from a worker process: {where}. Return plain data instead.")
+
+
+def refuses(name: str, error: BaseException) -> NotPicklable:
+    """The error to raise for a value whose own way to be pickled raised what is no `Exception`."""
+    refused = NotPicklable(f"cannot cross to another process: {name} raised {type(error).__name__} when it was pickled")
+    refused.__cause__ = error
+    return refused
 
 
 def blame(values: Iterable[object]) -> NotPicklable:
@@ -116,23 +123,26 @@ def _failing(parts: list[_Part]) -> Iterator[_Part]:
     yield from _failing(parts[half:])
 
 
-def _failure(value: object) -> Exception | None:
+def _failure(value: object) -> BaseException | None:
     try:
         dump_all(ByValue(Nowhere()), value)
-    except Exception as error:
+    except BaseException as error:
         return error
     return None
 
 
-def _too_deep(error: Exception | None) -> bool:
+def _too_deep(error: BaseException | None) -> bool:
     """Whether the nesting itself is what fails, so that no part of it is to blame."""
     return isinstance(error, RecursionError) or (error is not None and isinstance(error.__cause__, RecursionError))
 
 
-def _say(error: Exception | None) -> str:
+def _say(error: BaseException | None) -> str:
     if error is None:
         return "could not be pickled, but could on a second try"
-    text = " ".join(str(error).split()) or type(error).__name__
+    try:
+        text = " ".join(str(error).split()) or type(error).__name__
+    except BaseException:
+        text = type(error).__name__
     return text if len(text) <= _REASON_CHARACTERS else f"{text[:_REASON_CHARACTERS]}..."
 
 
@@ -173,7 +183,7 @@ def _parts_of_object(value: Any) -> Iterator[_Part]:
     """Taken apart as the pickler does it."""
     try:
         reduced = _reduce(value)
-    except Exception:
+    except BaseException:
         return
     if isinstance(reduced, str):
         return

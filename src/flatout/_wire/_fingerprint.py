@@ -32,7 +32,9 @@ def fingerprint(value: object) -> bytes | None:
         return None
     except RuntimeError:  # "dictionary changed size during iteration"
         return MUTATED
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # code of the user's may raise anything
         return None
     return sink.getvalue()
 
@@ -76,7 +78,9 @@ def _reduce(obj: Any) -> Any:
     reduce = copyreg.dispatch_table.get(type(obj))
     try:
         reduced = reduce(obj) if reduce else obj.__reduce_ex__(5)
-    except Exception:
+    except KeyboardInterrupt:
+        raise
+    except BaseException:
         return _named, (_name(type(obj)),)
     return (_named, (reduced,)) if isinstance(reduced, str) else reduced
 

@@ -1,8 +1,9 @@
 """The page that a worker process shares with its parent: what it is on, and how it ended.
 
-Eight-byte slots. The worker writes BEGAN before CURRENT, so that a reader never sees a task with an older one's start.
-The zygote writes STATUS once the process is gone and only then lets go of its end of the worker's socket: who reads the
-end of the stream finds the status there. faulthandler writes behind the slots.
+Eight-byte slots. The worker writes when it began before what it began, so that a reader never sees a task with an older
+one's start. The zygote writes STATUS once the process is gone and only then lets go of its end of the worker's socket: who
+reads the end of the stream finds the status there. Behind the slots a worker that cannot go on says why: it may have no
+descriptor left to say it by. faulthandler writes behind the page.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ CURRENT = 0  # index of the task the worker is on, plus 1; 0: none
 BEGAN = 1  # when it began that task, CLOCK_MONOTONIC in ns
 PID = 2
 STATUS = 3  # exit code plus STATUS_OFFSET once the process is gone; 0: it lives
+PACKED = 4  # index of the task whose result is being pickled by code of the user's, plus 1; 0: none
+PACKING_BEGAN = 5  # when that began, as BEGAN
 
 STATUS_OFFSET = 1000  # makes every exit code, those of signals (negative) included, differ from 0
 SIZE = mmap.PAGESIZE
 _SLOT = struct.Struct("<q")
+_REASON = 8 * _SLOT.size  # where the reason begins
 
 
 def create() -> int:
@@ -43,6 +47,17 @@ def slots(fd: int) -> memoryview:
 def write(fd: int, slot: int, value: int) -> None:
     """Write a slot without mapping the page."""
     os.pwrite(fd, _SLOT.pack(value), slot * _SLOT.size)
+
+
+def give_reason(slots: memoryview, text: str) -> None:
+    """Write why this worker cannot go on; of a long text the end."""
+    data = text.encode(errors="replace")[-(SIZE - _REASON) :]
+    slots.cast("B")[_REASON : _REASON + len(data)] = data
+
+
+def reason(slots: memoryview) -> str:
+    """Why the worker could not go on; empty where it has not said so."""
+    return bytes(slots.cast("B")[_REASON:]).rstrip(b"\0").decode(errors="replace")
 
 
 def crash_text(fd: int) -> str:

@@ -7,17 +7,19 @@ buffers travel beside the pickle (protocol 5) and are writable on arrival.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from flatout._errors import RemoteTraceback, RunError
 from flatout._wire._buffers import beside
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
+
+Note = Callable[[int], None]
 
 _DEAR = 0.001  # seconds from which one reading of what a value takes to move is good enough
 _WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
@@ -34,11 +36,18 @@ class Packed:
         self.lengths = lengths
 
 
-def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
+def _unnoted(position: int) -> None:
+    """Nobody wants to know."""
+
+
+def pack(
+    values: Sequence[Any], name: str, by_value: bool, note: Note = _unnoted
+) -> tuple[Packed, list[tuple[int, BaseException]]]:
     """Pickle values. Returns them with the (position, error) of those that cannot be: None travels in their place.
 
     `name` is what a value is called in errors. `by_value`: lambdas and local classes may go by value. They may not on the
-    way home: a class loaded by value where it was born would have its attributes set anew.
+    way home: a class loaded by value where it was born would have its attributes set anew. `note` is told the position of
+    a value before code of the user's is run to pickle it, which may do anything.
     """
     if len(values) > 1:  # a single one may be large: it is not to be pickled twice
         file = io.BytesIO()
@@ -47,14 +56,7 @@ def pack(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list
             return Packed(file.getvalue(), [], None), []
         except Exception:
             pass
-    else:
-        buffers: list[pickle.PickleBuffer] = []
-        try:
-            blob = _dumps(values[0], buffers, by_value)
-            return Packed(blob, buffers, [(len(blob), len(buffers))]), []
-        except Exception:
-            pass
-    return _pack_each(values, name, by_value)
+    return _pack_each(values, name, by_value, note)
 
 
 class _PlainPickler(pickle.Pickler):
@@ -68,29 +70,34 @@ class _RunsCode(Exception):
     """To load this value is to run code, which might fail."""
 
 
-def _pack_each(values: Sequence[Any], name: str, by_value: bool) -> tuple[Packed, list[tuple[int, BaseException]]]:
+def _pack_each(
+    values: Sequence[Any], name: str, by_value: bool, note: Note
+) -> tuple[Packed, list[tuple[int, BaseException]]]:
     blobs: list[bytes] = []
     buffers: list[pickle.PickleBuffer] = []
     lengths: list[tuple[int, int]] = []
     errors: list[tuple[int, BaseException]] = []
     for position, value in enumerate(values):
         before = len(buffers)
+        note(position)
         try:
             blob = _dumps(value, buffers, by_value)
-        except Exception as error:
+        except BaseException as error:
             del buffers[before:]
             blob = pickle.dumps(None)
-            errors.append((position, _not_picklable(value, name, None if by_value else error)))
+            errors.append((position, _not_picklable(value, name, by_value, error)))
         blobs.append(blob)
         lengths.append((len(blob), len(buffers) - before))
-    return Packed(b"".join(blobs), buffers, lengths), errors
+    return Packed(blobs[0] if len(blobs) == 1 else b"".join(blobs), buffers, lengths), errors
 
 
-def _not_picklable(value: Any, name: str, plainly: Exception | None) -> BaseException:
-    """The error that says why; `plainly`: what a plain pickle raised, where nothing else is tried."""
-    from flatout._wire._diagnose import not_picklable, not_returnable
+def _not_picklable(value: Any, name: str, by_value: bool, error: BaseException) -> BaseException:
+    """The error that says why."""
+    from flatout._wire import _diagnose
 
-    return not_picklable(value, name) if plainly is None else not_returnable(value, name, plainly)
+    if not isinstance(error, Exception):  # who asks it once more may fare worse
+        return _diagnose.refuses(name, error)
+    return _diagnose.not_picklable(value, name) if by_value else _diagnose.not_returnable(value, name, error)
 
 
 def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> bytes:
@@ -108,9 +115,15 @@ def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> by
 
 
 def unpack(
-    data: memoryview, buffers: Sequence[memoryview], lengths: list[tuple[int, int]] | None
+    data: memoryview,
+    buffers: Sequence[memoryview],
+    lengths: list[tuple[int, int]] | None,
+    note: Note = _unnoted,
 ) -> tuple[list[Any], list[tuple[int, BaseException]]]:
-    """The values again, with the (position, error) of those that cannot be loaded: None stands in their place."""
+    """The values again, with the (position, error) of those that cannot be loaded: None stands in their place.
+
+    `note` is told the position of a value before code of the user's is run to load it, which may do anything.
+    """
     if lengths is None:
         return pickle.loads(data), []
     values: list[Any] = []
@@ -118,77 +131,17 @@ def unpack(
     at = taken = 0
     for position, (length, count) in enumerate(lengths):
         value = None
+        note(position)
         try:
             value = pickle.loads(data[at : at + length], buffers=buffers[taken : taken + count])
-        except (Exception, SystemExit) as error:
-            error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
+        except BaseException as error:
+            with contextlib.suppress(BaseException):
+                error.add_note("flatout: the value was pickled well but could not be loaded on the other side")
             errors.append((position, error))
         values.append(value)
         at += length
         taken += count
     return values, errors
-
-
-PackedError = tuple[bytes, str, str]  # the pickle; a description, for where that cannot be loaded; the traceback
-
-
-def pack_error(error: BaseException) -> PackedError:
-    """An exception that can be taken anywhere: pickled, and tried out here, so that it will load there too."""
-    text = ""
-    if error.__traceback__:
-        import traceback
-
-        text = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-    return _loadable(error, error) or _loadable(_Bare(error), error), _description(error), text
-
-
-def _loadable(value: object, error: BaseException) -> bytes:
-    """The pickle; empty where it does not come to the same exception again."""
-    try:
-        blob = pickle.dumps(value, 5)
-        again = pickle.loads(blob)
-        same = type(again) is type(error) and (value is not error or again.args == error.args)
-    except (Exception, SystemExit):
-        return b""
-    return blob if same else b""
-
-
-class _Bare:
-    """Pickles an exception for which a call of its type with its `args` would not do, as its own `__init__` took others."""
-
-    def __init__(self, error: BaseException) -> None:
-        self._error = error
-
-    def __reduce__(self) -> Any:
-        return _without_init, (type(self._error), self._error.args, vars(self._error))
-
-
-def _without_init(cls: type[BaseException], args: tuple[Any, ...], attributes: dict[str, Any]) -> BaseException:
-    error = cls.__new__(cls, *args)
-    error.args = args
-    vars(error).update(attributes)
-    return error
-
-
-def _description(error: BaseException) -> str:
-    name = f"{type(error).__module__}.{type(error).__qualname__}"
-    try:
-        return f"{name}: {error}"
-    except Exception as second:
-        return f"{name}, whose str raised {type(second).__name__}"
-
-
-def unpack_error(packed: PackedError) -> BaseException:
-    """The exception again, with the traceback of the worker as its cause."""
-    blob, described, traceback = packed
-    error: BaseException
-    try:
-        error = pickle.loads(blob) if blob else RunError(described)
-    except (Exception, SystemExit):
-        error = RunError(described)
-    if traceback:
-        error.__cause__ = RemoteTraceback(traceback)
-    return error
 
 
 def dump(value: Any) -> bytes:

@@ -165,9 +165,7 @@ class OwnLoop:
         import contextvars
 
         context = contextvars.copy_context()
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
+        if not _in_a_loop():
             if self._runner is None:
                 self._runner = asyncio.Runner()
             return self._runner.run(awaited(awaitable), context=context)
@@ -184,3 +182,14 @@ class OwnLoop:
         if self._elsewhere is not None:
             self._elsewhere.end(CLOSING_SECONDS)
             self._elsewhere = None
+
+
+def _in_a_loop() -> bool:
+    """Whether an event loop is running in this thread."""
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -13,9 +13,11 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 
 from flatout import _child
 from flatout._child import _zygote
+from flatout._machine import oom_kills
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
 
@@ -59,24 +61,32 @@ class Process:
 
     @property
     def current(self) -> tuple[int, float] | None:
-        """(index of the task it is on, when it began it by time.monotonic)."""
-        current = int(self._slots[_page.CURRENT])
-        return None if current == 0 else (current - 1, self._slots[_page.BEGAN] / 1e9)
+        """(index of the task it is on, when it began it by time.monotonic); first of all one whose result it pickles."""
+        for task, began in ((_page.PACKED, _page.PACKING_BEGAN), (_page.CURRENT, _page.BEGAN)):
+            if index := int(self._slots[task]):
+                return index - 1, self._slots[began] / 1e9
+        return None
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
         return _page.crash_text(self._page)
+
+    def reason(self) -> str:
+        """Why it could not go on, if it has said so."""
+        return _page.reason(self._slots)
 
     def rest(self) -> None:
         """It has nothing to do: give back memory that only much work needs."""
         self._arena.rest(_KEPT_BYTES)
 
     def forget(self) -> None:
-        """Close this side."""
-        self.receiver.close()
-        self.sock.close()
-        os.close(self._page)
-        self._slots.release()
+        """Close this side; once is enough."""
+        if self._page >= 0:
+            self.receiver.close()
+            self.sock.close()
+            os.close(self._page)
+            self._slots.release()
+            self._page = -1
 
 
 class Pool:
@@ -85,8 +95,10 @@ class Pool:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._idle: list[Process] = []
+        self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
         self._broken = False  # it takes no orders any more
+        self._oom_kills = oom_kills()
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
@@ -111,6 +123,7 @@ class Pool:
                 undo.callback(os.close, page)
                 self._order(_zygote.FORK, self._last, [theirs.fileno(), page])
             process = Process(self, self._last, ours, page)
+            self._all.add(process)
             undo.pop_all()
         for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
             ours.setsockopt(socket.SOL_SOCKET, option, _SOCKET_BYTES)
@@ -132,6 +145,11 @@ class Pool:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
         with self._lock, contextlib.suppress(OSError):
             self._order(_zygote.KILL, process.number)
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the system has killed processes for their memory since this was asked last."""
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return self._oom_kills > before
 
     def preload(self) -> None:
         """Have workers find cloudpickle loaded."""
@@ -169,8 +187,8 @@ class Pool:
         self._zygote.wait()
 
     def abandon(self) -> None:
-        """In a fork of the process that owns it: close the copies of its descriptors, harm nothing."""
-        for process in self._idle:
+        """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
+        for process in list(self._all):
             process.forget()
         self._idle.clear()
         self._control.close()
@@ -250,11 +268,20 @@ def _forget_parents_pool() -> None:
 @atexit.register
 def _close() -> None:
     global _pool, _over
+    import signal
+
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    if (
+        ctrl_c is signal.default_int_handler
+    ):  # an exception here would be told as one that was ignored, and change nothing
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     with _pool_lock:
         _over = True
         if _pool is not None:
             _pool.close()
             _pool = None
+    if ctrl_c is signal.default_int_handler:
+        signal.signal(signal.SIGINT, ctrl_c)
 
 
 if hasattr(os, "register_at_fork"):

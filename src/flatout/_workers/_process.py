@@ -7,12 +7,13 @@ import functools
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 
 from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
-from flatout._wire import _frames, _functions, _values
+from flatout._wire import _exceptions, _frames, _functions, _values
 from flatout._wire._arena import AVAILABLE, WORTH, Parcel
 from flatout._wire._frames import Frame, Sender
 from flatout._workers import _pool
@@ -29,16 +30,17 @@ if TYPE_CHECKING:
 class Setup:
     """What every worker process of a run is told first; made once a run. Raises NotPicklable.
 
-    divisible: of a batch that takes long, the part that is not begun may be returned.
+    cores: that each worker may count on. divisible: of a batch that takes long, the part that is not begun may be returned.
     """
 
-    def __init__(self, work: Work, divisible: bool = True) -> None:
+    def __init__(self, work: Work, cores: int, divisible: bool = True) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
         cwd = _pool.working_directory()
         main = sys.modules.get("__main__")
         self.meta = _values.dump(
             {
+                "cores": cores,
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
@@ -94,6 +96,7 @@ class ProcessWorker:
         self._blocked = False  # the socket has not taken all of what is to be sent
         self._is_ready = self._is_stale = self._was_warm = False
         self._input_bytes = 0.0  # of a task, lately
+        self._unreported: deque[tuple[int, int]] = deque()  # (first, end) of what was sent, in the order of sending
 
     def start(self) -> None:
         """Lease a process and set it up."""
@@ -117,6 +120,8 @@ class ProcessWorker:
 
     def send(self, batch: Batch) -> None:
         """Pickle the tasks and send them; what cannot be pickled fails here."""
+        if self._process is None:
+            return  # its end is reported, but not dealt with yet: the tasks come back with that
         packed, errors = _values.pack(batch.inputs, "the input", by_value=True)
         if not errors and b"__main__" in packed.data:
             errors = self._define_each(batch.inputs)
@@ -125,6 +130,7 @@ class ProcessWorker:
             return
         head = _values.dump((batch.first, len(batch), packed.lengths))
         self._input_bytes = sum(map(len, packed.pieces)) / len(batch)
+        self._unreported.append((batch.first, batch.end))
         self._put(_frames.BATCH, head, packed.pieces)
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
@@ -142,7 +148,7 @@ class ProcessWorker:
 
     def _define_each(self, inputs: Sequence[Any]) -> list[tuple[int, BaseException]]:
         """Have the worker know the classes of all inputs; returns (position, error) of those that cannot be sent."""
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(BaseException):
             self._define(list(inputs))
             return []
         errors: list[tuple[int, BaseException]] = []
@@ -151,7 +157,7 @@ class ProcessWorker:
                 self._define(item)
             except NotPicklable as error:
                 errors.append((position, error))
-            except Exception:
+            except BaseException:
                 continue  # it cannot be pickled plainly: it went by value, classes and all
         return errors
 
@@ -192,14 +198,14 @@ class ProcessWorker:
         except Exception as error:
             self._unintelligible(process, error)
 
-    def _received(self, process: Process) -> list[Frame]:
+    def _received(self, process: Process) -> Iterable[Frame]:
         try:
             return process.receiver.receive()
         except BlockingIOError:
-            return []
+            pass
         except (EOFError, OSError):
             self._gone(process)
-            return []
+        return ()
 
     def _give_out(self, stream: str, what: Any) -> None:
         with contextlib.suppress(Exception):  # a stream of the user's that is closed or broken is no fault of a task
@@ -220,43 +226,63 @@ class ProcessWorker:
         process = self._process
         if process is None or setup != process.setups:
             return  # as in `_ready`; it ends
-        error = _values.unpack_error(packed)
+        error = _exceptions.unpack_error(packed)
         self._release()
         process.forget()
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
         first, count, lengths, failed, seconds, cpu = _values.load(frame.head)
+        self._reported(first, count)
         size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
         tasks: tuple[TaskError, ...] = ()
         if failed or unloadable:
-            errors = [(position, _values.unpack_error(packed)) for position, packed in failed]
+            errors = [(position, _exceptions.unpack_error(packed)) for position, packed in failed]
             tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
         self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
 
     def _returned(self, frame: Frame) -> None:
         for first, count in _values.load(frame.head):
+            self._reported(first, count)
             self._host.post(TasksReturned(self._number, first, count))
+
+    def _reported(self, first: int, count: int) -> None:
+        """Strike off tasks at the beginning or the end of a batch. Raises ValueError where they were not sent."""
+        for place, (start, end) in enumerate(self._unreported):
+            if start <= first and first + count <= end and (start == first or first + count == end):
+                left = (first + count, end) if start == first else (start, first)
+                self._unreported[place] = left
+                if left[0] == left[1]:
+                    del self._unreported[place]
+                return
+        raise ValueError(f"a report of tasks {first} to {first + count - 1}, which it was not sent")
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
-        code = process.exitcode
-        error = WorkerDied(_how(process.pid, code), code, process.crash_text())
+        error = _death(process, self._is_ready)
         # One that was warm may have died before it was leased.
-        self._exited(process, None if self._is_stale or (self._was_warm and not self._is_ready) else error)
+        peaceful = self._is_stale or (self._was_warm and not self._is_ready)
+        suspects = self._up_to(process.current) if process.reason() else _index(process.current)
+        self._exited(process, None if peaceful else error, suspects)
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
         """A task has written to the socket of its worker, or the like."""
         what = f"worker process {process.pid} sent what cannot be understood ({type(error).__name__}: {error})"
         process.pool.kill(process)
-        self._exited(process, WorkerDied(what))
+        self._exited(process, WorkerDied(what), self._up_to(process.current))
 
-    def _exited(self, process: Process, error: WorkerDied | None) -> None:
-        current = process.current
+    def _up_to(self, current: tuple[int, float] | None) -> Sequence[int]:
+        """Who may have spoilt what is found out only when results are sent: all that are not reported, up to this one."""
+        if not self._unreported:
+            return []
+        first, end = self._unreported[0]
+        return range(first, current[0] + 1 if current is not None and first <= current[0] < end else end)
+
+    def _exited(self, process: Process, error: WorkerDied | None, suspects: Sequence[int]) -> None:
         self._release()
         process.forget()
-        self._host.post(WorkerExited(self._number, error, [] if current is None else [current[0]]))
+        self._host.post(WorkerExited(self._number, error, suspects))
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The task that its page says it is on."""
@@ -310,19 +336,39 @@ def _log_levels() -> dict[str, int]:
     return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
 
 
+def _index(current: tuple[int, float] | None) -> Sequence[int]:
+    return [] if current is None else [current[0]]
+
+
 def _position(entry: tuple[int, BaseException]) -> int:
     return entry[0]
 
 
-def _how(pid: int, code: int | None) -> str:
-    if not pid:
-        return "no worker process could be started"
+def _death(process: Process, ready: bool) -> WorkerDied:
+    said, _, trace = process.reason().partition("\n")
+    when = "in the middle of a task" if process.current else "with no task in hand" if ready else "as it was set up"
+    how = f"could not go on: {said}" if said else f"{_how(process)} {when}"
+    return WorkerDied(
+        f"worker process {process.pid or '(none)'} {how}", process.exitcode, process.crash_text() or trace
+    )
+
+
+def _how(process: Process) -> str:
+    code = process.exitcode
+    if not process.pid:
+        return "could not be started"
     if code is None:
-        return f"worker process {pid} was lost together with its supervisor"
+        return "was lost together with its supervisor"
     if code < 0:
-        try:
-            name = signal.Signals(-code).name
-        except ValueError:
-            name = f"signal {-code}"
-        return f"worker process {pid} was killed by {name}"
-    return f"worker process {pid} exited with status {code} in the middle of a task"
+        memory = (
+            ", as the system ran out of memory" if -code == signal.SIGKILL and process.pool.ran_out_of_memory() else ""
+        )
+        return f"was killed by {_signal_name(-code)}{memory}"
+    return f"exited with status {code}"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

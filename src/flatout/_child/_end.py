@@ -1,0 +1,37 @@
+"""How a worker process ends that cannot go on: it says why on its page, since it may have no other way to speak."""
+
+from __future__ import annotations
+
+import os
+
+from flatout._wire import _page
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import NoReturn
+
+STATUS = 70  # of the process: EX_SOFTWARE
+_MOST = 500  # characters of the first line, so that there is room for some of the traceback
+
+
+class DescriptorLost(OSError):
+    """A descriptor of the worker's own was closed or put to another use."""
+
+
+def give_up(slots: memoryview, error: BaseException) -> NoReturn:
+    """End this process at once: its task has made that impossible on which all other tasks rely."""
+    status = STATUS
+    try:
+        if isinstance(error, (EOFError, ConnectionError)):  # nobody is there to be told anything
+            status = 0
+        else:
+            _page.give_reason(slots, _say(error))
+    finally:
+        os._exit(status)
+
+
+def _say(error: BaseException) -> str:
+    import traceback
+
+    said = f"{type(error).__name__}: {error}"[:_MOST].replace("\n", " ")
+    return f"{said}\n{''.join(traceback.format_tb(error.__traceback__))}"
