@@ -16,9 +16,9 @@ from rich.console import Console
 
 from faults import report
 from faults.cases import CASES
-from faults.chair import examine
+from faults.chair import Pair, examine
 from faults.contenders import FLATOUT, PEERS
-from faults.model import Case, Contender, Verdict
+from faults.model import Verdict
 
 WIDTH = 150  # columns, where nobody looks on
 
@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, soft_wrap=True)
     began = time.monotonic()
     groups = list(chosen(asked.only, asked.contenders, asked.quick))
-    count = sum(len(contenders) for _, contenders in groups)
+    count = sum(len(group) for group in groups)
     verdicts = []
     for number, verdict in enumerate(tried(groups, asked.jobs), 1):
         verdicts.append(verdict)
@@ -44,19 +44,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if report.details(verdicts) else 0
 
 
-def chosen(only: str, contenders: str, quick: bool) -> Iterator[tuple[Case, list[Contender]]]:
-    """Cases, each with those who play it in one process: all of flatout's ways, one peer."""
+def chosen(only: str, contenders: str, quick: bool) -> Iterator[list[Pair]]:
+    """Cases and contenders, those together that share a process: all of flatout's ways in one case, or one peer."""
     for case in CASES:
         if re.search(only, case.name) and (case.quick or not quick) and not case.needs():
             suiting = [one for one in [*FLATOUT, *PEERS] if re.search(contenders, one.name) and one.suits(case)]
             groups = [[one for one in suiting if one.kind], *([one] for one in suiting if not one.kind and one.installed)]
-            yield from ((case, group) for group in groups if group)
+            yield from ([(case, one) for one in group] for group in groups if group)
 
 
-def tried(groups: Sequence[tuple[Case, list[Contender]]], jobs: int) -> Iterator[Verdict]:
+def tried(groups: Sequence[list[Pair]], jobs: int) -> Iterator[Verdict]:
     """So many groups at once."""
     with ThreadPoolExecutor(jobs) as pool:
-        for verdicts in pool.map(lambda group: examine(*group), groups):
+        for verdicts in pool.map(examine, groups):
             yield from verdicts
 
 

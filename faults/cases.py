@@ -26,7 +26,7 @@ part = functools.partial
 
 DEADLY: dict[str, Any] = {"kinds": ISOLATED, "why": "it ends the process, whoever else runs in it"}
 SPOILING: dict[str, Any] = {"kinds": ISOLATED, "why": "it spoils the process for all, the caller's own program included"}
-SLOW: dict[str, Any] = {"timeout": 2.0, "kinds": ("process", "thread", "auto"), "why": "nothing else can be left alone"}
+SLOW: dict[str, Any] = {"timeout": 2.0, "kinds": ("process", "thread", "auto"), "why": "a loop is blocked", "left": ("thread",)}
 KILLED: dict[str, Any] = {"timeout": 2.0, "kinds": ISOLATED, "why": "only a process can be ended"}
 MOVED: dict[str, Any] = {"kinds": ISOLATED, "why": "nothing is moved there"}
 AWAITED: dict[str, Any] = {"timeout": 2.0, "kinds": ("async",), "why": "it is a coroutine"}
@@ -136,16 +136,6 @@ AFTERMATHS = [
     Case("thread that exits", "starts one that kills the worker", deaths.is_killed_later_by_a_thread, collateral=1, **DEADLY),
     Case("faulthandler's timer", "sets it, `exit=True`", deaths.is_killed_later_by_faulthandler, collateral=1, **DEADLY),
     Case("deadly garbage", "its `__del__` exits", deaths.is_killed_by_garbage, died(6), **DEADLY),
-    Case(
-        "seccomp",
-        "allows itself to read and write only",
-        deaths.may_only_read_and_write,
-        died(),
-        may_survive=True,
-        collateral=1,
-        again=True,
-        **DEADLY,
-    ),
 ]
 
 ERRORS = [
@@ -241,9 +231,9 @@ ERRORS = [
 TIMES = [
     Case("endless loop", "`while True: pass`", times.loops_endlessly, timed_out(), **SLOW),
     Case("sleep", "for a day", times.sleeps, timed_out(), **SLOW),
-    Case("blocked event loop", "a coroutine sleeps without awaiting", times.sleeps, timed_out(), **AWAITED),
+    Case("blocked event loop", "a coroutine sleeps without awaiting", times.sleeps, timed_out(), left=("async",), **AWAITED),
     Case("endless coroutine", "waits for a day", times.sleeps_async, timed_out(), **AWAITED),
-    Case("cancellation swallowed", "by a coroutine", times.swallows_its_cancellation, timed_out(), **AWAITED),
+    Case("cancellation swallowed", "by a coroutine", times.swallows_its_cancellation, timed_out(), left=("async",), **AWAITED),
     Case("SIGTERM ignored", "and an endless loop", times.ignores_sigterm, timed_out(), **KILLED),
     Case("all signals blocked", "and a sleep", times.blocks_all_signals, timed_out(), **KILLED),
     Case("everything caught", "`except BaseException`, for ever", times.catches_everything, timed_out(), **KILLED),
@@ -251,6 +241,8 @@ TIMES = [
     Case("regular expression", "catastrophic backtracking", times.matches_for_ever, timed_out(), **KILLED),
     Case("deadlock", "waits for a lock that it has", times.waits_for_a_lock, timed_out(), **KILLED),
     Case("SIGSTOP", "stops itself", times.stops_itself, timed_out(), **KILLED),
+    Case("seccomp", "allows itself to read and write only", deaths.may_only_read_and_write, either(died(), timed_out()), **KILLED),
+    Case("main thread ended", "by `pthread_exit`", deaths.ends_its_thread, either(died(), timed_out()), **KILLED),
     Case("another group", "leaves its process group, then sleeps", times.leaves_its_group_and_sleeps, timed_out(), **KILLED),
     Case("grandchildren", "starts programs, one in a session of its own, one orphaned, then sleeps", times.breeds_and_sleeps, timed_out(), gone=True, **KILLED),
     Case("slow to pickle", "a result whose `__reduce__` sleeps", times.returns_what_takes_for_ever_to_pickle, timed_out(), **KILLED),
@@ -363,7 +355,7 @@ OUTPUT = [
     Case("stdin", "reads it", printing.reads_stdin, either(raised(EOFError), raised(RuntimeError))),
     Case("bad log records", "wrong arguments, values without words", printing.logs_badly),
     Case("warning", "given by `warnings.warn`", printing.warns),
-    Case("lock of the log", "kept by a thread", printing.holds_the_log),
+    Case("lock of the log", "kept by a thread", printing.holds_the_log, left=("inline", "async", "thread", "auto")),
 ]
 
 OFFSPRING = [
@@ -395,14 +387,14 @@ OFFSPRING = [
 NOTHING: dict[str, Any] = {"fault": str, "at": ()}
 RUNS = [
     Case("input iterator raises", "ValueError after five", ends=input_failed(ValueError), delivered=5, inputs=part(values.breaks_off, 5, ValueError), **NOTHING),
-    Case("input iterator exits", "SystemExit after five", ends=input_failed(SystemExit), delivered=5, inputs=part(values.breaks_off, 5, SystemExit), **NOTHING),
-    Case("input iterator interrupts", "KeyboardInterrupt after five", ends=input_failed(KeyboardInterrupt), delivered=5, inputs=part(values.breaks_off, 5, KeyboardInterrupt), **NOTHING),
+    Case("input iterator exits", "SystemExit after five", ends=either(input_failed(SystemExit), raised(SystemExit)), delivered=5, inputs=part(values.breaks_off, 5, SystemExit), **NOTHING),
+    Case("input iterator interrupts", "KeyboardInterrupt after five", ends=either(input_failed(KeyboardInterrupt), raised(KeyboardInterrupt)), delivered=5, inputs=part(values.breaks_off, 5, KeyboardInterrupt), **NOTHING),
     Case("input iterator raises at once", "before the first", ends=input_failed(ValueError), inputs=part(values.breaks_off, 0, ValueError), **NOTHING),
     Case("async input raises", "ValueError after five", ends=input_failed(ValueError), delivered=5, inputs=part(values.breaks_off_async, 5), peers="they take no async iterables", **NOTHING),
     Case("no iterator", "`__iter__` raises", ends=either(input_failed(ValueError), raised(ValueError)), inputs=values.NoIterator, **NOTHING),
     Case("sequence breaks", "`__getitem__` raises after five", ends=input_failed(ValueError), delivered=5, inputs=values.Breaking, **NOTHING),
     Case("sequence lies", "about its length", inputs=values.Lying, **NOTHING),
-    Case("sequence has no length", "`__len__` raises", inputs=values.NoLength, **NOTHING),
+    Case("sequence has no length", "`__len__` raises", ends=raised(ValueError), inputs=values.NoLength, **NOTHING),
     Case("initializer raises", "LookupError", initializer=part(values.throw, LookupError), ends=raised(LookupError), **NOTHING),
     Case("initializer exits", "SystemExit", initializer=part(values.throw, SystemExit), ends=raised(SystemExit), kinds=("process", "thread", "async"), why="in the caller's own thread it ends the program", fault=str, at=()),
     Case("initializer dies", "`os._exit(3)`", initializer=part(deaths.exits, 3), ends=died(), fault=str, at=(), **DEADLY),

@@ -12,40 +12,39 @@ import tempfile
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from faults.model import Case, Complaint, Contender, Verdict
-from faults.seat import Order
 from faults.traces import MARK, PATIENCE, PAUSE, marked, shared_memory, wait_until
 
 PEERS_LIMIT = 5.0  # seconds for a case, where nothing is promised
 START = 5.0  # seconds for a seat to import everything, and for healthy runs; guessed for slow machines
+Pair = tuple[Case, Contender]
 ROOT = Path(__file__).parents[1]
 
 
-def examine(case: Case, contenders: Sequence[Contender]) -> list[Verdict]:
-    """The verdicts on contenders that play a case one after the other in one process, each with a limit to its time.
+def examine(pairs: Sequence[Pair]) -> list[Verdict]:
+    """The verdicts on cases and their contenders, played one after the other in one process, each with a limit to its time.
 
     Who comes behind one that hangs or breaks gets a new process.
     """
     verdicts: list[Verdict] = []
-    while len(verdicts) < len(contenders):
-        verdicts += _seated(case, contenders[len(verdicts) :])
-    for verdict, contender in zip(verdicts, contenders, strict=True):
+    while len(verdicts) < len(pairs):
+        verdicts += _seated(pairs[len(verdicts) :])
+    for verdict, (case, contender) in zip(verdicts, pairs, strict=True):
         verdict.known = _known_limit(case, contender) if verdict.complaints else ""
     return verdicts
 
 
-def _seated(case: Case, contenders: Sequence[Contender]) -> list[Verdict]:
-    """The verdicts on the first of the contenders, and on those behind it until one hangs or breaks."""
+def _seated(pairs: Sequence[Pair]) -> list[Verdict]:
+    """The verdicts on the first of them, and on those behind it until one hangs or breaks."""
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
-        seat = Seat(case, contenders, Path(folder))
+        seat = Seat(pairs, Path(folder))
         try:
             hangs = seat.hangs()
             verdicts = seat.verdicts()
-            if len(verdicts) < len(contenders):
-                verdicts.append(seat.broken(contenders[len(verdicts)], hangs))
+            if len(verdicts) < len(pairs):
+                verdicts.append(seat.broken(hangs))
             elif hangs:
                 verdicts[-1].complaints.insert(0, Complaint("hangs", "as the program ends"))
             else:
@@ -61,25 +60,24 @@ def _known_limit(case: Case, contender: Contender) -> str:
 
 
 class Seat:
-    """A running seat, with a working directory and a directory for temporary files of its own."""
+    """A running seat, with a folder and a directory for temporary files of its own."""
 
-    def __init__(self, case: Case, contenders: Sequence[Contender], folder: Path) -> None:
+    def __init__(self, pairs: Sequence[Pair], folder: Path) -> None:
         self._mark = uuid.uuid4().hex
-        self._case = case
-        self._limit = START + (case.within if contenders[0].kind else PEERS_LIMIT) + (case.timeout or 0.0)
+        self._pairs = pairs
         self._folder = folder
         self._verdicts = folder / "verdicts"
         self._log = folder / "log"
-        for name in ("here", "temporary", "files"):
+        for name in ("temporary", "files"):
             (folder / name).mkdir()
-        order = Order(case.name, [one.name for one in contenders], str(folder / "files"), str(self._verdicts))
+        names = [(case.name, contender.name) for case, contender in pairs]
         with open(self._log, "wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "faults.seat", json.dumps(asdict(order))],
+                [sys.executable, "-m", "faults.seat", json.dumps(names), str(folder / "files"), str(self._verdicts)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                cwd=folder / "here",
+                cwd=folder,
                 env=self._environment(),
                 start_new_session=True,
             )
@@ -100,8 +98,13 @@ class Seat:
                 pass
             if (now := len(self._lines())) > heard:
                 heard, since = now, time.monotonic()
-            elif time.monotonic() - since > self._limit:
+            elif time.monotonic() - since > self._limit(heard):
                 return True
+
+    def _limit(self, heard: int) -> float:
+        """Seconds for what comes after so many verdicts."""
+        case, contender = self._pairs[min(heard, len(self._pairs) - 1)]
+        return START + (case.within if contender.kind else PEERS_LIMIT) + (case.timeout or 0.0)
 
     def _lines(self) -> list[str]:
         try:
@@ -115,10 +118,14 @@ class Seat:
             verdict.complaints = [Complaint(**one) for one in verdict.complaints]  # type: ignore[arg-type]
         return found
 
-    def broken(self, contender: Contender, hangs: bool) -> Verdict:
-        detail = f"> {self._limit:g} s" if hangs else f"the caller's process ended with {self._process.returncode}"
+    def broken(self, hangs: bool) -> Verdict:
+        """The verdict on the first of whom nothing was heard."""
+        count = len(self._lines())
+        case, contender = self._pairs[count]
+        limit = self._limit(count)
+        detail = f"> {limit:g} s" if hangs else f"the caller's process ended with {self._process.returncode}"
         complaint = Complaint("hangs" if hangs else "breaks", f"{detail}: {self._last_words()}")
-        return Verdict(self._case.name, contender.name, self._limit if hangs else 0.0, [complaint])
+        return Verdict(case.name, contender.name, limit if hangs else 0.0, [complaint])
 
     def _last_words(self) -> str:
         text = self._log.read_bytes()[-2000:].decode(errors="replace").strip()
@@ -130,8 +137,7 @@ class Seat:
             complaints.append(Complaint(f"leaves {_many(len(marked(self._mark)), 'process')}", str(marked(self._mark))))
         if not wait_until(lambda: not shared_memory(self._process.pid)):
             complaints.append(Complaint("leaves shared memory", str(shared_memory(self._process.pid))))
-        files = sorted(path.name for name in ("temporary", "here") for path in (self._folder / name).glob("*"))
-        if files:
+        if files := sorted(path.name for path in (self._folder / "temporary").iterdir()):
             complaints.append(Complaint("leaves files", ", ".join(files)))
         return complaints
 

@@ -121,7 +121,7 @@ def _raised(case: Case, seen: Observed) -> Iterator[Complaint]:
     error, index = seen.ended, case.at[0]
     if error is None or not case.error.check(error):
         yield Complaint("no blame", f"the run ended with {_said(error)}, not {case.error.words}")
-    elif not any(re.search(rf"\btask {index}\b", note) for note in notes_of(error)) and takes_notes(error):
+    elif not any(re.search(rf"\btask {index}\b", text) for text in [*notes_of(error), _said(error)]) and takes_notes(error):
         yield Complaint("no blame", f"{_said(error)} has no note that names task {index}")
 
 
@@ -147,16 +147,16 @@ def _ended_as_it_must(case: Case, contender: Contender, seen: Observed) -> Itera
         yield Complaint("no blame", f"the run ended with {_said(seen.ended)}, not {case.ends.words}")
 
 
-def ran_again(case: Case, contender: Contender, notes: Path) -> list[Complaint]:
-    """Tasks that ran more often than they may: those at fault never, others where they were sent one by one."""
+def ran_again(contender: Contender, notes: Path) -> list[Complaint]:
+    """Tasks that ran more often than they may: where they are sent one by one none may run twice."""
+    if not contender.single:
+        return []
     try:
         counts = Counter(map(int, notes.read_text().split()))
     except FileNotFoundError:
         return []
-    again = [index for index, times in counts.items() if times > 1 and (contender.single or index in case.at)]
-    if not again or case.again:
-        return []
-    return [Complaint("runs again", f"tasks {sorted(again)}")]
+    again = sorted(index for index, times in counts.items() if times > 1)
+    return [Complaint("runs again", f"tasks {again}")] if again else []
 
 
 def _said(value: Any) -> str:

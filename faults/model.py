@@ -50,8 +50,8 @@ class Case:
     None if it must not fail. may_survive: it may as well return what `value` approves. kinds: the kinds of worker in which
     it can be survived; why: the reason why not in the others. inputs, count, at: the inputs (None: range(count)) and the
     indices of those at fault. timeout: seconds. initializer: of the workers. ends, delivered: the run as a whole ends with
-    this, after so many results. collateral: so many others may be lost with it. again: what had run may run again, even in
-    batches of one. gone: what tasks have started must have ended when the run is over. meanwhile: runs in a thread beside it, with a folder as its argument. after: looks at that folder, and
+    this, after so many results. collateral: so many others may be lost with it. gone: what tasks have started must have ended when the run is over. left: the kinds in which something of the task stays
+    behind in the caller's process, as is documented. meanwhile: runs in a thread beside it, with a folder as its argument. after: looks at that folder, and
     says what is wrong with it. peers: why others than flatout are not tried. limits: what flatout does not meet, by kind,
     and why. within: seconds. quick: part of the quick run. memory: bytes that it takes. needs: says why it cannot be tried here.
     """
@@ -72,8 +72,8 @@ class Case:
     ends: Expected | None = None
     delivered: int = 0
     collateral: int = 0
-    again: bool = False
     gone: bool = False
+    left: tuple[Kind, ...] = ()
     meanwhile: Callable[[Path], None] | None = None
     after: Callable[[Path], str] = nothing_wrong
     peers: str = ""
@@ -142,7 +142,7 @@ class Contender:
             return "process" in case.kinds and not case.peers
         if self.kind == "executor":
             return "process" in case.kinds and case.timeout is None and case.ends is None and case.inputs is None
-        return self.kind in case.kinds and (self.style == "return" or case.must_fail)
+        return self.kind in case.kinds and (self.style == "return" or (case.must_fail and not case.collateral))
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
-"""A process of its own for one case and some contenders, one after the other: plays, judges, writes a verdict for each.
+"""A process of its own for some cases and their contenders, one after the other: plays, judges, writes a verdict for each.
 
-python -m faults.seat ORDER, a JSON object of an `Order`'s fields. Each line of its file of verdicts is a JSON object of one
-`Verdict`'s fields; who reads it sees by what is missing where this process has died or hung.
+python -m faults.seat PAIRS FOLDER VERDICTS: a JSON list of [case, contender], a folder for files, a file for verdicts. Each
+line of that is a JSON object of one `Verdict`'s fields; who reads it sees by what is missing where this process died or hung.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from faults import tasks
@@ -22,51 +22,55 @@ from faults.cases import case_named
 from faults.contenders import contender_named
 from faults.judge import Observed, judge, ran_again
 from faults.model import COUNT, Case, Complaint, Contender, Trial, Verdict
-from faults.traces import PATIENCE, started_by_tasks, wait_until
+from faults.traces import PATIENCE, PAUSE, started_by_tasks, wait_until
 
-
-@dataclass(frozen=True)
-class Order:
-    """folder: of this seat alone. verdicts: the file for them."""
-
-    case: str
-    contenders: list[str]
-    folder: str
-    verdicts: str
+REPEATS = 4  # runs, each of which must leave more than the last: what is kept for the next one has an end
 
 
 def main() -> None:
-    order = Order(**json.loads(sys.argv[1]))
-    case = case_named(order.case)
-    with open(order.verdicts, "a", buffering=1) as file:
-        os.set_inheritable(file.fileno(), False)
-        for number, name in enumerate(order.contenders):
-            folder = Path(order.folder, str(number))
-            folder.mkdir()
-            os.environ[tasks.FOLDER] = str(folder)
-            print(json.dumps(asdict(try_out(case, contender_named(name), folder))), file=file)
+    pairs, folder, verdicts = json.loads(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
+    with open(verdicts, "a", buffering=1) as file:
+        for number, (case, contender) in enumerate(pairs):
+            verdict = try_out(case_named(case), contender_named(contender), folder / str(number))
+            print(json.dumps(asdict(verdict)), file=file)
 
 
 def try_out(case: Case, contender: Contender, folder: Path) -> Verdict:
-    """The case, between two runs in which nothing goes wrong."""
-    before = counted(case, contender)
-    meanwhile = threading.Thread(target=case.meanwhile, args=(folder,), daemon=True) if case.meanwhile else None
-    if meanwhile:
-        meanwhile.start()
-    seen = played(contender, made_ready(case, contender, folder))
+    """The case, between two runs in which nothing goes wrong, in a directory of its own."""
+    here = folder / "here"
+    here.mkdir(parents=True)
+    os.chdir(here)
+    os.environ[tasks.FOLDER] = str(folder)
+    run_healthy(case, contender)
+    before = threads_and_descriptors()
+    seen = played_out(case, contender, folder)
     complaints = judge(case, contender, seen)
-    complaints += ran_again(case, contender, folder / "ran")
-    if meanwhile:
-        meanwhile.join(PATIENCE)
+    complaints += ran_again(contender, folder / "ran")
     if problem := case.after(folder):
         complaints.append(Complaint("spoils", problem))
     seconds = seen.seconds
     seen = Observed()  # whatever the results hold on to
     complaints += left_running(case)
-    complaints += grown(case, contender, before)
+    try:
+        complaints += grown(case, contender, before, folder)
+    except AssertionError as error:
+        complaints.append(Complaint("breaks", f"the next run: {error}"))
+    if here.exists() and (files := os.listdir(here)):
+        complaints.append(Complaint("leaves files", ", ".join(files)))
     if seconds > case.within:
         complaints.append(Complaint("slow", f"{seconds:.1f} s"))
     return Verdict(case.name, contender.name, seconds, complaints)
+
+
+def played_out(case: Case, contender: Contender, folder: Path) -> Observed:
+    """The case itself, with what goes on beside it."""
+    meanwhile = threading.Thread(target=case.meanwhile, args=(folder,), daemon=True) if case.meanwhile else None
+    if meanwhile:
+        meanwhile.start()
+    seen = played(contender, made_ready(case, contender, folder))
+    if meanwhile:
+        meanwhile.join(PATIENCE)
+    return seen
 
 
 def made_ready(case: Case, contender: Contender, folder: Path) -> Trial:
@@ -90,15 +94,13 @@ def played(contender: Contender, trial: Trial) -> Observed:
     return seen
 
 
-def counted(case: Case, contender: Contender) -> tuple[int, int]:
-    """Threads and descriptors of this process after a run of healthy tasks; raises where those fail."""
+def run_healthy(case: Case, contender: Contender) -> None:
+    """Run tasks of which none is at fault; raises AssertionError where they fail."""
     task = tasks.healthy_async if contender.kind == "async" else tasks.healthy
     trial = Trial(task=task, inputs=lambda: range(COUNT), timeout=case.timeout, safe_here=case.safe_here)
     seen = played(contender, trial)
     values = [outcome.value for outcome in seen.outcomes]
-    if seen.ended is not None or values != [x * x for x in range(COUNT)]:
-        raise AssertionError(f"healthy tasks gave {seen}")
-    return threads_and_descriptors()
+    assert seen.ended is None and values == [x * x for x in range(COUNT)], f"healthy tasks gave {seen}"
 
 
 def threads_and_descriptors() -> tuple[int, int]:
@@ -112,22 +114,28 @@ def left_running(case: Case) -> list[Complaint]:
     return [Complaint("leaves processes", ", ".join(started_by_tasks()))]
 
 
-def grown(case: Case, contender: Contender, before: tuple[int, int]) -> list[Complaint]:
-    """Another run of healthy tasks must work, and then this process must have no more than after the first."""
-    try:
-        counted(case, contender)
-    except AssertionError as error:
-        return [Complaint("breaks", f"the next run: {error}")]
-    allowed = before[0] + (len(case.at) if contender.kind == "thread" and case.timeout else 0), before[1]
+def grown(case: Case, contender: Contender, before: tuple[int, int], folder: Path) -> list[Complaint]:
+    """Another healthy run must work, and leave no more threads and descriptors than the first.
 
-    def is_back() -> bool:
-        gc.collect()
-        return all(now <= then for now, then in zip(threads_and_descriptors(), allowed, strict=True))
-
-    if wait_until(is_back):
+    Something may be kept for the next run: what has grown is played again, and must grow each time.
+    """
+    if contender.kind is None or contender.kind in case.left:
+        run_healthy(case, contender)
         return []
-    after = threads_and_descriptors()
-    return [Complaint("leaves descriptors or threads", f"{before} threads, descriptors before, {after} after")]
+    counts = [before]
+    for attempt in range(REPEATS):
+        if attempt:
+            played_out(case, contender, folder)
+        run_healthy(case, contender)
+        if wait_until(lambda: within(counts[-1]), PATIENCE if attempt else PAUSE):
+            return []
+        counts.append(threads_and_descriptors())
+    return [Complaint("leaves descriptors or threads", f"(threads, descriptors) were {counts}")]
+
+
+def within(most: tuple[int, int]) -> bool:
+    gc.collect()
+    return all(now <= then for now, then in zip(threads_and_descriptors(), most, strict=True))
 
 
 if __name__ == "__main__":

@@ -113,10 +113,15 @@ def computes_past_its_limit() -> None:
         pass
 
 
-def may_only_read_and_write() -> str:
-    """Whatever it does next kills it."""
+def may_only_read_and_write() -> None:
+    """Whatever it does next ends the thread that it runs in, and that alone."""
     ctypes.CDLL(None).prctl(_SECCOMP, _STRICT, 0, 0, 0)
-    return SURVIVED
+    os.stat("/")
+
+
+def ends_its_thread() -> None:
+    """Without telling Python. Where another thread is left, so is the process."""
+    ctypes.PyDLL(None).pthread_exit(None)
 
 
 # After the task
