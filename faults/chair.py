@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ PEERS_LIMIT = 5.0  # seconds for a case, where nothing is promised
 START = 5.0  # seconds for a seat to import everything, and for healthy runs; guessed for slow machines
 Pair = tuple[Case, Contender]
 ROOT = Path(__file__).parents[1]
+
+stopping = threading.Event()  # nobody wants to know any more
 
 
 def examine(pairs: Sequence[Pair]) -> list[Verdict]:
@@ -98,7 +101,7 @@ class Seat:
                 pass
             if (now := len(self._lines())) > heard:
                 heard, since = now, time.monotonic()
-            elif time.monotonic() - since > self._limit(heard):
+            elif time.monotonic() - since > self._limit(heard) or stopping.is_set():
                 return True
 
     def _limit(self, heard: int) -> float:

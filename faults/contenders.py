@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
-from typing import Any
+from typing import Any, Literal
 
 import flatout
-from faults.model import WORKERS, Contender, Kind, Outcome, Style, Trial
+from faults.model import WORKERS, Contender, Outcome, Style, Trial
 
 ENOUGH = 60.0  # seconds that no healthy task takes: what is told to flatout where all that is wanted is isolation
 
@@ -25,15 +25,18 @@ def _outcome(get: Callable[[], Any]) -> Outcome:
 # flatout
 
 
-def mapped(kind: Kind, style: Style = "return", chunksize: int | None = None) -> Callable[[Trial], Iterator[Outcome]]:
+Via = Literal["process", "thread", "async", "inline", "auto"]
+
+
+def mapped(via: Via, style: Style = "return", chunksize: int | None = None) -> Callable[[Trial], Iterator[Outcome]]:
     def play(trial: Trial) -> Iterator[Outcome]:
         timeout = trial.timeout
-        if kind == "auto" and timeout is None and not trial.safe_here:
+        if via == "auto" and timeout is None and not trial.safe_here:
             timeout = ENOUGH  # with a timeout, auto takes processes only
-        run = flatout.map(
+        run: flatout.Run[Any] = flatout.map(
             trial.task,
             trial.inputs(),
-            via=kind,
+            via=via,
             max_concurrency=WORKERS,
             chunksize=chunksize,
             timeout=timeout,
@@ -112,21 +115,26 @@ def pebble(trial: Trial) -> Iterator[Outcome]:
             yield _outcome(future.result)
 
 
-def _flatout() -> Iterable[Contender]:
-    """The processes last but one, and then the threads: one that is left behind may go on computing."""
-    for kind in ("inline", "async", "auto"):
-        yield Contender(f"flatout {kind}", kind, mapped(kind), kind)  # type: ignore[arg-type]
+def _processes() -> Iterable[Contender]:
     name = "flatout process"
     yield Contender(name, "process", mapped("process"), "process")
-    yield Contender(f"{name}, one by one", "process", mapped("process", chunksize=1), "process", single=True)
     yield Contender(f"{name}, in batches", "process", mapped("process", chunksize=5), "process")
-    yield Contender(f"{name}, skip", "process", mapped("process", "skip"), "process", "skip")
-    yield Contender(f"{name}, raise", "process", mapped("process", "raise"), "process", "raise")
-    yield Contender("flatout Executor", "Executor", submitted, "executor", single=True)
-    yield Contender("flatout thread", "thread", mapped("thread"), "thread")
+    yield Contender(
+        f"{name}, one by one", "process", mapped("process", chunksize=1), "process", single=True, quick=False
+    )
+    yield Contender(f"{name}, skip", "process", mapped("process", "skip"), "process", "skip", quick=False)
+    yield Contender(f"{name}, raise", "process", mapped("process", "raise"), "process", "raise", quick=False)
+    yield Contender("flatout Executor", "Executor", submitted, "executor", single=True, quick=False)
 
 
-FLATOUT: list[Contender] = list(_flatout())
+# The threads last: one that is left behind may go on computing.
+FLATOUT: list[Contender] = [
+    Contender("flatout inline", "inline", mapped("inline"), "inline"),
+    Contender("flatout async", "async", mapped("async"), "async"),
+    Contender("flatout auto", "auto", mapped("auto"), "auto"),
+    *_processes(),
+    Contender("flatout thread", "thread", mapped("thread"), "thread"),
+]
 PEERS: list[Contender] = [
     Contender("ProcessPoolExecutor", "ProcessPoolExecutor", process_pool_executor, single=True),
     Contender("multiprocessing.Pool", "Pool", multiprocessing_pool, single=True),

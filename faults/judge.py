@@ -79,9 +79,7 @@ def _ending(contender: Contender, seen: Observed) -> Iterator[Complaint]:
         yield Complaint("ends", _said(seen.ended))
 
 
-def _blame(
-    case: Case, contender: Contender, index: int, outcome: Outcome | None, seen: Observed
-) -> Complaint | None:
+def _blame(case: Case, contender: Contender, index: int, outcome: Outcome | None, seen: Observed) -> Complaint | None:
     if outcome is None:  # a peer that ends with the first exception has come as far as this task
         ended = seen.ended if index == len(seen.outcomes) else None
         outcome = Outcome(error=ended) if ended is not None else None
@@ -121,7 +119,9 @@ def _raised(case: Case, seen: Observed) -> Iterator[Complaint]:
     error, index = seen.ended, case.at[0]
     if error is None or not case.error.check(error):
         yield Complaint("no blame", f"the run ended with {_said(error)}, not {case.error.words}")
-    elif not any(re.search(rf"\btask {index}\b", text) for text in [*notes_of(error), _said(error)]) and takes_notes(error):
+    elif not any(re.search(rf"\btask {index}\b", text) for text in [*notes_of(error), _said(error)]) and takes_notes(
+        error
+    ):
         yield Complaint("no blame", f"{_said(error)} has no note that names task {index}")
 
 
@@ -162,6 +162,8 @@ def ran_again(contender: Contender, notes: Path) -> list[Complaint]:
 def _said(value: Any) -> str:
     """A few words for any value, however it behaves."""
     try:
-        return f"{type(value).__name__}: {str(value)[:200]!r}" if isinstance(value, BaseException) else reprlib.repr(value)
+        return (
+            f"{type(value).__name__}: {str(value)[:200]!r}" if isinstance(value, BaseException) else reprlib.repr(value)
+        )
     except BaseException:
         return f"<{type(value).__name__}>"

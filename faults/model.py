@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
@@ -49,7 +49,7 @@ class Case:
     fault: what the task does for the inputs at fault; for all others it returns their square. error: what it must fail with,
     None if it must not fail. may_survive: it may as well return what `value` approves. kinds: the kinds of worker in which
     it can be survived; why: the reason why not in the others. inputs, count, at: the inputs (None: range(count)) and the
-    indices of those at fault. timeout: seconds. initializer: of the workers. ends, delivered: the run as a whole ends with
+    indices of those at fault. timeout: seconds for a task. initializer: of the workers. ends, delivered: the run as a whole ends with
     this, after so many results. collateral: so many others may be lost with it. gone: what tasks have started must have ended when the run is over. left: the kinds in which something of the task stays
     behind in the caller's process, as is documented. meanwhile: runs in a thread beside it, with a folder as its argument. after: looks at that folder, and
     says what is wrong with it. peers: why others than flatout are not tried. limits: what flatout does not meet, by kind,
@@ -66,7 +66,7 @@ class Case:
     why: str = ""
     count: int = COUNT
     at: tuple[int, ...] = (3,)
-    inputs: Callable[[], Iterable[Any]] | None = None
+    inputs: Callable[[], Any] | None = None
     timeout: float | None = None
     initializer: Callable[[], None] | None = None
     ends: Expected | None = None
@@ -110,7 +110,7 @@ class Trial:
     """
 
     task: Callable[[Any], Any]
-    inputs: Callable[[], Iterable[Any]]
+    inputs: Callable[[], Any]
     timeout: float | None = None
     initializer: Callable[[], None] | None = None
     safe_here: bool = True
@@ -120,8 +120,8 @@ class Trial:
 class Contender:
     """One way to run a case. `play` gives an outcome for each input, in order, and may raise.
 
-    kind: of flatout's workers, None for peers. style: `on_error`. single: tasks are sent one by one. needs: the module that
-    must be there.
+    kind: of flatout's workers, None for peers. style: `on_error`. single: tasks are sent one by one. quick: part of the quick
+    run. needs: the module that must be there.
     """
 
     name: str
@@ -130,6 +130,7 @@ class Contender:
     kind: Kind | None = None
     style: Style = "return"
     single: bool = False
+    quick: bool = True
     needs: str = ""
 
     @property

@@ -100,7 +100,7 @@ def run_healthy(case: Case, contender: Contender) -> None:
     trial = Trial(task=task, inputs=lambda: range(COUNT), timeout=case.timeout, safe_here=case.safe_here)
     seen = played(contender, trial)
     values = [outcome.value for outcome in seen.outcomes]
-    assert seen.ended is None and values == [x * x for x in range(COUNT)], f"healthy tasks gave {seen}"
+    assert (seen.ended, values) == (None, [x * x for x in range(COUNT)]), f"healthy tasks gave {seen}"
 
 
 def threads_and_descriptors() -> tuple[int, int]:

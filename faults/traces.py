@@ -31,7 +31,9 @@ def marked(mark: str) -> dict[int, str]:
         if entry.name.isdigit():
             try:
                 if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
-                    found[int(entry.name)] = Path(entry.path, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    found[int(entry.name)] = (
+                        Path(entry.path, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    )
             except OSError:  # it ended meanwhile, or belongs to somebody else
                 continue
     return found

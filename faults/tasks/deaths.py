@@ -40,6 +40,12 @@ def kill_itself(number: int) -> None:
     time.sleep(PATIENCE)  # a handler may run a little later
 
 
+def interrupts_itself() -> str:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(SOON)  # a handler may run a little later
+    return SURVIVED
+
+
 def frees_what_is_not_its_own() -> None:
     """The C library sees it, says so on stderr, and aborts."""
     libc = ctypes.CDLL(None)

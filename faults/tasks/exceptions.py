@@ -186,7 +186,9 @@ class InterruptsElsewhere(Exception):
 
 
 def raises_a_group() -> None:
-    raise ExceptionGroup("several", [ValueError("one"), ExceptionGroup("inner", [KeyError("two"), OSError(5, "three")])])
+    raise ExceptionGroup(
+        "several", [ValueError("one"), ExceptionGroup("inner", [KeyError("two"), OSError(5, "three")])]
+    )
 
 
 def is_the_group(error: BaseException) -> bool:

@@ -116,7 +116,8 @@ def is_not_multiplied() -> str:
     """Within a worker, processes are not chosen."""
     run = flatout.map(_computes, range(20))
     values = run.results()
-    assert run.plan is not None and run.plan.kind != "process", run.plan
+    assert run.plan is not None
+    assert run.plan.kind != "process", run.plan
     return _right(values)
 
 

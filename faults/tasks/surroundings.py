@@ -238,7 +238,7 @@ def _refuse(*_: Any, **__: Any) -> Any:
 
 
 def patches_pickle() -> str:
-    pickle.dumps = pickle.loads = _refuse  # type: ignore[assignment]
+    pickle.dumps = pickle.loads = _refuse
     pickle.Pickler = pickle.Unpickler = _refuse  # type: ignore[misc,assignment]
     return SURVIVED
 
@@ -287,7 +287,7 @@ def makes_warnings_errors() -> str:
 
 
 def spoils_hooks() -> str:
-    sys.excepthook = sys.unraisablehook = threading.excepthook = _refuse  # type: ignore[assignment]
+    sys.excepthook = sys.unraisablehook = threading.excepthook = _refuse
     os.register_at_fork(before=_refuse, after_in_parent=_refuse, after_in_child=_refuse)
     atexit.register(time.sleep, 86399)
     return SURVIVED

@@ -126,5 +126,3 @@ class _SlowToPickleError(Exception):
 
 def raises_what_takes_for_ever_to_pickle() -> None:
     raise _SlowToPickleError("slow")
-
-

@@ -32,7 +32,7 @@ def returns_a_generator() -> Any:
 
 
 def returns_an_open_file() -> Any:
-    return open(os.devnull)  # noqa: SIM115
+    return open(os.devnull)
 
 
 def returns_an_instance_of_a_local_class() -> Any:
@@ -108,7 +108,7 @@ class Rude:
     def _refuse(self, *_: Any) -> Any:
         raise ValueError("do not ask")
 
-    __eq__ = __hash__ = __bool__ = __len__ = __repr__ = __str__ = __iter__ = __getattr__ = _refuse  # type: ignore[assignment]
+    __eq__ = __hash__ = __bool__ = __len__ = __repr__ = __str__ = __iter__ = __getattr__ = _refuse
 
     def __reduce__(self) -> Any:
         return Rude, ()
