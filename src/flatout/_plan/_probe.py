@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from flatout._interrupts import put_off
 from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
@@ -75,11 +76,12 @@ class Probe:
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
             self._process_began, self._thread_began = time.process_time(), time.thread_time()
-            threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
-            # After the start, which itself may be queued; read seldom: that lets go of the GIL.
-            self._queue = _RunQueue()
-            _brisk.enter()
-            self._brisk = True
+            with put_off():
+                threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
+                # After the start, which itself may be queued; read seldom: that lets go of the GIL.
+                self._queue = _RunQueue()
+                _brisk.enter()
+                self._brisk = True
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
@@ -132,12 +134,13 @@ class Probe:
 
     def _relax(self) -> None:
         """The calls that were watched are over: others need not be let in as quickly any more."""
-        with self._lock:
-            brisk, self._brisk = self._brisk, False
-        if self._queue is not None:
-            self._queue.close()
-        if brisk:
-            _brisk.leave()
+        with put_off():
+            with self._lock:
+                brisk, self._brisk = self._brisk, False
+            if self._queue is not None:
+                self._queue.close()
+            if brisk:
+                _brisk.leave()
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
