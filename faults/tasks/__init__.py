@@ -1,20 +1,24 @@
-"""What tasks do: their square for most inputs, something awful for others. They can be imported wherever they are sent."""
+"""What tasks do: their square for most inputs, something awful for others. They can be imported wherever they are sent.
+
+Every new worker imports this, and whoever dies is replaced by a new one: what is heavy is imported where it is used.
+"""
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import os
 import time
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+    Fault = Callable[[], Any]
 
 SURVIVED = "survived"  # what a task returns after a fault that it survives
 TASK = 0.005  # seconds that a healthy one takes: the others are not over when one dies
 FOLDER = "FAULTS_FOLDER"  # the environment variable that names the folder for what tasks write
-
-Fault = Callable[[], Any]
 
 
 def call(fault: Fault, at: frozenset[int], notes: bytes, x: Any) -> Any:
@@ -28,6 +32,9 @@ def call(fault: Fault, at: frozenset[int], notes: bytes, x: Any) -> Any:
 
 async def call_async(fault: Fault, at: frozenset[int], notes: bytes, x: Any) -> Any:
     """One task, of the kind that is awaited."""
+    import asyncio
+    import inspect
+
     _note(notes, x)
     if type(x) is int and x not in at:
         await asyncio.sleep(TASK)
@@ -58,4 +65,6 @@ def _note(notes: bytes, x: Any) -> None:
 
 def folder() -> Path:
     """Where a task may write what is looked at later."""
+    from pathlib import Path
+
     return Path(os.environ[FOLDER])

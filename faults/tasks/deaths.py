@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import ctypes
-import faulthandler
-import gc
-import mmap
 import os
-import resource
 import signal
 import sys
-import tempfile
 import threading
 import time
-from pathlib import Path
-from typing import Any
 
 from faults.tasks import SURVIVED, folder
-from faults.traces import PATIENCE, SLEEPER, wait_until
 
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+LONG = 3600.0  # seconds: it is not to get so far
 SOON = 0.03  # seconds: while the tasks after it run
 _SECCOMP, _STRICT = 22, 1  # prctl: from now on read, write and exit only; for all else the kernel kills
 
 
 def reads_address_0() -> Any:
+    import ctypes
+
     return ctypes.string_at(0)
 
 
@@ -37,7 +36,7 @@ def aborts() -> None:
 
 def kill_itself(number: int) -> None:
     os.kill(os.getpid(), number)
-    time.sleep(PATIENCE)  # a handler may run a little later
+    time.sleep(LONG)  # a handler may run a little later
 
 
 def interrupts_itself() -> str:
@@ -48,12 +47,17 @@ def interrupts_itself() -> str:
 
 def frees_what_is_not_its_own() -> None:
     """The C library sees it, says so on stderr, and aborts."""
+    import ctypes
+
     libc = ctypes.CDLL(None)
     libc.free(ctypes.c_void_p(ctypes.addressof(ctypes.create_string_buffer(64)) + 8))
     os.abort()  # it may have been overlooked
 
 
 def reads_behind_the_end_of_a_file() -> Any:
+    import mmap
+    import tempfile
+
     with tempfile.TemporaryFile() as file:
         file.truncate(mmap.PAGESIZE)
         mapped = mmap.mmap(file.fileno(), mmap.PAGESIZE)
@@ -77,11 +81,13 @@ def is_killed_from_outside() -> None:
     file = folder() / "pid"
     file.with_suffix(".new").write_text(str(os.getpid()))
     file.with_suffix(".new").rename(file)
-    time.sleep(float(SLEEPER))
+    time.sleep(LONG)
 
 
 def kill_who_says_so(folder: Path) -> None:
     """The one outside."""
+    from faults.traces import PATIENCE, wait_until
+
     if wait_until((folder / "pid").exists, 4 * PATIENCE):
         os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
 
@@ -93,7 +99,7 @@ def kills_its_group() -> None:
 def kills_its_parent() -> None:
     """In a worker of flatout's that is the zygote."""
     os.kill(os.getppid(), signal.SIGKILL)
-    time.sleep(PATIENCE)
+    time.sleep(LONG)
 
 
 def becomes(*command: str) -> None:
@@ -112,6 +118,8 @@ def exits_in_half_a_line() -> None:
 
 
 def computes_past_its_limit() -> None:
+    import resource
+
     used = resource.getrusage(resource.RUSAGE_SELF)
     seconds = int(used.ru_utime + used.ru_stime) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
@@ -121,12 +129,16 @@ def computes_past_its_limit() -> None:
 
 def may_only_read_and_write() -> None:
     """Whatever it does next ends the thread that it runs in, and that alone."""
+    import ctypes
+
     ctypes.CDLL(None).prctl(_SECCOMP, _STRICT, 0, 0, 0)
     os.stat("/")
 
 
 def ends_its_thread() -> None:
     """Without telling Python. Where another thread is left, so is the process."""
+    import ctypes
+
     ctypes.PyDLL(None).pthread_exit(None)
 
 
@@ -148,6 +160,8 @@ def is_killed_later_by_a_thread() -> str:
 
 
 def is_killed_later_by_faulthandler() -> str:
+    import faulthandler
+
     with open(os.devnull, "w") as file:
         faulthandler.dump_traceback_later(SOON, exit=True, file=os.dup(file.fileno()))
     return SURVIVED
@@ -163,6 +177,8 @@ class _LastWords:
 
 def is_killed_by_garbage() -> str:
     """By whoever collects it: here at once, within the task."""
+    import gc
+
     _LastWords()
     gc.collect()
     return SURVIVED

@@ -11,6 +11,7 @@ import io
 import os
 import pickle
 import resource
+import select
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ from typing import Any
 from faults.tasks import SURVIVED, folder
 
 MANY = 1000  # descriptors: more than a worker has
+PAIRS = 200  # of sockets: enough to take whatever numbers were freed
 ENOUGH = 64 << 20  # bytes that a process may still take
 
 
@@ -39,7 +41,7 @@ def closes(first: int, last: int) -> str:
 def closes_all_and_opens_files() -> str:
     """The files get the numbers that were freed."""
     os.closerange(3, MANY)
-    for number in range(50):
+    for number in range(2 * PAIRS):
         fd = os.open(folder() / f"mine {number}", os.O_RDWR | os.O_CREAT)
         os.write(fd, b"mine")
     return SURVIVED
@@ -56,18 +58,23 @@ _sockets: list[socket.socket] = []
 def closes_all_and_opens_sockets() -> str:
     """Whatever comes out at their other ends was not meant for them."""
     os.closerange(3, MANY)
+    pairs = [socket.socketpair() for _ in range(PAIRS)]
+    _sockets.extend(one for one, _ in pairs)
     heard = os.fsencode(folder() / "heard")
-    for _ in range(20):
-        one, other = socket.socketpair()
-        _sockets.append(one)
-        threading.Thread(target=_listen, args=(other, heard), daemon=True).start()
+    threading.Thread(target=_listen, args=([other for _, other in pairs], heard), daemon=True).start()
     return SURVIVED
 
 
-def _listen(sock: socket.socket, heard: bytes) -> None:
-    if data := sock.recv(1 << 16):
-        with open(heard, "ab") as file:
-            file.write(data)
+def _listen(sockets: list[socket.socket], heard: bytes) -> None:
+    poll = select.poll()
+    by_fd = {sock.fileno(): sock for sock in sockets}
+    for fd in by_fd:
+        poll.register(fd, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            data = by_fd[fd].recv(1 << 16)
+            with open(heard, "ab") as file:
+                file.write(data)
 
 
 def nothing_was_heard(folder: Path) -> str:
@@ -77,7 +84,7 @@ def nothing_was_heard(folder: Path) -> str:
 
 def covers_descriptors() -> str:
     null = os.open(os.devnull, os.O_RDWR)
-    for fd in range(3, 64):
+    for fd in range(3, MANY):
         if fd != null:
             os.dup2(null, fd)
     return SURVIVED
