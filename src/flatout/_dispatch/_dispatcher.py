@@ -300,7 +300,7 @@ class Dispatcher:
             self._ledger.wants(task.first)
             and retryable
             and task.attempt < retry.attempts
-            and isinstance(error, retry.on)
+            and issubclass(type(error), retry.on)
         ):
             try:
                 due = now + retry.delay(task.attempt)

@@ -166,7 +166,7 @@ class LoopWorker:
                 if is_awaitable(value):
                     value = await value
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                if issubclass(type(error), KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                     raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
                 self._errors[index] = trimmed(error, __file__)
                 value = None
