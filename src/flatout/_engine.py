@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
@@ -83,6 +84,7 @@ class Engine:
         self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
+        self._pauses: Pauses | None = None
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -107,6 +109,8 @@ class Engine:
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
+        if self._options.timeout is not None:
+            self._note_pauses()
         self._driver.source = self._source()
         plan = self._plan
         if self.chooser is not None:
@@ -118,6 +122,16 @@ class Engine:
             if plan.kind == "process":
                 self._set_up_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _note_pauses(self) -> None:
+        """No task is failed for time in which this process could not run."""
+        from flatout._pauses import Pauses
+
+        self._pauses = pauses = Pauses()
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            pauses.begin()
+        clock_of_pauses = self._driver.clock
+        self._driver.paused_since = lambda began: pauses.since(began) if self._driver.clock is clock_of_pauses else 0.0
 
     def _by_seat(self) -> bool:
         return self._plan is None or self._plan.kind == "inline"
@@ -368,6 +382,8 @@ class Engine:
         self._iterables = ()
         if self._ended is None:
             self._ended = self._driver.clock()
+        if self._pauses is not None:
+            self._pauses.end()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:
