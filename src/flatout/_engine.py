@@ -13,6 +13,7 @@ Where the driver lives:
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -21,7 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import InputError, NotPicklable
+from flatout._errors import InputError, NotPicklable, RunError
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
@@ -85,6 +86,7 @@ class Engine:
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
         self._pauses: Pauses | None = None
+        self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -109,6 +111,7 @@ class Engine:
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
+        self._pid = os.getpid()
         if self._options.timeout is not None:
             self._note_pauses()
         self._driver.source = self._source()
@@ -235,6 +238,10 @@ class Engine:
             loop = self._own_loop()
             loop.call(lambda: self._live_in(loop.loop, False, event))
 
+    def _in_a_fork(self) -> bool:
+        """Whether this is a copy of the process in which the run goes on."""
+        return os.getpid() != self._pid
+
     def _in_callers_loop(self) -> bool:
         if self._callers_loop is None:
             return False
@@ -284,6 +291,10 @@ class Engine:
         if batch is not None:
             self._sit(batch)
         else:
+            if self._driver.host is not None and self._in_a_fork():
+                raise RunError(
+                    "a run goes on in the process that has begun it, not in a fork of that: call flatout.map there"
+                )
             wake_at = self._driver.wake_at if self._driver.host is None else None
             self._news.wait(
                 LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
@@ -331,8 +342,8 @@ class Engine:
 
     def end(self) -> None:
         """Cancel what is left and wait for the end, which does not take long."""
-        if sys.is_finalizing():
-            return  # the interpreter ends, no other thread runs any more
+        if sys.is_finalizing() or self._in_a_fork():
+            return  # no other thread runs any more
         try:
             self._seat.end()
         finally:
