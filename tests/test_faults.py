@@ -517,6 +517,43 @@ def test_coroutines_that_return_or_raise_the_rude() -> None:
     assert type(results[3].error) is RudeError
 
 
+# Coroutines that block their event loop
+
+
+def test_a_coroutine_that_blocks_its_loop_is_left_behind_with_it() -> None:
+    release = threading.Event()
+
+    async def blocks(x: int) -> int:
+        await asyncio.sleep(0.01)
+        if x == 3:
+            release.wait(GUARD)
+        return x
+
+    try:
+        run = flatout.map(blocks, range(10), timeout=0.5, max_concurrency=2, on_error="return")
+        results: list[Any] = run.results()
+        failure = results.pop(3)
+        assert results == [x for x in range(10) if x != 3]
+        assert isinstance(failure.error, TaskTimeout)
+        assert "did not await anything" in str(failure.error)
+        (left,) = [thread for thread in threading.enumerate() if "left behind in task 3" in thread.name]
+    finally:
+        release.set()
+    left.join(GUARD)
+    assert not left.is_alive()
+
+
+def test_a_slow_consumer_is_no_blocked_loop() -> None:
+    run = flatout.map(quick, range(4), timeout=0.5, buffersize=2)
+    for _ in run:
+        time.sleep(0.6)
+    assert run.report.failed == 0
+
+
+async def quick(x: int) -> int:
+    return x
+
+
 # Tasks that use flatout themselves
 
 

@@ -26,7 +26,9 @@ else:
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
-PATIENCE = 0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
+PATIENCE = (
+    0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
+)
 OVERDUE = 20  # times STAND_BY after which one that leads has been kept from it, by a signal handler perhaps; guessed
 
 
