@@ -108,6 +108,7 @@ class Driver:
         self.clock = clock
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
+        self.paused_since: Callable[[float], float] = lambda moment: 0.0  # seconds for which this process stood still
         self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
@@ -261,7 +262,8 @@ class Driver:
         worker.start()
 
     def _observe(self, command: Observe) -> None:
-        self.post(WorkerObserved(command.worker, self._workers[command.worker].running()))
+        running = self._workers[command.worker].running()
+        self.post(WorkerObserved(command.worker, [(task, began + self.paused_since(began)) for task, began in running]))
 
     def _finish(self, command: Finish) -> None:
         try:

@@ -300,7 +300,7 @@ class Dispatcher:
             self._ledger.wants(task.first)
             and retryable
             and task.attempt < retry.attempts
-            and isinstance(error, retry.on)
+            and issubclass(type(error), retry.on)
         ):
             try:
                 due = now + retry.delay(task.attempt)
@@ -498,9 +498,8 @@ class Dispatcher:
             self._commands.append(KillWorker(worker.number))
 
     def _blame(self, event: WorkerExited, worker: Worker, index: int) -> BaseException:
-        if event.error is None or index in worker.overdue:
-            return self._timeout_error(index)
-        return event.error
+        over_time = index in worker.overdue and type(event.error) is not TaskTimeout
+        return self._timeout_error(index) if event.error is None or over_time else event.error
 
     def _timeout_error(self, index: int, cause: BaseException | None = None) -> TaskTimeout:
         error = TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")

@@ -140,7 +140,7 @@ class ProcessWorker:
             index = batch.first + position
             if start < index:
                 self.send(batch.part(start, index))
-            failed = TaskError(0, error, retryable=not isinstance(error, NotPicklable))
+            failed = TaskError(0, error, retryable=type(error) is not NotPicklable)
             self._host.post(BatchFinished(self._number, index, [None], (failed,)))
             start = index + 1
         if start < batch.end:
@@ -260,6 +260,8 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
+        if process.exitcode is None:
+            _pool.kill_group(process.pid)
         error = _death(process, self._is_ready)
         # One that was warm may have died before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
