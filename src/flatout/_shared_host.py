@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which take five times as long (measured)
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -25,6 +26,7 @@ else:
 
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
+READING = 0.1  # seconds that the reader reads by himself for one who waits in it, before he looks at the clock; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
 PATIENCE = (
     0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
@@ -158,9 +160,19 @@ class SharedHost:
     # Reading
 
     def lead(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so."""
-        most = LEAD if timeout is None else min(LEAD, timeout)
-        me = object()
+        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so.
+
+        The reader, where it calls a user back who waits, does so as long as it takes: nobody else would.
+        """
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        self._lead(done, min(LEAD, until - time.monotonic()))
+        while threading.current_thread() is self._reader and not done() and time.monotonic() < until:
+            if not self._lead(done, min(READING, until - time.monotonic())):
+                time.sleep(STAND_BY)  # another leads
+
+    def _lead(self, done: Callable[[], bool], most: float) -> bool:
+        """For so many seconds at most; returns whether it was this thread that led."""
+        me, sockets = object(), None
         try:
             sockets = self._begin_to_lead(me)
             began = now = time.monotonic()
@@ -172,6 +184,7 @@ class SharedHost:
         finally:
             if self._leader is me:
                 self._end_to_lead(done)
+        return sockets is not None
 
     def _begin_to_lead(self, me: object) -> Sockets | None:
         if self._pumper == threading.get_ident():
