@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import multiprocessing
 import os
 import random
 import signal
@@ -114,6 +115,29 @@ def test_a_zygote_killed_in_mid_run_costs_at_most_the_tasks_in_flight(attempts: 
         assert isinstance(failure.error, WorkerDied)
         assert failure.error.exitcode is None
         assert "supervisor" in str(failure.error)
+
+
+def starts_a_program(folder: Path) -> None:
+    program = subprocess.Popen(["sleep", "10000"])
+    (folder / str(program.pid)).touch()
+    time.sleep(10_000)
+
+
+def test_what_a_task_has_started_goes_with_the_zygote(tmp_path: Path) -> None:
+    def kill_it() -> None:
+        deadline = time.monotonic() + GUARD
+        while not os.listdir(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(zygote().pid, signal.SIGKILL)
+
+    flatout.map(abs, [1], via="process").wait()  # so that there is a zygote
+    thread = threading.Thread(target=kill_it)
+    thread.start()
+    (failure,) = flatout.map(starts_a_program, [tmp_path], via="process", on_error="return").results()
+    thread.join()
+    assert isinstance(failure, Failure)
+    (program,) = os.listdir(tmp_path)
+    wait_until_gone(int(program))
 
 
 def test_workers_killed_again_and_again_from_outside_cost_no_result_with_retry() -> None:
@@ -416,6 +440,18 @@ def test_workers_of_a_worker_die_with_it(tmp_path: Path) -> None:
     assert pids
     for pid in pids:
         wait_until_gone(pid)
+
+
+def puts(queue: Any, x: int) -> None:
+    queue.put(x)
+
+
+def test_tasks_reach_the_managers_of_multiprocessing() -> None:
+    with multiprocessing.Manager() as manager:
+        queue = manager.Queue()
+        flatout.map(puts, [queue] * 5, range(5), via="process").wait()
+        flatout.map(functools.partial(puts, queue), range(5, 8), via="process").wait()
+        assert sorted(queue.get() for _ in range(8)) == list(range(8))
 
 
 # Forks of the caller

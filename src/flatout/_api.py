@@ -10,6 +10,7 @@ import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 
+from flatout._interrupts import put_off
 from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
@@ -107,11 +108,12 @@ def map(
     plan = plan_for(func, options)
 
     def start(**how: Any) -> Engine:
-        if plan is not None and plan.kind == "process":
-            _boot_ahead()
-        from flatout._engine import Engine
+        with put_off():  # not in the middle of a start or an import
+            if plan is not None and plan.kind == "process":
+                _boot_ahead()
+            from flatout._engine import Engine
 
-        chooser = _chooser(work, options) if plan is None else None
+            chooser = _chooser(work, options) if plan is None else None
         return Engine(work, iterables, options, plan, chooser=chooser, **how)
 
     return Run(start, options.on_error, _observers(options), plan)
@@ -188,9 +190,10 @@ def _warm() -> bool:
 
 
 def _boot() -> None:
-    from flatout._workers import _pool
+    with put_off():
+        from flatout._workers import _pool
 
-    _pool.pool()
+        _pool.pool()
 
 
 def _boot_ahead() -> None:

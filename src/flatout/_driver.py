@@ -31,6 +31,7 @@ from flatout._events import (
     WorkerObserved,
 )
 from flatout._hosts import LoopHost, ThreadHost
+from flatout._interrupts import put_off
 from flatout._model import Kind, Settled, Statistics
 from flatout._workers._base import Worker
 
@@ -107,6 +108,7 @@ class Driver:
         self.clock = clock
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
+        self.paused_since: Callable[[float], float] = lambda moment: 0.0  # seconds for which this process stood still
         self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
@@ -174,15 +176,24 @@ class Driver:
             if self.host is None:
                 self.pump()
 
+    def pump_unless_busy(self) -> None:
+        """The same, unless another thread is at it, which may be kept waiting by the inputs."""
+        if self.lock.acquire(blocking=False):
+            try:
+                if self.host is None:
+                    self.pump()
+            finally:
+                self.lock.release()
+
     def hand_over(self) -> None:
         """From now on a thread of its own drives; called by any thread, once."""
-        with self.lock:
+        with put_off(), self.lock:
             if self.host is None and not self.finished:
                 host = ThreadHost(self.clock)
                 self.draws_here, self.host = False, host
                 try:
                     host.run(self)
-                except BaseException:
+                except RuntimeError:  # no thread to be had
                     self.draws_here, self.host = True, None
                     raise
 
@@ -251,7 +262,8 @@ class Driver:
         worker.start()
 
     def _observe(self, command: Observe) -> None:
-        self.post(WorkerObserved(command.worker, self._workers[command.worker].running()))
+        running = self._workers[command.worker].running()
+        self.post(WorkerObserved(command.worker, [(task, began + self.paused_since(began)) for task, began in running]))
 
     def _finish(self, command: Finish) -> None:
         try:

@@ -13,6 +13,8 @@ Where the driver lives:
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,9 +22,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import InputError, NotPicklable
+from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
-from flatout._hosts import LONGEST_SLEEP, LoopHost
+from flatout._hosts import LoopHost
+from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
@@ -36,13 +39,14 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import Setup
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
-ENDING_SECONDS = 2.0  # what Ctrl-C may take at most
+ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
 
 
 class Engine:
@@ -72,15 +76,17 @@ class Engine:
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._driver.hire = self._hire
-        self._news = threading.Event()  # something for the caller's thread: outcomes, a batch on the seat, the end
-        self._driver.wake_caller = self._news.set
-        self._seat = Seat(work, self._driver, self._news.set)
+        self._news = Bell()  # something for the caller's thread: outcomes, a batch on the seat, the end
+        self._driver.wake_caller = self._news.ring
+        self._seat = Seat(work, self._driver, self._news.ring)
         self._setup: Setup | None = None
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
         self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
+        self._pauses: Pauses | None = None
+        self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -88,7 +94,7 @@ class Engine:
 
     def start(self) -> None:
         """Begin, for a consumer who calls `attend` whenever there is nothing to take from the outlet."""
-        self.outlet.notify = self._news.set
+        self.outlet.notify = self._news.ring
         self._driver.consumer_pumps = True
         self._begin()
         if self._by_seat():
@@ -100,10 +106,14 @@ class Engine:
         self.outlet.notify = notify
         self._begin()
         if self._by_seat():
-            threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
+            with put_off():
+                threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
+        self._pid = os.getpid()
+        if self._options.timeout is not None:
+            self._note_pauses()
         self._driver.source = self._source()
         plan = self._plan
         if self.chooser is not None:
@@ -115,6 +125,16 @@ class Engine:
             if plan.kind == "process":
                 self._set_up_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _note_pauses(self) -> None:
+        """No task is failed for time in which this process could not run."""
+        from flatout._pauses import Pauses
+
+        self._pauses = pauses = Pauses()
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            pauses.begin()
+        clock_of_pauses = self._driver.clock
+        self._driver.paused_since = lambda began: pauses.since(began) if self._driver.clock is clock_of_pauses else 0.0
 
     def _by_seat(self) -> bool:
         return self._plan is None or self._plan.kind == "inline"
@@ -165,7 +185,8 @@ class Engine:
 
     def _set_up_processes(self) -> Setup:
         """Pickle the function, once. Raises NotPicklable."""
-        from flatout._workers._process import Setup
+        with put_off():  # not in the middle of an import, which would leave Python's lock taken
+            from flatout._workers._process import Setup
 
         if self._setup is None:
             fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
@@ -217,7 +238,13 @@ class Engine:
             loop = self._own_loop()
             loop.call(lambda: self._live_in(loop.loop, False, event))
 
+    def _in_a_fork(self) -> bool:
+        """Whether this is a copy of the process in which the run goes on."""
+        return os.getpid() != self._pid
+
     def _in_callers_loop(self) -> bool:
+        if self._callers_loop is None:
+            return False
         import asyncio
 
         with contextlib.suppress(RuntimeError):
@@ -240,7 +267,7 @@ class Engine:
 
     def attend(self) -> None:
         """Do what there is to do for the caller's thread, or wait for news; what is finished goes out first."""
-        self._news.clear()
+        self._news.hush()
         self._driver.pump_by_caller()
         if not self.outlet.ready:
             self._work_or_wait()
@@ -249,7 +276,7 @@ class Engine:
         try:
             self._seat.start()
             while not self.outlet.finished:
-                self._news.clear()
+                self._news.hush()
                 self._driver.pump_by_caller()
                 if not self.outlet.finished:
                     self._work_or_wait()
@@ -264,8 +291,35 @@ class Engine:
         if batch is not None:
             self._sit(batch)
         else:
+            if self._driver.host is not None and self._in_a_fork():
+                raise RunError(
+                    "a run goes on in the process that has begun it, not in a fork of that: call flatout.map there"
+                )
             wake_at = self._driver.wake_at if self._driver.host is None else None
-            self._news.wait(None if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_SLEEP))
+            self._news.wait(
+                LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
+            )
+            if self._options.timeout is not None and self._loop_thread is not None and not self.outlet.ready:
+                self._heed(self._options.timeout, self._loop_thread)
+
+    def _heed(self, timeout: float, loop: LoopThread) -> None:
+        """Where a task has blocked its event loop for longer than it may take, leave both behind, and go on in another."""
+        worker, host = self._loop_worker, self._driver.host
+        if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
+            return
+        blocked_by = worker.blocked_by()
+        index = blocked_by[0] if blocked_by is not None else None
+        error = TaskTimeout(
+            f"task {index} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
+            "the event loop in which it ran is left behind"
+        )
+        if host.watching or self._async_inputs is not None:
+            raise error  # more than coroutines lives there
+        host.leave()
+        worker.leave_behind()
+        loop.leave_behind(f"in task {index}")
+        self._loop_thread = None
+        self._move_to("async", WorkerExited(worker.number, error, [] if index is None else [index]))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
@@ -309,6 +363,15 @@ class Engine:
 
     def end(self) -> None:
         """Cancel what is left and wait for the end, which does not take long."""
+        if sys.is_finalizing() or self._in_a_fork():
+            return  # no other thread runs any more
+        try:
+            self._seat.end()
+        finally:
+            with put_off():
+                self._end(time.monotonic() + ENDING_SECONDS)
+
+    def _end(self, deadline: float) -> None:
         if not self.outlet.finished:
             self.cancel()
             self._driver.pump_by_caller()
@@ -317,11 +380,10 @@ class Engine:
             else:
                 self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
-        self._seat.end()
         if self._driver.host is not None:
-            self._driver.host.join(ENDING_SECONDS)
+            self._driver.host.join(max(0.0, deadline - time.monotonic()))
         if self._loop_thread is not None:
-            self._loop_thread.end(ENDING_SECONDS)
+            self._loop_thread.end(max(0.0, deadline - time.monotonic()))
 
     async def end_in_loop(self) -> None:
         """The same in the caller's loop, where cancelled coroutines are given the time to clean up."""
@@ -332,6 +394,7 @@ class Engine:
             return
         if not self.outlet.finished:
             self.cancel()
+            self._driver.pump_unless_busy()
             self._pump_in_loop()
         deadline = self._driver.clock() + ENDING_SECONDS
         while not self.outlet.finished and self._driver.clock() < deadline:
@@ -351,6 +414,8 @@ class Engine:
         self._iterables = ()
         if self._ended is None:
             self._ended = self._driver.clock()
+        if self._pauses is not None:
+            self._pauses.end()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:

@@ -210,13 +210,11 @@ class LoopHost:
         if self._scheduled:
             return
         self._scheduled = True
-        if threading.get_ident() == self._thread:
-            self._loop.call_soon(self._pump)
-        else:
-            try:
-                self._loop.call_soon_threadsafe(self._pump)
-            except RuntimeError:  # the loop is closed: nobody waits for anything any more
-                self._scheduled = False
+        here = threading.get_ident() == self._thread
+        try:
+            (self._loop.call_soon if here else self._loop.call_soon_threadsafe)(self._pump)
+        except RuntimeError:  # the loop is closed: nobody waits for anything any more
+            self._scheduled = False
 
     def watch(self, fd: int, readable: Callback, writable: Callback | None = None) -> None:
         """See `_workers._base.Host`."""
@@ -236,6 +234,15 @@ class LoopHost:
 
     def join(self, timeout: float | None = None) -> None:
         """Nothing to wait for: it ends where it was asked to."""
+
+    @property
+    def watching(self) -> bool:
+        """Whether sockets are watched by this loop."""
+        return bool(self._fds)
+
+    def leave(self) -> None:
+        """Drive no more, though the loop may go on some time."""
+        self._driven = None
 
     def _pump(self) -> None:
         driven = self._driven

@@ -8,11 +8,14 @@ import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
+from flatout._interrupts import Bell, put_off
+
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
-    from concurrent.futures import Future
     from typing import Any
+
+    Answer = Callable[[Any, BaseException | None], None]
 
 
 def name_of(loop: asyncio.AbstractEventLoop) -> str:
@@ -44,26 +47,29 @@ class LoopThread:
         self.loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._error: BaseException | None = None
+        self._asked = self._answered = 0  # signs of life
+        self._silent = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="flatout-loop", daemon=True)
 
     def start(self) -> None:
         """Start it. Raises what keeps a loop from being made."""
-        self._thread.start()
-        self._ready.wait()
+        with put_off():
+            self._thread.start()
+            self._ready.wait()
         if self._error is not None:
             raise self._error
 
     def call(self, func: Callable[[], Any]) -> Any:
         """Call a function in the loop's thread; returns what it returns."""
-        return self._submit(lambda future: future.set_result(func()))
+        return self._submit(lambda answer: answer(func(), None))
 
     def run(self, coroutine: Coroutine[Any, Any, Any], context: Context) -> Any:
         """Run a coroutine in the loop; returns its value. May be interrupted: then the coroutine is left behind."""
 
-        def begin(future: Future[Any]) -> None:
+        def begin(answer: Answer) -> None:
             task = self.loop.create_task(coroutine, context=context)
-            task.add_done_callback(lambda done: _pass_on(done, future))
+            task.add_done_callback(lambda done: _pass_on(done, answer))
 
         return self._submit(begin)
 
@@ -74,6 +80,29 @@ class LoopThread:
                 self.stop()
             self.join(seconds)
 
+    def silence(self, since: float) -> float:
+        """Seconds for which it has not come round, as far as those tell that have passed from one question to the next.
+
+        since: how many have passed since the last question.
+        """
+        if self._answered == self._asked:
+            self._silent = 0.0
+            self._asked += 1
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self.loop.call_soon_threadsafe(self._answer)
+        else:
+            self._silent += since
+        return self._silent
+
+    def _answer(self) -> None:
+        self._answered = self._asked
+
+    def leave_behind(self, why: str) -> None:
+        """It does not come round any more. Its name tells, in a debugger, what it was left with."""
+        self._thread.name = f"flatout-loop (left behind {why})"
+        with contextlib.suppress(RuntimeError):
+            self.stop()
+
     def stop(self) -> None:
         """Have it end; from any thread. Raises RuntimeError where it has ended."""
         self.loop.call_soon_threadsafe(self._stop.set)
@@ -82,19 +111,30 @@ class LoopThread:
         """Wait for the end."""
         self._thread.join(seconds)
 
-    def _submit(self, begin: Callable[[Future[Any]], None]) -> Any:
-        from concurrent.futures import Future
+    def _submit(self, begin: Callable[[Answer], None]) -> Any:
+        outcome: list[tuple[Any, BaseException | None]] = []
+        bell = Bell()
 
-        future: Future[Any] = Future()
+        def answer(value: Any, error: BaseException | None) -> None:
+            outcome.append((value, error))
+            bell.ring()
 
         def guarded() -> None:
             try:
-                begin(future)
+                begin(answer)
             except BaseException as error:
-                future.set_exception(error)
+                answer(None, error)
 
         self.loop.call_soon_threadsafe(guarded)
-        return future.result()
+        while not outcome:
+            bell.wait()
+        value, error = outcome.pop()
+        try:
+            if error is not None:
+                raise error
+            return value
+        finally:
+            del error  # which refers to this frame
 
     def _serve(self) -> None:
         import asyncio
@@ -116,12 +156,12 @@ class LoopThread:
         await self._stop.wait()
 
 
-def _pass_on(done: asyncio.Task[Any], future: Future[Any]) -> None:
+def _pass_on(done: asyncio.Task[Any], answer: Answer) -> None:
     if done.cancelled():
         from asyncio import CancelledError
 
-        future.set_exception(CancelledError())
+        answer(None, CancelledError())
     elif (error := done.exception()) is not None:
-        future.set_exception(error)
+        answer(None, error)
     else:
-        future.set_result(done.result())
+        answer(done.result(), None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Sequence
-from contextlib import aclosing, closing, suppress
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from contextlib import closing, suppress
 from itertools import chain
 from types import TracebackType
 
 from flatout._errors import PlanError, RunCancelled
+from flatout._interrupts import put_off
 from flatout._model import Done, Failure, Kind, OnError, Plan, Settled, Statistics
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -94,11 +95,11 @@ class Run(Iterator["T"]):
 
     def __aiter__(self) -> AsyncIterator[T]:
         """Values in the order of the inputs."""
-        return _avalues(self._achunks(ordered=True, collect=False), self._on_error)
+        return _avalues(self._in_loop(ordered=True, collect=False), self._on_error)
 
     def __await__(self) -> Generator[Any, None, list[T]]:
         """All values, in the order of the inputs."""
-        return _alist(self._achunks(ordered=True, collect=True), self._on_error).__await__()
+        return _alist(self._in_loop(ordered=True, collect=True), self._on_error).__await__()
 
     def results(self) -> list[T]:
         """All values, in the order of the inputs."""
@@ -181,8 +182,8 @@ class Run(Iterator["T"]):
     def _chunks(self, ordered: bool, collect: bool) -> Generator[Settled, None, None]:
         return _chunks(self._begin(ordered, collect), self._observers, collect)
 
-    def _achunks(self, ordered: bool, collect: bool) -> AsyncGenerator[Settled, None]:
-        return _achunks(self._begin(ordered, collect), self._observers, collect)
+    def _in_loop(self, ordered: bool, collect: bool) -> _InLoop:
+        return _InLoop(self._begin(ordered, collect), self._observers, collect)
 
     def _begin(self, ordered: bool, collect: bool) -> Engine:
         if self._engine is not None:
@@ -213,7 +214,7 @@ class Completed:
 
     async def __aiter__(self) -> AsyncIterator[Done]:
         turn = _Turn()
-        async with aclosing(self._run._achunks(ordered=False, collect=False)) as chunks:
+        async with self._run._in_loop(ordered=False, collect=False) as chunks:
             async for settled in chunks:
                 for done in _dones(settled, self._run._on_error):
                     yield done
@@ -246,29 +247,52 @@ def _chunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> Gene
             _stop_observers(observers)
 
 
-async def _achunks(engine: Engine, observers: Sequence[Watcher], collect: bool) -> AsyncGenerator[Settled, None]:
-    """Outcomes as they come, in the running event loop."""
-    import asyncio
+class _InLoop:
+    """Outcomes as they come, in the running event loop, within `async with`.
 
-    loop, news = asyncio.get_running_loop(), asyncio.Event()
-    outlet = engine.outlet
-    try:
-        _start_observers(observers, engine)
-        engine.start_in(loop, _notifier(loop, news, engine))
-        while not outlet.drained:
-            while (settled := outlet.take()) is not None:
-                yield settled
-                if not collect:
-                    engine.consume(len(settled))
-            news.clear()
-            if not outlet.ready:
-                await news.wait()
-        _raise_end(engine)
-    finally:
+    Not an async generator within another: a loop that ends closes all that are open at once, and the outer one fails.
+    """
+
+    def __init__(self, engine: Engine, observers: Sequence[Watcher], collect: bool) -> None:
+        self._engine = engine
+        self._observers = observers
+        self._collect = collect
+        self._given = 0  # tasks in what was given last
+
+    async def __aenter__(self) -> _InLoop:
+        import asyncio
+
+        loop, self._news = asyncio.get_running_loop(), asyncio.Event()
         try:
-            await engine.end_in_loop()
+            _start_observers(self._observers, self._engine)
+            self._engine.start_in(loop, _notifier(loop, self._news, self._engine))
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    def __aiter__(self) -> _InLoop:
+        return self
+
+    async def __anext__(self) -> Settled:
+        outlet = self._engine.outlet
+        if self._given and not self._collect:
+            self._engine.consume(self._given)
+        while not outlet.drained:
+            if (settled := outlet.take()) is not None:
+                self._given = len(settled)
+                return settled
+            self._news.clear()
+            if not outlet.ready:
+                await self._news.wait()
+        _raise_end(self._engine)
+        raise StopAsyncIteration
+
+    async def __aexit__(self, *error: object) -> None:
+        try:
+            await self._engine.end_in_loop()
         finally:
-            _stop_observers(observers)
+            _stop_observers(self._observers)
 
 
 class _Turn:
@@ -300,8 +324,10 @@ def _start_observers(observers: Sequence[Watcher], engine: Engine) -> None:
 
 
 def _stop_observers(observers: Sequence[Watcher]) -> None:
-    for observer in observers:
-        observer.stop()
+    if observers:
+        with put_off():
+            for observer in observers:
+                observer.stop()
 
 
 def _raise_end(engine: Engine) -> None:
@@ -319,9 +345,9 @@ def _lists(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterato
             yield _told(settled, on_error)
 
 
-async def _avalues(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> AsyncIterator[Any]:
+async def _avalues(outcomes: _InLoop, on_error: OnError) -> AsyncIterator[Any]:
     turn = _Turn()
-    async with aclosing(chunks):
+    async with outcomes as chunks:
         async for settled in chunks:
             for value in _told(settled, on_error):
                 yield value
@@ -329,9 +355,9 @@ async def _avalues(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> 
                     await turn.pass_on()
 
 
-async def _alist(chunks: AsyncGenerator[Settled, None], on_error: OnError) -> list[Any]:
+async def _alist(outcomes: _InLoop, on_error: OnError) -> list[Any]:
     values: list[Any] = []
-    async with aclosing(chunks):
+    async with outcomes as chunks:
         async for settled in chunks:
             values += _told(settled, on_error)
     return values
@@ -363,10 +389,10 @@ def raise_failure(failure: Failure) -> None:
     note = f"flatout: raised by task {failure.index}, input {failure.input}, in {_WHERE[failure.kind]}"
     if failure.attempts > 1:
         note += f", in the last of {failure.attempts} attempts"
-    with suppress(Exception):  # an exception class may have ideas of its own about notes
+    with suppress(BaseException):  # an exception class may have ideas of its own about notes
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
+    if issubclass(type(error), (StopIteration, StopAsyncIteration)):
         # Raised on, it would end the consumer's loop without a word (as in PEP 479).
         raise RuntimeError(f"task {failure.index} raised {type(error).__name__}") from error
     raise error

@@ -5,8 +5,10 @@ What it needs beyond click is imported by the command that needs it, so that `fl
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
@@ -32,7 +34,8 @@ class _Edge(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _heeding_signals():
+                return super().invoke(ctx)
         except flatout.PlanError as error:
             raise click.UsageError(str(error), ctx) from error
         except OutputClosed:
@@ -52,9 +55,21 @@ class _Edge(click.Group):
 
 
 def main() -> None:
-    """The console script."""
-    signal.signal(signal.SIGTERM, _terminate)
+    """Be the command."""
     cli(prog_name="flatout")
+
+
+@contextlib.contextmanager
+def _heeding_signals() -> Iterator[None]:
+    """Ctrl-C and SIGTERM raise; before and after they end the process like any other."""
+    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    try:
+        for number in heeded:
+            signal.signal(number, _terminate if number == signal.SIGTERM else signal.default_int_handler)
+        yield
+    finally:
+        for number in heeded:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _terminate(signum: int, frame: FrameType | None) -> None:
