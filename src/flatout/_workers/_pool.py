@@ -61,12 +61,11 @@ class Process:
         return None if status == 0 else status - _page.STATUS_OFFSET
 
     @property
-    def current(self) -> tuple[int, float] | None:
-        """(index of the task it is on, when it began it by time.monotonic); first of all one whose result it pickles."""
-        for task, began in ((_page.PACKED, _page.PACKING_BEGAN), (_page.CURRENT, _page.BEGAN)):
-            if index := int(self._slots[task]):
-                return index - 1, self._slots[began] / 1e9
-        return None
+    def current(self) -> list[tuple[int, float]]:
+        """(index of a task it is on, when it began by time.monotonic): the one that runs, and one whose result is pickled."""
+        slots = self._slots
+        pairs = ((slots[_page.CURRENT], slots[_page.BEGAN]), (slots[_page.PACKED], slots[_page.PACKING_BEGAN]))
+        return [(index - 1, began / 1e9) for index, began in pairs if index]
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
