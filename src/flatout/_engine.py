@@ -355,7 +355,7 @@ class Engine:
         here = isinstance(host, ThreadHost | LoopHost) and host.here
         if not self.outlet.finished:
             self.cancel()
-            self._driver.pump_by_caller()
+            self._driver.pump_unless_busy()
             if self._in_callers_loop():
                 self._pump_in_loop()
             elif not here:  # as when a run is collected in the very thread that carries it out

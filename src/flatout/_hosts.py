@@ -114,7 +114,7 @@ class ThreadHost:
         self._pumping = threading.Lock()  # held by the thread that pumps
         self._asleep = False  # the thread is, or is about to be, and has not been woken
         self._until = math.inf  # when it will wake by itself
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as a run may be collected, and so ended, in the middle of anything
         self._open = True
         self._thread: threading.Thread | None = None
 
