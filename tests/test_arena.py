@@ -216,7 +216,7 @@ def test_lengths_beyond_a_segment_are_refused() -> None:
     attached.attach(number, os.dup(fd), private=False)
     with pytest.raises(ValueError, match="beyond its segment"):
         attached.lend(number, [MIB, 3 * MIB])
-    with pytest.raises(KeyError):
+    with pytest.raises(ValueError, match="never handed over"):
         attached.lend(number + 1, [1])
 
 
@@ -260,7 +260,7 @@ def test_descriptors_that_nobody_asked_for_are_closed() -> None:
     before = descriptors()
     wire = Wire()
     parcel = Parcel([memoryview(b"p" * MIB)])
-    header = _frames._HEADER.pack(_frames._SEGMENT, 0, 0, PARCEL)
+    header = _frames._HEADER.pack(_frames._BEGIN, _frames._SEGMENT, 0, 0, PARCEL)
     socket.send_fds(wire.sockets[0], [header[:3]], [parcel.fd])
     assert list(wire.receiver.receive()) == []
     del parcel

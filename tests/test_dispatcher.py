@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, MOST_STARTING, WINDOW_BYTES, Dispatcher
+from flatout._dispatch._dispatcher import BARREN_DEATHS, BARREN_SECONDS, MOST_STARTING, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -290,7 +290,7 @@ class World:
             self.alone |= suspected
         for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
-        self.barren += bool(error and not blamed and not suspected and not worker.killed)
+        self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
         self.fatal = self.fatal or fatal
         self.post(WorkerExited(worker.number, error, suspects, fatal))
 
@@ -936,13 +936,13 @@ def test_a_later_plan_without_a_chunksize_goes_by_the_measured_time() -> None:
 def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     dispatcher = brain(Plan("process", 1))
     crew_of(dispatcher, 0, 1)
-    for number in range(1, BARREN_DEATHS + 1):
+    for number in range(1, 2 * BARREN_DEATHS + 1):  # so many they may be within a second
         commands = dispatcher.handle(WorkerExited(number, POISON), 0.0)
         assert commands == [StartWorker(number + 1, "process")]
-    (finish,) = dispatcher.handle(WorkerExited(BARREN_DEATHS + 1, POISON), 0.0)
+    (finish,) = dispatcher.handle(WorkerExited(2 * BARREN_DEATHS + 1, POISON), BARREN_SECONDS)
     assert isinstance(finish, Finish)
     assert isinstance(finish.error, WorkerDied)
-    assert "6 workers died one after the other with no task to blame" in str(finish.error)
+    assert "11 workers died one after the other with no task to blame" in str(finish.error)
     assert finish.error.__cause__ is POISON
     assert dispatcher.statistics().cancelled == 1
 
@@ -970,11 +970,20 @@ def test_a_result_between_two_deaths_forgives_the_first() -> None:
     dispatcher = brain(Plan("process", 1), chunksize=1)
     crew_of(dispatcher, 0, 50)
     for turn in range(3 * BARREN_DEATHS):
-        dispatcher.handle(WorkerReady(2 * turn + 1), 0.0)
-        dispatcher.handle(BatchFinished(2 * turn + 1, turn, ["x"]), 0.0)
-        dispatcher.handle(WorkerExited(2 * turn + 1, POISON), 0.0)
-        commands = dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 0.0)
+        dispatcher.handle(WorkerReady(2 * turn + 1), 2.0 * turn)
+        dispatcher.handle(BatchFinished(2 * turn + 1, turn, ["x"]), 2.0 * turn)
+        dispatcher.handle(WorkerExited(2 * turn + 1, POISON), 2.0 * turn)
+        commands = dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 2.0 * turn)
         assert not of(commands, Finish)
+
+
+def test_a_death_with_a_task_to_blame_forgives_those_before_it() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=1, on_error="return")
+    crew_of(dispatcher, 0, 50)
+    for turn in range(3 * BARREN_DEATHS):
+        dispatcher.handle(WorkerReady(2 * turn + 1), 2.0 * turn)
+        assert told(dispatcher.handle(WorkerExited(2 * turn + 1, POISON, [turn]), 2.0 * turn)) == [POISON]
+        assert not of(dispatcher.handle(WorkerExited(2 * turn + 2, POISON), 2.0 * turn), Finish)
 
 
 def test_a_fatal_exit_ends_the_run_at_once() -> None:

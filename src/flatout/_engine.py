@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import InputError, NotPicklable, RunError
+from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
@@ -299,6 +299,27 @@ class Engine:
             self._news.wait(
                 LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
             )
+            if self._options.timeout is not None and self._loop_thread is not None and not self.outlet.ready:
+                self._heed(self._options.timeout, self._loop_thread)
+
+    def _heed(self, timeout: float, loop: LoopThread) -> None:
+        """Where a task has blocked its event loop for longer than it may take, leave both behind, and go on in another."""
+        worker, host = self._loop_worker, self._driver.host
+        if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
+            return
+        blocked_by = worker.blocked_by()
+        index = blocked_by[0] if blocked_by is not None else None
+        error = TaskTimeout(
+            f"task {index} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
+            "the event loop in which it ran is left behind"
+        )
+        if host.watching or self._async_inputs is not None:
+            raise error  # more than coroutines lives there
+        host.leave()
+        worker.leave_behind()
+        loop.leave_behind(f"in task {index}")
+        self._loop_thread = None
+        self._move_to("async", WorkerExited(worker.number, error, [] if index is None else [index]))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""

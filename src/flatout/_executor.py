@@ -62,11 +62,14 @@ class Executor(futures.Executor):
         if initializer is not None:
             check_callable(initializer, "initializer")
             initializer = functools.partial(initializer, *initargs) if initargs else initializer
+        first: Kind = "thread" if via == "auto" else via
+        self._max_workers = max_workers or _default_workers(first)  # which dask reads
         make = functools.partial(_station, most=max_workers, initializer=initializer, most_tasks=max_tasks_per_child)
-        self._make: Callable[[], Submits] = functools.partial(_auto, make) if via == "auto" else lambda: make(via)
+        _station_class(first)  # loaded now: in the middle of the first call a finalizer might submit another
+        self._make: Callable[[], Submits] = functools.partial(_auto(), make) if via == "auto" else lambda: make(via)
         self._station: Submits | None = None
         self._shut = False
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # taken again by a finalizer or a signal handler that submits
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> futures.Future[T]:
         """Have `fn(*args, **kwargs)` called; returns its future. Raises RuntimeError after `shutdown`."""
@@ -108,6 +111,26 @@ class Executor(futures.Executor):
             if wait:
                 self._station.join()
 
+    def kill_workers(self) -> None:
+        """Take no more calls, cancel those that wait and end those that have begun, as Python 3.14's ProcessPoolExecutor.
+
+        Processes are killed with all they have started; the futures of their calls get a `BrokenExecutor`. Coroutines are
+        cancelled. Threads cannot be ended: they are left behind, and keep no program from ending. Does not wait.
+        """
+        with self._lock:
+            self._shut = True
+        if self._station is not None:
+            self._station.kill()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        """`shutdown()`; after Ctrl-C, for which nobody wants to wait, `kill_workers()`."""
+        if isinstance(error, KeyboardInterrupt):
+            self.kill_workers()
+        self.shutdown()
+
+    def __reduce__(self) -> Any:
+        raise TypeError("an executor cannot be sent to another process: make one there")
+
     def _start(self) -> Submits:
         with self._lock:
             if self._station is None:
@@ -115,9 +138,13 @@ class Executor(futures.Executor):
                     raise RuntimeError(AFTER_SHUTDOWN)
                 if over():
                     raise RuntimeError("cannot schedule new futures after interpreter shutdown")
-                self._station = self._make()
-                opened(self._station)
-                weakref.finalize(self, self._station.end).atexit = False  # at exit it is waited for as well
+                station = self._make()
+                if self._station is None:  # nobody has submitted in the middle of this
+                    self._station = station
+                    opened(station)
+                    weakref.finalize(self, station.end).atexit = False  # at exit it is waited for as well
+                else:
+                    station.end()
             return self._station
 
     def _results(
@@ -125,15 +152,15 @@ class Executor(futures.Executor):
     ) -> Generator[Any, None, None]:
         waiting = deque(self.submit(fn, *each) for each in itertools.islice(inputs, buffersize))
         # The iterator knows the executor only weakly: one that is dropped ends, though results are still to be taken.
-        submit = weakref.WeakMethod(self.submit)
-        return _in_order(waiting, until, lambda: _submit_next(submit(), fn, inputs))
+        executor = weakref.ref(self)
+        return _in_order(waiting, until, lambda: _submit_next(executor(), fn, inputs))
 
 
 def _submit_next(
-    submit: Callable[..., futures.Future[Any]] | None, fn: Callable[..., Any], inputs: Iterator[tuple[Any, ...]]
+    executor: Executor | None, fn: Callable[..., Any], inputs: Iterator[tuple[Any, ...]]
 ) -> list[futures.Future[Any]]:
-    each = next(inputs, None) if submit is not None else None
-    return [] if submit is None or each is None else [submit(fn, *each)]
+    each = next(inputs, None) if executor is not None else None
+    return [] if executor is None or each is None else [executor.submit(fn, *each)]
 
 
 def _in_order(
@@ -166,21 +193,32 @@ def _taken(waiting: deque[futures.Future[Any]], until: float | None) -> Any:
         del future
 
 
-def _auto(make: Callable[[Kind], Station]) -> Submits:
-    from flatout._stations._auto import AutoStation
-
-    return AutoStation(make)
+def _default_workers(kind: Kind) -> int:
+    if kind == "process":
+        return usable_cores()
+    return min(32, usable_cores() + 4) if kind == "thread" else MOST_TASKS
 
 
 def _station(kind: Kind, most: int | None, initializer: Callable[[], object] | None, most_tasks: int | None) -> Station:
+    most_tasks_of = {"most_tasks": most_tasks} if kind == "process" else {}
+    return _station_class(kind)(most or _default_workers(kind), initializer, **most_tasks_of)
+
+
+def _station_class(kind: Kind) -> Callable[..., Station]:
     if kind == "thread":
         from flatout._stations._thread import ThreadStation
 
-        return ThreadStation(most or min(32, usable_cores() + 4), initializer)
+        return ThreadStation
     if kind == "async":
         from flatout._stations._loop import LoopStation
 
-        return LoopStation(most or MOST_TASKS, initializer)
+        return LoopStation
     from flatout._stations._process import ProcessStation
 
-    return ProcessStation(most or usable_cores(), initializer, most_tasks)
+    return ProcessStation
+
+
+def _auto() -> Callable[[Callable[[Kind], Station]], Submits]:
+    from flatout._stations._auto import AutoStation
+
+    return AutoStation

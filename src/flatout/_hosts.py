@@ -244,6 +244,15 @@ class LoopHost:
     def join(self, timeout: float | None = None) -> None:
         """Nothing to wait for: it ends where it was asked to."""
 
+    @property
+    def watching(self) -> bool:
+        """Whether sockets are watched by this loop."""
+        return bool(self._fds)
+
+    def leave(self) -> None:
+        """Drive no more, though the loop may go on some time."""
+        self._driven = None
+
     def _pump(self) -> None:
         driven = self._driven
         if driven is None or driven.finished:

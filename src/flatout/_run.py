@@ -398,10 +398,10 @@ def raise_failure(failure: Failure) -> None:
     note = f"flatout: raised by task {failure.index}, input {failure.input}, in {_WHERE[failure.kind]}"
     if failure.attempts > 1:
         note += f", in the last of {failure.attempts} attempts"
-    with suppress(Exception):  # an exception class may have ideas of its own about notes
+    with suppress(BaseException):  # an exception class may have ideas of its own about notes
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
+    if issubclass(type(error), (StopIteration, StopAsyncIteration)):
         # Raised on, it would end the consumer's loop without a word (as in PEP 479).
         raise RuntimeError(f"task {failure.index} raised {type(error).__name__}") from error
     raise error

@@ -8,7 +8,9 @@ reader, reads whenever nobody does. While others lead one after the other it sta
 
 from __future__ import annotations
 
+import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which take five times as long (measured)
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -18,13 +20,18 @@ from flatout._machine import usable_cores
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
-    from typing import Protocol
+    from typing import Any, Protocol
 else:
     Protocol = object
 
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
+READING = 0.1  # seconds that the reader reads by himself for one who waits in it, before he looks at the clock; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
+PATIENCE = (
+    0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
+)
+OVERDUE = 20  # times STAND_BY after which one that leads has been kept from it, by a signal handler perhaps; guessed
 
 
 class HandingOut(Driven, Protocol):
@@ -38,6 +45,36 @@ class HandingOut(Driven, Protocol):
         """Called after pumping, with no lock held: call the user back as need be."""
 
 
+class CtrlCPutOff:
+    """Puts Ctrl-C off while a `with` block runs in the main thread, where it might leave something half done.
+
+    One that comes a while after the first goes through: what hangs can be left.
+    """
+
+    def __init__(self) -> None:
+        self._handler: Any = None
+        self._pressed = 0.0  # when, by time.monotonic
+
+    def __enter__(self) -> None:
+        if threading.get_ident() == threading.main_thread().ident and callable(
+            handler := _signal.getsignal(_signal.SIGINT)
+        ):
+            self._handler = handler
+            _signal.signal(_signal.SIGINT, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        if self._handler is not None:
+            _signal.signal(_signal.SIGINT, self._handler)
+            if self._pressed:
+                _signal.raise_signal(_signal.SIGINT)
+
+    def _note(self, number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if self._pressed and now > self._pressed + PATIENCE:
+            self._handler(number, frame)
+        self._pressed = self._pressed or now
+
+
 class SharedHost:
     """Where the driver of an executor lives: in all threads and none."""
 
@@ -45,9 +82,10 @@ class SharedHost:
         self._driven: HandingOut
         self._cores = usable_cores()
         self._pumping = threading.Lock()  # held by the thread that pumps; never waited for where an event is posted
+        self._pumper = 0  # that thread
         self._sockets: Sockets | None = None
         self._reader: threading.Thread | None = None
-        self._leading = False
+        self._leader: object = None  # stands for the thread that leads
         self._led = 0  # how often a thread has led
         self._relief = threading.Lock()  # released to have the reader stand by no longer
         self._relief.acquire()
@@ -57,27 +95,35 @@ class SharedHost:
         self._driven = driven
         self.wake()
 
+    def disown(self) -> None:
+        """This process is a fork: what others held or read is theirs."""
+        self._pumping = threading.Lock()
+        self._pumper, self._leader, self._sockets = 0, None, None
+
     def wake(self) -> None:
         """Have it pumped, by this thread unless another is at it; from any thread, also in the middle of itself."""
-        if self._pumping.locked():
+        if self._pumping.locked() or not self._driven.pending:
             return  # whoever holds it calls this when he has let go of it
-        pumped = False
-        while self._driven.pending and self._pumping.acquire(blocking=False):
-            pumped = True
-            self._turn()
-        if pumped:
-            self._driven.hand_out()
+        with CtrlCPutOff():
+            pumped = False
+            while self._driven.pending and self._pumping.acquire(blocking=False):
+                pumped = True
+                self._turn()
+            if pumped:
+                self._driven.hand_out()
 
     def _turn(self, first: Callback | None = None) -> None:
         """Pump, holding the lock, and let go of it."""
+        self._pumper = threading.get_ident()
         try:
             if first is not None:
                 first()
             self._driven.pump()
-        except BaseException as error:  # Ctrl-C, too: what was half done cannot be trusted any more
+        except BaseException as error:  # what was half done cannot be trusted any more
             self._driven.fail(error)
             raise
         finally:
+            self._pumper = 0
             over = self._driven.finished
             if over:
                 self._interrupt()
@@ -114,43 +160,64 @@ class SharedHost:
     # Reading
 
     def lead(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so."""
-        if not self._begin_to_lead():
-            return
-        most = LEAD if timeout is None else min(LEAD, timeout)
+        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so.
+
+        The reader, where it calls a user back who waits, does so as long as it takes: nobody else would.
+        """
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        self._lead(done, min(LEAD, until - time.monotonic()))
+        while threading.current_thread() is self._reader and not done() and time.monotonic() < until:
+            if not self._lead(done, min(READING, until - time.monotonic())):
+                time.sleep(STAND_BY)  # another leads
+
+    def _lead(self, done: Callable[[], bool], most: float) -> bool:
+        """For so many seconds at most; returns whether it was this thread that led."""
+        me, sockets = object(), None
         try:
+            sockets = self._begin_to_lead(me)
             began = now = time.monotonic()
-            while not done() and now < began + most:
+            while sockets is not None and self._leader is me and not done() and now < began + most:
                 # With one call under way there is a core that nobody else needs, as a rule.
                 spins = self._cores > 1 and now < began + SPIN and self._driven.in_hand == 1
-                self._read(0.0 if spins else began + most - now)
+                self._read(sockets, 0.0 if spins else began + most - now)
                 now = time.monotonic()
         finally:
-            self._led += 1
-            self._leading = False
-            if self._driven.finished:
-                with self._pumping:
-                    self._interrupt()  # the byte that was meant for the reader may have been read here
-            elif not done():
-                self._relieve()
+            if self._leader is me:
+                self._end_to_lead(done)
+        return sockets is not None
 
-    def _begin_to_lead(self) -> bool:
+    def _begin_to_lead(self, me: object) -> Sockets | None:
+        if self._pumper == threading.get_ident():
+            return None  # a signal handler or a finalizer in the middle of a pump, which will not go on meanwhile
         with self._pumping:
-            leads = not self._leading and self._sockets is not None
+            leads = self._leader is None and self._sockets is not None
             if leads:
-                self._leading = True
+                self._leader = me
         self.wake()
-        return leads
+        return self._sockets if leads else None
 
-    def _read(self, timeout: float | None) -> None:
-        sockets = self._sockets
-        assert sockets is not None
-        ready = sockets.select(timeout)
+    def _end_to_lead(self, done: Callable[[], bool]) -> None:
+        self._led += 1
+        self._leader = None
+        if self._driven.finished:
+            with self._pumping:
+                self._interrupt()  # the byte that was meant for the reader may have been read here
+        elif not done():
+            self._relieve()
+
+    def _read(self, sockets: Sockets, timeout: float | None) -> None:
+        try:
+            ready = sockets.select(timeout)
+        except (OSError, ValueError):
+            if not self._driven.finished:  # else closed by the reader, while this thread was kept from leading
+                raise
+            return
         if ready:
-            self._pumping.acquire()
-            self._turn(lambda: sockets.call_back(ready))
-            self.wake()
-            self._driven.hand_out()
+            with CtrlCPutOff():
+                self._pumping.acquire()
+                self._turn(lambda: sockets.call_back(ready))
+                self.wake()
+                self._driven.hand_out()
 
     def _relieve(self) -> None:
         with contextlib.suppress(RuntimeError):  # it was relieved before
@@ -161,7 +228,7 @@ class SharedHost:
         while not self._closed(sockets):
             ready = sockets.select(None)
             self._pumping.acquire()
-            if self._leading:
+            if self._leader is not None:
                 self._pumping.release()
                 self.wake()
                 self._stand_by()
@@ -176,7 +243,7 @@ class SharedHost:
         if not self._driven.finished:
             return False
         with self._pumping:
-            if self._leading:
+            if self._leader is not None:
                 return False
             self._sockets = None
             sockets.close()
@@ -184,8 +251,11 @@ class SharedHost:
 
     def _stand_by(self) -> None:
         """Sleep as long as others lead, until nobody has for a moment, or one asks to be relieved."""
-        led = -1
-        while self._leading or led != self._led:
+        led, times = -1, 0
+        while self._leader is not None or led != self._led:
+            times = times + 1 if led == self._led else 0
+            if times > OVERDUE:
+                self._leader = None
             led = self._led
             if self._relief.acquire(timeout=STAND_BY):
                 return

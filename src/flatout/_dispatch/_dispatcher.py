@@ -51,7 +51,8 @@ WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us;
 MOST_STARTING = (
     16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
 )
-BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame; then we give up (Erlang's rule; guessed)
+BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame, and
+BARREN_SECONDS = 1.0  # how long that may go on where they do so quickly; then we give up (Erlang's rule; guessed)
 
 
 class Dispatcher:
@@ -89,8 +90,8 @@ class Dispatcher:
         self._drawing = False  # an order to draw is out
         self._ended = False
         self._error: BaseException | None = None  # what the consumer is told after the last outcome
-        self._barren = 0
-        self._barren_since = SEAT  # workers up to this number have had their share in `_barren`
+        self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
+        self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -185,7 +186,7 @@ class Dispatcher:
         if not taken:
             return
         count = len(event.values)
-        self._barren = 0
+        self._barren.clear()
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
@@ -250,16 +251,18 @@ class Dispatcher:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
-        elif event.error is not None and not (guilty or suspects or worker.killed):
-            self._died_barren(worker, event.error)
+        elif blamed:
+            self._barren.clear()  # the run gets on
+        elif event.error is not None and not (suspects or worker.killed):
+            self._died_barren(worker, event.error, now)
 
-    def _died_barren(self, worker: Worker, error: BaseException) -> None:
+    def _died_barren(self, worker: Worker, error: BaseException, now: float) -> None:
         """Count deaths with no task to blame, but one blow that ends many workers only once."""
         if worker.number > self._barren_since:
-            self._barren += 1
+            self._barren.append(now)
             self._barren_since = self._crew.last
-            if self._barren > BARREN_DEATHS:
-                self._finish(_given_up(error))
+            if len(self._barren) > BARREN_DEATHS and now >= self._barren[0] + BARREN_SECONDS:
+                self._finish(_given_up(len(self._barren), error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -297,7 +300,7 @@ class Dispatcher:
             self._ledger.wants(task.first)
             and retryable
             and task.attempt < retry.attempts
-            and isinstance(error, retry.on)
+            and issubclass(type(error), retry.on)
         ):
             try:
                 due = now + retry.delay(task.attempt)
@@ -495,9 +498,8 @@ class Dispatcher:
             self._commands.append(KillWorker(worker.number))
 
     def _blame(self, event: WorkerExited, worker: Worker, index: int) -> BaseException:
-        if event.error is None or index in worker.overdue:
-            return self._timeout_error(index)
-        return event.error
+        over_time = index in worker.overdue and type(event.error) is not TaskTimeout
+        return self._timeout_error(index) if event.error is None or over_time else event.error
 
     def _timeout_error(self, index: int, cause: BaseException | None = None) -> TaskTimeout:
         error = TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")
@@ -561,9 +563,9 @@ def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int],
     return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
 
 
-def _given_up(error: BaseException) -> WorkerDied:
+def _given_up(deaths: int, error: BaseException) -> WorkerDied:
     given_up = WorkerDied(
-        f"{BARREN_DEATHS + 1} workers died one after the other with no task to blame, and so the run was given up; "
+        f"{deaths} workers died one after the other with no task to blame, and so the run was given up; "
         f"the last: {error}",
         getattr(error, "exitcode", None),
     )

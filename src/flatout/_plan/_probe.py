@@ -10,12 +10,14 @@ core counts for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 
+from flatout._interrupts import put_off
 from flatout._machine import gil_enabled
 from flatout._model import Measurement
 
@@ -74,12 +76,12 @@ class Probe:
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
             self._process_began, self._thread_began = time.process_time(), time.thread_time()
-            threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
-            self._queue = (
-                _RunQueue()
-            )  # after the start, which itself may be queued; read seldom: that lets go of the GIL
-            _brisk.enter()
-            self._brisk = True
+            with put_off():
+                threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
+                # After the start, which itself may be queued; read seldom: that lets go of the GIL.
+                self._queue = _RunQueue()
+                _brisk.enter()
+                self._brisk = True
         self._cpu_began = time.thread_time()
         self._began = time.perf_counter()
 
@@ -132,10 +134,13 @@ class Probe:
 
     def _relax(self) -> None:
         """The calls that were watched are over: others need not be let in as quickly any more."""
-        with self._lock:
-            brisk, self._brisk = self._brisk, False
-        if brisk:
-            _brisk.leave()
+        with put_off():
+            with self._lock:
+                brisk, self._brisk = self._brisk, False
+            if self._queue is not None:
+                self._queue.close()
+            if brisk:
+                _brisk.leave()
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
@@ -199,6 +204,7 @@ class Probe:
                 self._saw(now - then - (queued - queued_then), cpu - cpu_then)
             self._own_clock = time.thread_time()
             self._look(resting=cpu == cpu_then)
+        own.close()
 
     def _stamp(self, own: _RunQueue) -> tuple[float, float, float]:
         """All clocks at once. The file comes last: to read it lets go of the GIL, and time may pass until it is had again."""
@@ -265,21 +271,28 @@ class _RunQueue:
 
     def __init__(self) -> None:
         self._folder = f"/proc/self/task/{threading.get_native_id()}"
-        try:
-            self._fd: int | None = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
-        except OSError:
-            self._fd = None
-        self._before = 0.0
+        self._lock = threading.Lock()  # lest the number be another file's by the time it is read
+        self._fd = -1  # closed by `close`: a `__del__` could swallow a Ctrl-C
+        self._before = self._last = 0.0
+        with contextlib.suppress(OSError):
+            self._fd = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
         self._before = self.seconds()
 
     def seconds(self) -> float:
         """Seconds that it has waited so far, the present time excepted; from any thread."""
-        if self._fd is None:
-            return 0.0
-        try:
-            return int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
-        except ProcessLookupError:  # the thread has ended
-            return 0.0
+        with self._lock:
+            if self._fd >= 0:
+                with contextlib.suppress(ProcessLookupError):  # the thread has ended
+                    self._last = int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
+            return self._last
+
+    def close(self) -> None:
+        """Read no more: from now on `seconds` stays what it is."""
+        self.seconds()
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
 
     def inside(self) -> bool:
         """Whether the thread, which does not run, could; from any thread."""
@@ -288,10 +301,6 @@ class _RunQueue:
                 return file.read().rpartition(b") ")[2].startswith(b"R")
         except OSError:
             return False
-
-    def __del__(self) -> None:
-        if self._fd is not None:
-            os.close(self._fd)
 
 
 def _clock_of_this_thread() -> int | None:

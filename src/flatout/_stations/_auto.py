@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextvars import copy_context
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from flatout._child._chunk import call_each
 from flatout._errors import NotPicklable
@@ -22,21 +21,13 @@ from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
 from flatout._plan._chooser import Chooser
-from flatout._stations._base import AFTER_SHUTDOWN, Call, Station, closed, opened, over
+from flatout._stations._base import AFTER_SHUTDOWN, Call, Station, closed, disowned, opened, over, settle
 from flatout._stations._process import LedFuture
+from flatout._stations._verdicts import Verdict, Verdicts
 from flatout._wire import _functions
 from flatout._workers import _pool
 
 WORTH = 0.001  # seconds from which a call is worth sending: ten times what a process adds to it (measured)
-
-
-class _Verdict:
-    """Where the calls of a function go; as long as that is not known, those that are held back."""
-
-    def __init__(self, kind: Kind | None = None) -> None:
-        self.kind = kind
-        self.held: list[Call] = []
-        self.begun = False  # the first call is
 
 
 class AutoStation:
@@ -45,9 +36,10 @@ class AutoStation:
     def __init__(self, make: Callable[[Kind], Station]) -> None:
         self._make = make
         self._stations: dict[Kind, Station] = {}
-        self._verdicts: WeakKeyDictionary[Any, _Verdict] = WeakKeyDictionary()
-        self._trials = 0  # first calls without a verdict
+        self._verdicts = Verdicts()
+        self._trials: set[Verdict] = set()  # those that are not found yet
         self._lock = threading.RLock()  # taken again by a finalizer or a signal handler that submits
+        self._disowned = False
         self._ending = False
         self._ended = threading.Event()  # no call is held back any more, and all stations know that it is over
         self._no_process = why_not_chosen()
@@ -55,29 +47,31 @@ class AutoStation:
     def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
         """See `Submits`."""
         call = Call(LedFuture(), func, args, keywords, copy_context())
-        with self._lock:
-            if self._ending:
-                raise RuntimeError(AFTER_SHUTDOWN)
-            call, kind = self._placed(call)
-            station = self._station(kind) if kind is not None else None
-        if station is not None:
-            try:
+        try:
+            with self._lock:
+                if self._ending:
+                    raise disowned() if self._disowned else RuntimeError(AFTER_SHUTDOWN)
+                call, kind = self._placed(call)
+                station = self._station(kind) if kind is not None else None
+            if station is not None:
                 station.accept(call)
-            except RuntimeError:
-                call.future.cancel()  # if it was to be the first, it is so no more
-                raise
+        except BaseException:
+            call.future.cancel()  # if it was to be the first, it is so no more
+            raise
         return call.future
 
     def _placed(self, call: Call) -> tuple[Call, Kind | None]:
         """The call as it is to be made, and where; None: it is held back."""
-        key = _key(call)
+        if not callable(call.func):
+            return call, "thread"  # where it fails
         try:
-            verdict = self._verdicts.get(key)
+            verdict = self._verdicts.find(call)
             if verdict is None:
-                verdict = self._verdicts[key] = _Verdict("async" if is_async(key) else None)
+                verdict = Verdict("async" if is_async(call.func) else None)
                 if verdict.kind is None:
-                    return self._watched(call, key, verdict), "thread"
-        except TypeError:  # nothing can be remembered of it
+                    return self._watched(call, verdict), "thread"
+                self._verdicts.add(call, verdict)
+        except Exception:  # by an object that does not like to be looked at
             return call, "thread"
         if verdict.kind is None:
             verdict.held.append(call)
@@ -90,22 +84,24 @@ class AutoStation:
 
     # The first call of a function
 
-    def _watched(self, call: Call, key: Any, verdict: _Verdict) -> Call:
+    def _watched(self, call: Call, verdict: Verdict) -> Call:
         """The call, to be made under watch."""
-        self._trials += 1
         func = functools.partial(call.func, **call.keywords) if call.keywords else call.func
-        work = Work(func, star=True)
+        # What a chunk of calls does is up to the function that is mapped.
+        work = Work(call.args[0] if func is call_each else func, star=True)
         chooser = Chooser(work, Options(), usable_cores(), self._no_process, _pool.warm, _pool.pool, alone=False)
-        chooser.adopt = lambda plan: self._judge(verdict, self._kind(plan, key))
-        call.future.add_done_callback(lambda _: self._call_over(key, verdict))
-        watched = functools.partial(self._watch, chooser, verdict, func)
-        return call._replace(func=watched, keywords={})
+        chooser.adopt = lambda plan: self._judge(verdict, self._kind(plan, work.func))
+        call.future.add_done_callback(lambda _: self._call_over(verdict))
+        self._trials.add(verdict)
+        self._verdicts.add(call, verdict)
+        return call._replace(func=functools.partial(self._watch, chooser, verdict, func), keywords={})
 
-    def _watch(self, chooser: Chooser, verdict: _Verdict, func: Callable[..., Any], *args: Any) -> Any:
+    def _watch(self, chooser: Chooser, verdict: Verdict, func: Callable[..., Any], *args: Any) -> Any:
         verdict.begun = True
         try:
             chooser.before(Batch(0, [args]))
-        except RuntimeError:  # no thread can be had to watch it
+        except Exception:  # no thread can be had to watch it, or it cannot be looked at
+            chooser.stop()
             self._judge(verdict, "thread")
             return func(*args)
         result = None
@@ -113,7 +109,10 @@ class AutoStation:
             result = func(*args)
             return result
         finally:
-            chooser.after_only(result)
+            try:
+                chooser.after_only(result)
+            except Exception:
+                self._judge(verdict, "thread")
 
     def _kind(self, plan: Plan, func: Any) -> Kind:
         if plan.kind != "process" or plan.measured is None or plan.measured.seconds < WORTH:
@@ -128,14 +127,14 @@ class AutoStation:
             return "thread"
         return "process"
 
-    def _call_over(self, key: Any, verdict: _Verdict) -> None:
+    def _call_over(self, verdict: Verdict) -> None:
         if not verdict.begun:  # it was cancelled, or the executor is broken: the next call is the first
             with self._lock:
-                self._verdicts.pop(key, None)
+                self._verdicts.remove(verdict)
             self._judge(verdict, "thread")
 
-    def _judge(self, verdict: _Verdict, kind: Kind) -> None:
-        """From now on calls of the function go there; those that are held back, too."""
+    def _judge(self, verdict: Verdict, kind: Kind) -> None:
+        """From now on calls of the function go there; those that are held back, too. Only the first judgement counts."""
         with self._lock:
             if verdict.kind is not None:
                 return
@@ -148,9 +147,9 @@ class AutoStation:
                 station.accept(call)
             except RuntimeError as error:  # it cannot go on
                 if call.future.set_running_or_notify_cancel():
-                    call.future.set_exception(error)
+                    settle(call.future, error, True)
         with self._lock:
-            self._trials -= 1
+            self._trials.discard(verdict)
             self._end_stations()
 
     # The end
@@ -159,7 +158,7 @@ class AutoStation:
         """See `Submits`."""
         with self._lock:
             self._ending = True
-            held = [call for verdict in self._verdicts.values() for call in verdict.held] if cancel else []
+            held = [call for verdict in self._trials for call in verdict.held] if cancel else []
             stations = list(self._stations.values()) if cancel else []
             self._end_stations()
         for call in held:
@@ -168,7 +167,7 @@ class AutoStation:
             station.end(cancel)
 
     def _end_stations(self) -> None:
-        if self._ending and self._trials == 0 and not self._ended.is_set():
+        if self._ending and not self._trials and not self._ended.is_set():
             for station in self._stations.values():
                 if not station.finished:
                     opened(station)
@@ -176,16 +175,30 @@ class AutoStation:
             closed(self)
             self._ended.set()
 
+    def kill(self) -> None:
+        """See `Submits`."""
+        with self._lock:
+            self._ending = True
+            verdicts, self._trials = list(self._trials), set()
+            stations = list(self._stations.values())
+            self._end_stations()
+        for call in [call for verdict in verdicts for call in verdict.held]:
+            call.future.cancel()
+        for station in stations:
+            station.kill()
+
     def join(self) -> None:
         """See `Submits`."""
+        for station in list(self._stations.values()):
+            station.check_caller()
         self._ended.wait()
         for station in self._stations.values():
             station.join()
 
-
-def _key(call: Call) -> Any:
-    """What stands for all calls of a function."""
-    func = call.args[0] if call.func is call_each else call.func
-    while isinstance(func, functools.partial):
-        func = func.func
-    return getattr(func, "__func__", func)
+    def disown(self) -> None:
+        """See `Submits`."""
+        self._lock = threading.RLock()
+        self._disowned, self._ending, self._ended = True, True, threading.Event()
+        self._ended.set()
+        for station in self._stations.values():
+            station.disown()

@@ -13,17 +13,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures._base import LOGGER
 from contextvars import Context, copy_context
 from typing import Any, NamedTuple, Protocol
 
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Outlet
-from flatout._events import InputEnded, TasksDrawn, Tick
+from flatout._errors import RunCancelled
+from flatout._events import CancelRequested, InputEnded, TasksDrawn, Tick
 from flatout._hosts import LoopHost
 from flatout._model import Batch, Kind, Options, Plan
 from flatout._shared_host import SharedHost
@@ -52,8 +55,14 @@ class Submits(Protocol):
     def end(self, cancel: bool = False) -> None:
         """Take no more calls; those that wait are done all the same, unless they are to be cancelled."""
 
+    def kill(self) -> None:
+        """Take no more calls, cancel those that wait, and give up those that have begun: processes end at once."""
+
     def join(self) -> None:
-        """Wait until every future has its outcome and nothing is left behind."""
+        """Wait until every future has its outcome and nothing is left behind. Raises RuntimeError in a call of its own."""
+
+    def disown(self) -> None:
+        """This process is a fork, without its threads: refuse calls, and harm nothing of the parent's."""
 
 
 class Station(Outlet):
@@ -67,7 +76,7 @@ class Station(Outlet):
         self._given = 0
         self._ending = self._input_ended = False
         self._due: deque[tuple[Future[Any], Any, bool]] = deque()  # (future, outcome, whether that is an exception)
-        self._handing: list[None] = []  # one for each thread that is setting futures
+        self._handing: list[int] = []  # the threads that are setting futures
         self._gone = threading.Event()
         # No more is drawn than workers can take in hand; one call is one batch, or it would wait for its neighbours.
         options = Options(on_error="return", chunksize=1, buffersize=most)
@@ -106,10 +115,37 @@ class Station(Outlet):
                 self._calls.pop().future.cancel()
         self._host.wake()
 
+    def kill(self) -> None:
+        """See `Submits`."""
+        self.end(cancel=True)
+        self._driver.post(CancelRequested())
+
     def join(self) -> None:
         """See `Submits`."""
+        self.check_caller()
         self._gone.wait()
         self._host.join()
+
+    def check_caller(self) -> None:
+        """Raises RuntimeError in a thread for which `join` would wait."""
+        if threading.get_ident() in self._handing or self._runs_here():
+            raise RuntimeError(
+                "a call or callback of the executor would wait for itself: use shutdown(wait=False) there"
+            )
+
+    def disown(self) -> None:
+        """See `Submits`."""
+        self._broken = disowned()
+        self._ending = self._input_ended = self.finished = True
+        self._calls.clear()
+        self._gone = threading.Event()  # the other may have been locked
+        self._gone.set()
+        if isinstance(self._host, SharedHost):
+            self._host.disown()
+
+    def _runs_here(self) -> bool:
+        """Whether this thread is one of its workers."""
+        return False
 
     def _future(self) -> Future[Any]:
         return Future()
@@ -179,7 +215,7 @@ class Station(Outlet):
 
     def finish(self, error: BaseException | None, cancelled: bool) -> None:
         """The run is over; what has no outcome yet gets none but this error."""
-        self._broken = error
+        self._broken = RunCancelled("its workers were killed") if cancelled else error
         self._ending = self._input_ended = True
         while self._calls:
             future = self._calls.popleft().future
@@ -190,29 +226,44 @@ class Station(Outlet):
     def _refusal(self) -> RuntimeError:
         if self._broken is None:
             return RuntimeError(AFTER_SHUTDOWN)
+        if isinstance(self._broken, BrokenExecutor):
+            return self._broken
         error = BrokenExecutor(f"the executor cannot go on: {type(self._broken).__name__}: {self._broken}")
         error.__cause__ = self._broken
         return error
 
     def hand_out(self) -> None:
         """See `HandingOut`: set the futures whose outcomes are there."""
-        self._handing.append(None)
+        me = threading.get_ident()
+        self._handing.append(me)
         try:
+            if self.error is not None:  # in its place the futures get others
+                error, self.error = self.error, None
+                LOGGER.critical("the executor cannot go on", exc_info=error)
             while self._due:
                 with contextlib.suppress(IndexError):  # another thread was quicker
-                    _set(*self._due.popleft())
+                    settle(*self._due.popleft())
         finally:
-            self._handing.pop()
+            self._handing.remove(me)
             if self.finished and not self._handing and not self._due:
                 closed(self)
                 self._gone.set()
 
 
-def _set(future: Future[Any], outcome: Any, failed: bool) -> None:
-    if failed:
-        future.set_exception(outcome)
-    else:
-        future.set_result(outcome)
+def settle(future: Future[Any], outcome: Any, failed: bool) -> None:
+    """Set a future. What a callback of the user's raises concerns nobody here; what is no Exception, `Future` lets through."""
+    try:
+        if failed:
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+    except BaseException:
+        LOGGER.exception("exception calling callback for %r", future)
+
+
+def disowned() -> BrokenExecutor:
+    """What is raised in a fork."""
+    return BrokenExecutor("the executor belongs to the process that this one was forked from: make another here")
 
 
 _open: set[Submits] = set()  # those that have not ended
@@ -235,14 +286,30 @@ def over() -> bool:
 
 
 def end_all() -> None:
-    """The interpreter is about to end: finish what was submitted, as the standard library does."""
+    """The interpreter is about to end: finish what was submitted, as the standard library does, but not after Ctrl-C."""
     global _over
     _over = True
     while _open:
         station = _open.pop()
-        station.end()
+        if _interrupted():
+            station.kill()
+        else:
+            station.end()
         station.join()
 
 
+def _interrupted() -> bool:
+    """Whether a Ctrl-C that nobody has caught is what ends the program; at a prompt it only ends a line."""
+    last = getattr(sys, "last_type", None)
+    return last is not None and issubclass(last, KeyboardInterrupt) and not hasattr(sys, "ps1")
+
+
 threading._register_atexit(end_all)  # type: ignore[attr-defined]
-os.register_at_fork(after_in_child=_open.clear)  # they belong to the parent, where their threads are
+
+
+def _disown_all() -> None:
+    while _open:
+        _open.pop().disown()
+
+
+os.register_at_fork(after_in_child=_disown_all)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import Future
 from typing import Any
 
 from flatout._awaitable import is_awaitable
@@ -10,25 +12,32 @@ from flatout._errors import trimmed
 from flatout._hosts import LoopHost
 from flatout._loop_thread import LoopThread
 from flatout._model import Kind, Settled, Work
-from flatout._stations._base import Call, Initializer, Station
+from flatout._stations._base import Call, Initializer, Station, settle
 from flatout._workers._base import Worker
 from flatout._workers._loop import LoopWorker
+
+ENDING_SECONDS = 1.0  # for coroutines that were cancelled to clean up
 
 
 class LoopStation(Station):
     """Calls whose results are awaited, all on one loop."""
 
     def __init__(self, most: int, initializer: Initializer | None) -> None:
-        self._work = Work(_settled, initializer=initializer)
+        self._work = Work(self._made, initializer=initializer)
+        self._in_hand: set[Future[Any]] = set()
         self._thread = LoopThread()
         self._thread.start()
+        self._ident = self._thread.call(threading.get_ident)
         begin = super().__init__
         self._thread.call(lambda: begin("async", most, LoopHost(self._thread.loop)))
 
     def join(self) -> None:
         """See `Submits`."""
         super().join()
-        self._thread.join()
+        self._thread.join(ENDING_SECONDS if self.cancelled else None)
+
+    def _runs_here(self) -> bool:
+        return bool(threading.get_ident() == self._ident)
 
     def _hire(self, kind: Kind, number: int) -> Worker:
         return LoopWorker(number, self._work, self._driver, {})
@@ -38,8 +47,26 @@ class LoopStation(Station):
         while self._calls and len(inputs) < most:
             call = self._calls.popleft()
             if call.future.set_running_or_notify_cancel():
+                self._in_hand.add(call.future)
                 inputs.append(call)
         return inputs
+
+    async def _made(self, call: Call) -> None:
+        """Make a call in the submitter's context, and set its future."""
+        future, func, args, keywords, context = call
+        try:
+            value = context.run(func, *args, **keywords)
+            if is_awaitable(value):
+                value = await asyncio.get_running_loop().create_task(_awaited(value), context=context)
+        except BaseException as error:
+            self._settle(future, trimmed(error, __file__), True)
+        else:
+            self._settle(future, value, False)
+
+    def _settle(self, future: Future[Any], outcome: Any, failed: bool) -> None:
+        if future in self._in_hand:  # else it was given up
+            self._in_hand.remove(future)
+            settle(future, outcome, failed)
 
     def put(self, settled: Settled) -> None:
         """The future of the call has its outcome already."""
@@ -52,20 +79,9 @@ class LoopStation(Station):
     def finish(self, error: BaseException | None, cancelled: bool) -> None:
         """See `Station`."""
         super().finish(error, cancelled)
+        self._due.extend((future, self._refusal(), True) for future in self._in_hand)
+        self._in_hand.clear()
         self._thread.stop()
-
-
-async def _settled(call: Call) -> None:
-    """Make a call in the submitter's context, and set its future."""
-    future, func, args, keywords, context = call
-    try:
-        value = context.run(func, *args, **keywords)
-        if is_awaitable(value):
-            value = await asyncio.get_running_loop().create_task(_awaited(value), context=context)
-    except BaseException as error:
-        future.set_exception(trimmed(error, __file__))
-    else:
-        future.set_result(value)
 
 
 async def _awaited(value: Any) -> Any:

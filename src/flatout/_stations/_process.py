@@ -32,6 +32,9 @@ class LedFuture(Future[T]):
         """As in `concurrent.futures.Future`."""
         return super().exception(self._lead(timeout))
 
+    def __reduce__(self) -> Any:
+        raise TypeError("a future cannot be sent to another process: ask it for its result and send that")
+
     def _lead(self, timeout: float | None) -> float | None:
         """Returns what is left of the timeout."""
         if self.host is None or self.done() or (timeout is not None and timeout <= 0):
@@ -78,7 +81,8 @@ class ProcessStation(Station):
             future, func, args, keywords, _ = self._calls.popleft()
             if future.set_running_or_notify_cancel():
                 self._in_hand[self._given + len(inputs)] = future
-                inputs.append((functools.partial(func, **keywords) if keywords else func, *args))
+                # What cannot be called is called all the same, over there: that is how the call fails.
+                inputs.append((functools.partial(func, **keywords) if keywords and callable(func) else func, *args))
         return inputs
 
     def put(self, settled: Settled) -> None:
@@ -90,10 +94,9 @@ class ProcessStation(Station):
 
     def finish(self, error: BaseException | None, cancelled: bool) -> None:
         """See `Station`."""
-        self._broken = error
+        super().finish(error, cancelled)
         self._due.extend((future, self._refusal(), True) for future in self._in_hand.values())
         self._in_hand.clear()
-        super().finish(error, cancelled)
 
 
 class _Retiring(ProcessWorker):

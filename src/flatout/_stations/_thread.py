@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Awaitable
 from concurrent.futures import Future
@@ -10,7 +11,7 @@ from typing import Any
 from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
 from flatout._model import Kind, Settled, Work
-from flatout._stations._base import Initializer, Station
+from flatout._stations._base import Initializer, Station, settle
 from flatout._workers._base import Worker
 from flatout._workers._thread import ThreadWorker
 
@@ -26,7 +27,7 @@ class ThreadStation(Station):
         self._work = Work(self._serve, initializer=initializer)
         self._coming: deque[None] = deque()  # one for each shift that has not taken its first call
         self._plain: set[type] = set()  # types of results that are not to be awaited
-        self._threads: list[ThreadWorker] = []
+        self._threads: list[_Thread] = []
         super().__init__("thread", most)
 
     def join(self) -> None:
@@ -36,9 +37,12 @@ class ThreadStation(Station):
             worker.join()
 
     def _hire(self, kind: Kind, number: int) -> Worker:
-        worker = ThreadWorker(number, self._work, self._driver)
+        worker = _Thread(number, self._work, self._driver)
         self._threads.append(worker)
         return worker
+
+    def _runs_here(self) -> bool:
+        return any(worker.here for worker in self._threads)
 
     @property
     def _unserved(self) -> int:
@@ -53,6 +57,12 @@ class ThreadStation(Station):
     def put(self, settled: Settled) -> None:
         """A shift has ended: its calls have their outcomes already."""
 
+    def finish(self, error: BaseException | None, cancelled: bool) -> None:
+        """See `Station`."""
+        if cancelled:
+            self._threads = []  # nobody waits for them
+        super().finish(error, cancelled)
+
     def _serve(self, _: None) -> Awaitable[None] | None:
         """A shift. What has to be awaited ends it: that is for the worker's own event loop, and another shift follows."""
         self._coming.pop()  # before the call is taken, or one that came between would seem to be served
@@ -65,13 +75,13 @@ class ThreadStation(Station):
                 try:
                     value = context.run(func, *args, **keywords)
                 except BaseException as error:
-                    future.set_exception(trimmed(error, __file__))
+                    settle(future, trimmed(error, __file__), True)
                 else:
                     if type(value) not in self._plain:
                         if is_awaitable(value):
                             return _settle(future, value)
                         self._plain.add(type(value))
-                    future.set_result(value)
+                    settle(future, value, False)
                     value = None
             future = func = args = keywords = context = None  # type: ignore[assignment]  # let go of them while waiting
 
@@ -80,6 +90,15 @@ async def _settle(future: Future[Any], awaitable: Awaitable[Any]) -> None:
     try:
         value = await awaitable
     except BaseException as error:
-        future.set_exception(trimmed(error, __file__))
+        settle(future, trimmed(error, __file__), True)
     else:
-        future.set_result(value)
+        settle(future, value, False)
+
+
+class _Thread(ThreadWorker):
+    """Knows whether it is the one that asks."""
+
+    @property
+    def here(self) -> bool:
+        """Whether this is its thread."""
+        return self._thread is threading.current_thread()

@@ -146,8 +146,13 @@ class Attached:
         self._segments[number] = _Lent(memory, private)
 
     def lend(self, number: int, lengths: Sequence[int]) -> list[memoryview]:
-        """The buffers in a segment, writable; it is freed when the last object that rests on one of them is gone."""
-        segment = self._segments.pop(number) if number == PARCEL else self._segments[number]
+        """The buffers in a segment, writable; it is freed when the last object that rests on one of them is gone.
+
+        Raises ValueError for a segment that was never handed over, and for lengths that reach beyond it.
+        """
+        segment = self._segments.pop(number, None) if number == PARCEL else self._segments.get(number)
+        if segment is None:
+            raise ValueError(f"a frame is in segment {number}, which was never handed over")
         return segment.lend(lengths)
 
 
@@ -164,12 +169,13 @@ class _Lent:
 
     def lend(self, lengths: Sequence[int]) -> list[memoryview]:
         """See `Attached.lend`."""
+        starts = _starts(lengths)
+        if starts[-1] > len(self._memory):
+            raise ValueError("a frame reaches beyond its segment")
         block = self._block.from_buffer(self._memory, _HEADER)  # what all views rest on, and what can be watched
         if not self._private:
             self._lease = weakref.ref(block, _Release(self._memory))
-        view, starts = memoryview(block).cast("B"), _starts(lengths)
-        if starts[-1] > len(self._memory):
-            raise ValueError("a frame reaches beyond its segment")
+        view = memoryview(block).cast("B")
         return [
             view[start - _HEADER : start - _HEADER + length] for start, length in zip(starts, lengths, strict=False)
         ]

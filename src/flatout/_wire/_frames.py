@@ -1,14 +1,17 @@
 """Frames on a stream socket: a kind, a head, and any number of buffers, in the frame or in shared memory (`_arena`).
 
-Layout: header (kind, number of buffers, length of the head, segment), then the lengths of the buffers, then the head and,
-where no segment has them, the buffers.
+Layout: header (mark, kind, number of buffers, length of the head, segment), then the lengths of the buffers, then the head
+and, where no segment has them, the buffers; last another mark. Where a task writes to the socket of its worker, between
+frames or into one, a mark is not where it should be: nothing that is not whole is taken for a frame.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 import struct
+import sys
 from array import array
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,7 +19,9 @@ from itertools import islice
 
 from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 
-_HEADER = struct.Struct("<BIQI")
+_BEGIN = b"\xf1\xa7\x0e\xb5"  # such as no text has, and that no part of it begins another
+_END = b"\xe2\x1f\xd3\x9c"
+_HEADER = struct.Struct("<4sBIQI")
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 18  # bytes to ask of the kernel at once: a socket holds about as much
 _SHORT = 1 << 12  # bytes of a single buffer up to which its frame is put together, since all else costs more; guessed
@@ -30,6 +35,7 @@ SETUP, DEFINE, BATCH = 1, 2, 3
 READY, STALE, SETUP_FAILED, RESULTS, RETURNED, OUTPUT, LOG = 11, 12, 13, 14, 15, 16, 17
 # Between sender and receiver, either way: here is the segment of this number; its descriptor comes along
 _SEGMENT = 21
+_DESCRIPTORS = (socket.SOL_SOCKET, getattr(socket, "SCM_RIGHTS", None))
 _FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
@@ -68,7 +74,8 @@ class Sender:
         """Add a frame to what is to be sent."""
         if type(buffers) is list and len(buffers) == 1 and type(buffers[0]) is bytes and len(buffers[0]) < _SHORT:
             (only,) = buffers
-            self._queue.append(memoryview(_HEADER.pack(kind, 1, len(head), 0) + _LENGTH.pack(len(only)) + head + only))
+            frame = _HEADER.pack(_BEGIN, kind, 1, len(head), 0) + _LENGTH.pack(len(only)) + head + only + _END
+            self._queue.append(memoryview(frame))
             return
         flat = [memoryview(buffer).cast("B") for buffer in buffers]
         placed = self._arena.place(flat) if flat and self._arena is not None else None
@@ -86,11 +93,12 @@ class Sender:
         self._put(kind, head, parcel.pieces, PARCEL)
 
     def _hand_over(self, number: int, fd: int, owner: object) -> None:
-        self._queue.append(_Handover(_HEADER.pack(_SEGMENT, 0, 0, number), fd, owner))
+        self._queue.append(_Handover(_HEADER.pack(_BEGIN, _SEGMENT, 0, 0, number) + _END, fd, owner))
 
     def _put(self, kind: int, head: Piece, buffers: Sequence[memoryview], segment: int) -> None:
         lengths = b"".join(_LENGTH.pack(len(buffer)) for buffer in buffers)
-        frame = [_HEADER.pack(kind, len(buffers), len(head), segment) + lengths, head, *(() if segment else buffers)]
+        header = _HEADER.pack(_BEGIN, kind, len(buffers), len(head), segment)
+        frame = [header + lengths, head, *(() if segment else buffers), _END]
         self._queue.extend([memoryview(piece) for piece in frame if len(piece)])  # in one piece, whoever interrupts
 
     def flush(self) -> bool:
@@ -146,18 +154,22 @@ class Receiver:
         self._have = 0
         self._fds: deque[int] = deque()  # which came in the order of the frames that they belong to
         self._attached = Attached()
+        self._broken: ValueError | None = None  # what has come made no sense
 
     def receive(self, wait: bool = True) -> Iterator[Frame]:
         """Read once; give the frames that are complete by now. `wait` False: as if the socket did not block.
 
         Raises EOFError when the other side is gone, BlockingIOError when a non-blocking socket has nothing. What makes no
-        sense raises ValueError, OSError or MemoryError in its place, behind the frames before it.
+        sense raises ValueError in its place, behind the frames before it, and so does all that follows.
         """
+        if self._broken is not None:
+            raise self._broken
         room = memoryview(self._data)[self._have :]
         flags = _CLOSED_ON_EXEC if wait else _CLOSED_ON_EXEC | socket.MSG_DONTWAIT
         got, ancillary, _, _ = self._sock.recvmsg_into([room], _FDS, flags)
-        for _, _, fds in ancillary:
-            self._fds.extend(array("i", fds))
+        for level, sort, fds in ancillary:
+            if (level, sort) == _DESCRIPTORS:
+                self._fds.extend(array("i", fds[: len(fds) // 4 * 4]))
         if got == 0:
             raise EOFError
         self._have += got
@@ -171,15 +183,19 @@ class Receiver:
     def _complete(self) -> Iterator[Frame]:
         start = 0
         while start < self._have or not self._data:
-            size = self._size(start)
-            if size is None or start + size > self._have:
-                self._keep(start, size or _CHUNK)
-                return
-            frame = self._parse(self._cut(start, size))
+            try:
+                size = self._size(start)
+                if size is None or start + size > self._have:
+                    return self._keep(start, size or _CHUNK)
+                frame = self._parse(self._cut(start, size))
+            except (ValueError, OSError, MemoryError) as error:
+                self._broken = ValueError(f"what has come is of no use: {error or type(error).__name__}")
+                raise self._broken from error
+            start += size
             if frame is not None:
                 yield frame
-            start += size
         self._have = 0
+        return None
 
     def _cut(self, start: int, size: int) -> bytearray:
         """A frame of its own: a large one is the buffer itself, not a copy of it."""
@@ -191,14 +207,22 @@ class Receiver:
     def _size(self, start: int) -> int | None:
         """Length of the frame that begins there, if enough of it has come to know."""
         behind = start + _HEADER.size
+        if not _BEGIN.startswith(self._data[start : min(start + len(_BEGIN), self._have)]):
+            raise ValueError("no frame begins there")
         if self._have < behind:
             return None
-        _, buffers, head, segment = _HEADER.unpack_from(self._data, start)
+        _, _, buffers, head, segment = _HEADER.unpack_from(self._data, start)
         table = buffers * _LENGTH.size
+        size: int = _HEADER.size + table + head + len(_END)
+        if size > _most_bytes():
+            raise ValueError(f"a frame of {size} bytes and more")
         if self._have < behind + table:
             return _HEADER.size + table if table >= _CHUNK // 2 else None
-        lengths = struct.unpack_from(f"<{buffers}Q", self._data, behind)
-        return int(_HEADER.size + table + head + (0 if segment else sum(lengths)))
+        if not segment:
+            size += sum(struct.unpack_from(f"<{buffers}Q", self._data, behind))
+            if size > _most_bytes():
+                raise ValueError(f"a frame of {size} bytes")
+        return size
 
     def _keep(self, start: int, size: int) -> None:
         """Move what has come of the next frame to the beginning of a buffer that can hold all of it."""
@@ -210,8 +234,12 @@ class Receiver:
             self._have = len(rest)
 
     def _parse(self, data: bytearray) -> Frame | None:
-        kind, count, head, segment = _HEADER.unpack_from(data)
+        _, kind, count, head, segment = _HEADER.unpack_from(data)
+        if not data.endswith(_END):
+            raise ValueError("a frame does not end where it should")
         if kind == _SEGMENT:
+            if not self._fds:
+                raise ValueError("a segment came without its descriptor: too many open files?")
             self._attached.attach(segment, self._fds.popleft(), private=segment == PARCEL)
             return None
         lengths = struct.unpack_from(f"<{count}Q", data, _HEADER.size)
@@ -225,3 +253,11 @@ class Receiver:
             buffers.append(view[at : at + length])
             at += length
         return Frame(kind, head_view, buffers)
+
+
+@functools.cache
+def _most_bytes() -> int:
+    """In a frame: as much as this machine has memory. Who believed in more would wait for ever."""
+    if "SC_PHYS_PAGES" not in os.sysconf_names:
+        return sys.maxsize
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -28,13 +28,19 @@ _REASON = 8 * _SLOT.size  # where the reason begins
 def create() -> int:
     """A new page without a name: nothing can be left behind. Returns its file descriptor."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("flatout", os.MFD_CLOEXEC)
+        fd = os.memfd_create("flatout", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         import tempfile
 
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, SIZE)
+    if hasattr(
+        os, "memfd_create"
+    ):  # who reads beyond the end of a file that was cut is killed, and that could be the user
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     os.lseek(fd, SIZE, os.SEEK_SET)
     return fd
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -171,6 +172,7 @@ class Pool:
         """End the zygote, and with it every worker."""
         with self._lock:
             self._broken = True
+            pids = [process.pid for process in self._idle]
             for process in self._idle:
                 process.forget()
             self._idle.clear()
@@ -180,11 +182,13 @@ class Pool:
                 self._control.settimeout(ENDING_SECONDS)
                 # Comes back as the zygote ends; a `wait` with a timeout would sleep longer than that takes.
                 self._control.recv(1)
-            except TimeoutError:
-                return  # it was stopped, or the like
+            except TimeoutError:  # it was stopped, or the like; its workers are killed with it
+                self._zygote.kill()
             except OSError:  # it was gone before
                 pass
-        self._zygote.wait()
+        if self._zygote.wait() < 0:
+            for pid in pids:
+                kill_group(pid)
 
     def abandon(self) -> None:
         """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
@@ -193,6 +197,13 @@ class Pool:
         self._idle.clear()
         self._control.close()
         self._zygote.returncode = 0  # not our child: nothing to wait for
+
+
+def kill_group(pid: int) -> None:
+    """Kill what a worker has started, where the zygote was killed and can end nothing any more: the worker died with it."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def import_path(cwd: str) -> list[str]:
@@ -268,11 +279,18 @@ def _forget_parents_pool() -> None:
 @atexit.register
 def _close() -> None:
     global _pool, _over
+    ctrl_c = signal.getsignal(signal.SIGINT)
+    if (
+        ctrl_c is signal.default_int_handler
+    ):  # an exception here would be told as one that was ignored, and change nothing
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     with _pool_lock:
         _over = True
         if _pool is not None:
             _pool.close()
             _pool = None
+    if ctrl_c is signal.default_int_handler:
+        signal.signal(signal.SIGINT, ctrl_c)
 
 
 if hasattr(os, "register_at_fork"):

@@ -50,6 +50,7 @@ class Setup:
                 "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
                 "log_levels": _log_levels(),
+                "authkey": _authkey(),
             }
         )
 
@@ -140,7 +141,7 @@ class ProcessWorker:
             index = batch.first + position
             if start < index:
                 self.send(batch.part(start, index))
-            failed = TaskError(0, error, retryable=not isinstance(error, NotPicklable))
+            failed = TaskError(0, error, retryable=type(error) is not NotPicklable)
             self._host.post(BatchFinished(self._number, index, [None], (failed,)))
             start = index + 1
         if start < batch.end:
@@ -260,6 +261,8 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
+        if process.exitcode is None:
+            _pool.kill_group(process.pid)
         error = _death(process, self._is_ready)
         # One that was warm may have died before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
@@ -334,6 +337,13 @@ def _log_levels() -> dict[str, int]:
     named = logging.root.manager.loggerDict.copy()  # which holds placeholders too
     levels = {name: getattr(logger, "level", logging.NOTSET) for name, logger in named.items()}
     return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
+
+
+def _authkey() -> bytes:
+    """By which a worker may reach the managers of `multiprocessing` that this process has; empty where it can have none."""
+    if "multiprocessing.managers" not in sys.modules:
+        return b""
+    return bytes(sys.modules["multiprocessing.process"].current_process().authkey)
 
 
 def _index(current: tuple[int, float] | None) -> Sequence[int]:

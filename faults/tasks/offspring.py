@@ -1,0 +1,167 @@
+"""Threads and processes that tasks start, flatout's own among them."""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from typing import Any
+
+import flatout
+from faults.tasks import SURVIVED, healthy
+from faults.tasks.times import breed
+from faults.traces import SLEEPER
+
+_EXPECTED = [x * x for x in range(20)]
+
+
+def _right(values: Any) -> str:
+    assert list(values) == _EXPECTED, values
+    return SURVIVED
+
+
+# Threads
+
+
+def raises_in_a_thread() -> str:
+    thread = threading.Thread(target=_raise)
+    thread.start()
+    thread.join()
+    return SURVIVED
+
+
+def _raise() -> None:
+    raise ValueError("in a thread")
+
+
+def leaves_a_thread(daemon: bool, target: Callable[[], None]) -> str:
+    threading.Thread(target=target, daemon=daemon).start()
+    return SURVIVED
+
+
+def sleep_on() -> None:
+    time.sleep(float(SLEEPER))
+
+
+def compute_on() -> None:
+    while True:
+        pass
+
+
+def print_on() -> None:
+    while True:
+        print("still here")
+        time.sleep(0.001)
+
+
+# Processes
+
+
+def leaves_programs() -> str:
+    breed()
+    return SURVIVED
+
+
+def breeds_and_dies() -> None:
+    breed()
+    os._exit(1)
+
+
+def forks() -> str:
+    """Returns in the child too."""
+    os.fork()
+    return SURVIVED
+
+
+def forks_and_raises() -> None:
+    os.fork()
+    raise ValueError("in both")
+
+
+def forks_and_leaves_it() -> str:
+    if os.fork() == 0:
+        sleep_on()
+    return SURVIVED
+
+
+def forks_and_exits_there() -> str:
+    pid = os.fork()
+    if pid == 0:
+        sys.exit(4)
+    _, status = os.waitpid(pid, 0)
+    assert os.waitstatus_to_exitcode(status) == 4
+    return SURVIVED
+
+
+def runs_a_program() -> str:
+    done = subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True, check=True)
+    assert done.stdout == "42\n", done
+    return SURVIVED
+
+
+# Other runs
+
+
+def uses_flatout(via: Any) -> str:
+    return _right(flatout.map(healthy, range(20), via=via, max_concurrency=2))
+
+
+def is_not_multiplied() -> str:
+    """Within a worker, processes are not chosen."""
+    run = flatout.map(_computes, range(20))
+    values = run.results()
+    assert run.plan is not None
+    assert run.plan.kind != "process", run.plan
+    return _right(values)
+
+
+def _computes(x: int) -> int:
+    sum(i * i for i in range(20_000))
+    return x * x
+
+
+def uses_flatouts_executor() -> str:
+    with flatout.Executor(2, via="process") as executor:
+        return _right(executor.map(healthy, range(20)))
+
+
+def leaves_a_run_open() -> str:
+    run = flatout.map(time.sleep, [0.001] * 1000, via="process", max_concurrency=1)
+    next(iter(run))
+    _kept.append(run)
+    return SURVIVED
+
+
+_kept: list[Any] = []
+
+
+def uses_multiprocessing(method: str) -> str:
+    with multiprocessing.get_context(method).Pool(2) as pool:
+        return _right(pool.map(healthy, range(20)))
+
+
+def uses_process_pool_executor() -> str:
+    with ProcessPoolExecutor(2) as executor:
+        return _right(executor.map(healthy, range(20)))
+
+
+def uses_threads() -> str:
+    with ThreadPoolExecutor(4) as executor:
+        return _right(executor.map(healthy, range(20)))
+
+
+def uses_asyncio() -> str:
+    async def one(x: int) -> int:
+        await asyncio.sleep(0)
+        return x * x
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(one(x) for x in range(20)))
+
+    return _right(asyncio.run(main()))
