@@ -178,7 +178,7 @@ class Driver:
                 self.pump()
 
     def pump_unless_busy(self) -> None:
-        """The same, unless another thread is at it, which may be kept waiting by the inputs."""
+        """The same, unless that is being done: by another thread, which the inputs may keep waiting, or by this one."""
         if self.lock.acquire(blocking=False):
             try:
                 if self.host is None:

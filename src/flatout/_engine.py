@@ -24,7 +24,7 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
-from flatout._hosts import LoopHost
+from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
@@ -372,16 +372,18 @@ class Engine:
                 self._end(time.monotonic() + ENDING_SECONDS)
 
     def _end(self, deadline: float) -> None:
+        host = self._driver.host
+        here = isinstance(host, ThreadHost | LoopHost) and host.here
         if not self.outlet.finished:
             self.cancel()
-            self._driver.pump_by_caller()
+            self._driver.pump_unless_busy()
             if self._in_callers_loop():
                 self._pump_in_loop()
-            else:
+            elif not here:  # as when a run is collected in the very thread that carries it out
                 self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
-        if self._driver.host is not None:
-            self._driver.host.join(max(0.0, deadline - time.monotonic()))
+        if host is not None:
+            host.join(max(0.0, deadline - time.monotonic()))
         if self._loop_thread is not None:
             self._loop_thread.end(max(0.0, deadline - time.monotonic()))
 
@@ -404,6 +406,13 @@ class Engine:
             await self._loop_worker.ended(ENDING_SECONDS)
         if self._async_inputs is not None:
             await self._async_inputs.closed()
+
+    def abandon(self) -> None:
+        """Cancel what is left, and wait for nothing: from any thread, also where the loop was closed."""
+        if not self.outlet.finished:
+            self.cancel()
+            self._driver.pump_unless_busy()
+        self._note_end()
 
     def _pump_in_loop(self) -> None:
         """In the loop in which the driver lives, if it lives in one: nothing else would pump it by now."""

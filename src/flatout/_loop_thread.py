@@ -108,8 +108,9 @@ class LoopThread:
         self.loop.call_soon_threadsafe(self._stop.set)
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the end."""
-        self._thread.join(seconds)
+        """Wait for the end, unless this is the loop's thread."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)
 
     def _submit(self, begin: Callable[[Answer], None]) -> Any:
         outcome: list[tuple[Any, BaseException | None]] = []

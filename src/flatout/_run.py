@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -258,6 +259,7 @@ class _InLoop:
         self._observers = observers
         self._collect = collect
         self._given = 0  # tasks in what was given last
+        self._ended = False
 
     async def __aenter__(self) -> _InLoop:
         import asyncio
@@ -291,7 +293,14 @@ class _InLoop:
     async def __aexit__(self, *error: object) -> None:
         try:
             await self._engine.end_in_loop()
+            self._ended = True
         finally:
+            _stop_observers(self._observers)
+
+    def __del__(self) -> None:
+        """A loop that ends does not always close an async generator that was left a moment before."""
+        if not (self._ended or sys.is_finalizing()):
+            self._engine.abandon()
             _stop_observers(self._observers)
 
 
