@@ -396,6 +396,7 @@ TIMES = [
         times.sleeps,
         timed_out(),
         left=("async",),
+        collateral=1,  # what is awaited in that loop is lost with it
         **AWAITED,
     ),
     Case("endless coroutine", "waits for a day", times.sleeps_async, timed_out(), **AWAITED),

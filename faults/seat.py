@@ -22,7 +22,7 @@ from faults.cases import case_named
 from faults.contenders import contender_named
 from faults.judge import Observed, judge, ran_again
 from faults.model import COUNT, Case, Complaint, Contender, Trial, Verdict
-from faults.traces import PATIENCE, PAUSE, started_by_tasks, wait_until
+from faults.traces import PATIENCE, PAUSE, end_workers, started_by_tasks, wait_until
 
 REPEATS = 4  # runs, each of which must leave more than the last: what is kept for the next one has an end
 
@@ -41,6 +41,7 @@ def try_out(case: Case, contender: Contender, folder: Path) -> Verdict:
     here.mkdir(parents=True)
     os.chdir(here)
     os.environ[tasks.FOLDER] = str(folder)
+    end_workers()
     run_healthy(case, contender)
     before = threads_and_descriptors()
     seen = played_out(case, contender, folder)
