@@ -27,9 +27,8 @@ from faults.expect import (
     timed_out,
 )
 from faults.model import ISOLATED, Case, Kind
-from faults.tasks import deaths, exceptions, offspring, printing, surroundings, times, values
+from faults.tasks import SLEEPER, deaths, exceptions, offspring, printing, surroundings, times, values
 from faults.tasks.values import GIB, MIB, Described, Loaded, Loading, Reducing
-from faults.traces import SLEEPER
 
 part = functools.partial
 

@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from faults.tasks import SLEEPER
+
 MARK = "FAULTS_SEAT"  # the environment variable whose value all processes of one seat share
 PATIENCE = 5.0  # seconds for what must go to be gone; the promise for orphans
 PAUSE = 0.02  # seconds between two looks
-SLEEPER = "86399"  # seconds that programs which tasks start sleep: how they are known
 
 
 def wait_until(holds: Callable[[], bool], patience: float = PATIENCE) -> bool:

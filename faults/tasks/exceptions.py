@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
 import threading
-from typing import Any, NoReturn
 
 import flatout
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 MESSAGE = 50_000_000  # characters
 DEPTH = 5_000  # causes in a row
@@ -265,6 +267,8 @@ def raises_what_cannot_be_found() -> None:
 
 
 def cancels_itself() -> None:
+    import asyncio
+
     raise asyncio.CancelledError("by itself")
 
 
