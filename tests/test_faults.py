@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -638,6 +638,55 @@ def test_what_a_killed_task_has_started_is_killed_though_it_is_deaf(tmp_path: Pa
     assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
     for name in os.listdir(tmp_path):
         wait_until_gone(int(name))
+
+
+# Out of memory, for real: where this process may make a control group
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A control group with 300 MB for all that is in it."""
+    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup", root, f"flatout-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text("300M")
+        except OSError:
+            group.rmdir()
+            continue
+        yield group
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.01)
+        group.rmdir()
+        return
+    pytest.skip("no control group can be made here")
+
+
+OUT_OF_MEMORY = """
+import os, sys
+open(os.path.join(sys.argv[1], "cgroup.procs"), "w").write(str(os.getpid()))
+import flatout
+
+def grows(x):
+    return len(bytearray(1 << 30)) if x == 3 else x
+
+ballast = bytearray(100 << 20)  # the user's process is no dwarf either
+ballast[::4096] = b"x" * (100 << 8)
+results = flatout.map(grows, range(10), via="process", on_error="return").results()
+print(results.pop(3).error)
+assert results == [x for x in range(10) if x != 3]
+"""
+
+
+def test_out_of_memory_the_kernel_kills_the_worker_and_the_task_fails_alone(small_cgroup: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, str(small_cgroup)], capture_output=True, text=True, timeout=GUARD
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "was killed by SIGKILL, as the system ran out of memory" in done.stdout
 
 
 # What tasks leave behind

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import multiprocessing
 import os
 import random
 import signal
@@ -439,6 +440,18 @@ def test_workers_of_a_worker_die_with_it(tmp_path: Path) -> None:
     assert pids
     for pid in pids:
         wait_until_gone(pid)
+
+
+def puts(queue: Any, x: int) -> None:
+    queue.put(x)
+
+
+def test_tasks_reach_the_managers_of_multiprocessing() -> None:
+    with multiprocessing.Manager() as manager:
+        queue = manager.Queue()
+        flatout.map(puts, [queue] * 5, range(5), via="process").wait()
+        flatout.map(functools.partial(puts, queue), range(5, 8), via="process").wait()
+        assert sorted(queue.get() for _ in range(8)) == list(range(8))
 
 
 # Forks of the caller

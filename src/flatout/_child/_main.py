@@ -193,6 +193,10 @@ def _take_on(setup: dict[str, Any]) -> None:
         os.environ.update(setup["environ"])
     with contextlib.suppress(OSError):
         os.chdir(setup["cwd"])
+    if setup["authkey"]:
+        from multiprocessing import process
+
+        process.current_process().authkey = setup["authkey"]
     if setup["main_file"]:
         sys.modules["__main__"].__file__ = setup["main_file"]
 

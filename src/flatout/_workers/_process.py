@@ -50,6 +50,7 @@ class Setup:
                 "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
                 "log_levels": _log_levels(),
+                "authkey": _authkey(),
             }
         )
 
@@ -336,6 +337,13 @@ def _log_levels() -> dict[str, int]:
     named = logging.root.manager.loggerDict.copy()  # which holds placeholders too
     levels = {name: getattr(logger, "level", logging.NOTSET) for name, logger in named.items()}
     return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
+
+
+def _authkey() -> bytes:
+    """By which a worker may reach the managers of `multiprocessing` that this process has; empty where it can have none."""
+    if "multiprocessing.managers" not in sys.modules:
+        return b""
+    return bytes(sys.modules["multiprocessing.process"].current_process().authkey)
 
 
 def _index(current: tuple[int, float] | None) -> Sequence[int]:
