@@ -27,7 +27,7 @@ from faults.expect import (
     timed_out,
 )
 from faults.model import ISOLATED, Case, Kind
-from faults.tasks import SLEEPER, deaths, exceptions, offspring, printing, surroundings, times, values
+from faults.tasks import SLEEPER, deaths, exceptions, memory, offspring, printing, surroundings, times, values
 from faults.tasks.values import GIB, MIB, Described, Loaded, Loading, Reducing
 
 part = functools.partial
@@ -126,6 +126,16 @@ DEATHS = [
         **DEADLY,
     ),
     Case("CPU limit", "`RLIMIT_CPU`: SIGXCPU", deaths.computes_past_its_limit, died(signal.SIGXCPU), **DEADLY),
+    Case(
+        "out of memory",
+        "the kernel kills it, in a control group that is too small",
+        memory.runs_out,
+        died(signal.SIGKILL),
+        after=memory.groups_removed,
+        quick=False,
+        needs=memory.why_not,
+        **DEADLY,
+    ),
     Case("exec", "becomes another program, which ends", part(deaths.becomes, "true"), died(0), **DEADLY),
     Case(
         "exec and stay",
