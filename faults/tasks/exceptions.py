@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MESSAGE = 50_000_000  # characters
 DEPTH = 5_000  # causes in a row
+FRAMES = 20_000  # of each of two functions in a traceback
 
 
 def raises(kind: type[BaseException], *args: Any) -> None:
@@ -235,6 +236,20 @@ def raises_a_long_chain() -> None:
         following.__cause__ = error
         error = following
     raise error
+
+
+def raises_from_the_depth() -> Any:
+    """With a traceback in which no two lines in a row are alike."""
+    sys.setrecursionlimit(3 * FRAMES)
+    return _deeper(FRAMES)
+
+
+def _deeper(depth: int) -> Any:
+    return _deeper_still(depth - 1) if depth else int("no number")
+
+
+def _deeper_still(depth: int) -> Any:
+    return _deeper(depth)
 
 
 def raises_a_circle() -> None:

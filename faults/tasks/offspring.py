@@ -98,6 +98,24 @@ def forks_and_exits_there() -> str:
     return SURVIVED
 
 
+def forks_past_python() -> str:
+    """Returns in both processes, and in neither does Python know."""
+    import ctypes
+
+    ctypes.PyDLL(None).fork()
+    return SURVIVED
+
+
+def forks_past_python_and_dies() -> None:
+    """The child has whatever its parent had open, and stays."""
+    import ctypes
+
+    if ctypes.PyDLL(None).fork() == 0:
+        os.setsid()
+        sleep_on()
+    os._exit(1)
+
+
 def runs_a_program() -> str:
     import subprocess
 

@@ -16,6 +16,7 @@ import threading
 import time
 
 from faults.tasks import SURVIVED, folder
+from faults.tasks.deaths import reads_address_0
 
 TYPE_CHECKING = False  # see `faults.tasks`
 if TYPE_CHECKING:
@@ -114,6 +115,26 @@ def writes_to_all() -> str:
         with contextlib.suppress(OSError):
             os.write(fd, b"\xff" * 100)
     return SURVIVED
+
+
+def writes_over_all() -> str:
+    """From the beginning of whatever has one."""
+    for fd in _open():
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, b"\xff" * 100, 0)
+    return SURVIVED
+
+
+def rewinds_all_and_crashes() -> None:
+    for fd in _open():
+        with contextlib.suppress(OSError):
+            os.lseek(fd, 0, os.SEEK_SET)
+    reads_address_0()
+
+
+def puts_files_in_place_and_crashes() -> None:
+    closes_all_and_opens_files()
+    reads_address_0()
 
 
 def _open() -> list[int]:
@@ -269,6 +290,11 @@ def patches_much() -> str:
     }.items():
         for name in names:
             setattr(module, name, _refuse)
+    return SURVIVED
+
+
+def patches_the_exit() -> str:
+    os._exit = sys.exit = _refuse
     return SURVIVED
 
 

@@ -142,6 +142,17 @@ def is_an_exception(value: Any) -> bool:
     return type(value) is ValueError and value.args == ("as a value",)
 
 
+class LastWords:
+    """Raises when it is let go."""
+
+    def __del__(self) -> None:
+        raise ValueError("not yet")
+
+
+def is_last_words(value: Any) -> bool:
+    return type(value) is LastWords
+
+
 def returns_nan() -> float:
     import math
 
