@@ -28,6 +28,7 @@ from flatout._events import (
     StartWorker,
     StopWorker,
     Tick,
+    WorkerExited,
     WorkerObserved,
 )
 from flatout._hosts import LoopHost, ThreadHost
@@ -249,6 +250,8 @@ class Driver:
             self._show(event, commands)
         for command in commands:
             self._execute[type(command)](command)
+        if type(event) is WorkerExited:
+            self._workers.pop(event.worker, None)
 
     def _draw(self, command: Draw) -> None:
         if self.host is None and self.consumer_pumps and self._outlet.ready:
