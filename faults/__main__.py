@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,7 @@ JOBS = 4  # processes at once: many of them only wait until a peer is known to h
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended first
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
     began = time.monotonic()
     groups = choice.groups(asked.only, asked.contenders, asked.quick)

@@ -27,9 +27,8 @@ from faults.expect import (
     timed_out,
 )
 from faults.model import ISOLATED, Case, Kind
-from faults.tasks import deaths, exceptions, offspring, printing, surroundings, times, values
+from faults.tasks import SLEEPER, deaths, exceptions, memory, offspring, printing, surroundings, times, values
 from faults.tasks.values import GIB, MIB, Described, Loaded, Loading, Reducing
-from faults.traces import SLEEPER
 
 part = functools.partial
 
@@ -111,6 +110,13 @@ DEATHS = [
         peers="there it is the caller",
         **DEADLY,
     ),
+    Case(
+        "parent stopped",
+        "stops the process that forked its worker",
+        deaths.stops_its_parent,
+        peers="there it is the caller",
+        **DEADLY,
+    ),
     Case("heap corruption", "frees what it must not", deaths.frees_what_is_not_its_own, died(signal.SIGABRT), **DEADLY),
     Case(
         "bus error",
@@ -127,6 +133,16 @@ DEATHS = [
         **DEADLY,
     ),
     Case("CPU limit", "`RLIMIT_CPU`: SIGXCPU", deaths.computes_past_its_limit, died(signal.SIGXCPU), **DEADLY),
+    Case(
+        "out of memory",
+        "the kernel kills it, in a control group that is too small",
+        memory.runs_out,
+        died(signal.SIGKILL),
+        after=memory.groups_removed,
+        quick=False,
+        needs=memory.why_not,
+        **DEADLY,
+    ),
     Case("exec", "becomes another program, which ends", part(deaths.becomes, "true"), died(0), **DEADLY),
     Case(
         "exec and stay",
@@ -145,12 +161,12 @@ DEATHS = [
     Case("every second task", "dies", part(deaths.exits, 1), died(1), count=20, at=tuple(range(0, 20, 2)), **DEADLY),
     Case("every task", "dies", part(deaths.exits, 1), died(1), count=20, at=tuple(range(20)), **DEADLY),
     Case(
-        "a thousand deaths",
+        "300 deaths",
         "each of many tasks dies",
         part(deaths.exits, 1),
         died(1),
-        count=1000,
-        at=tuple(range(1000)),
+        count=300,
+        at=tuple(range(300)),
         quick=False,
         within=60.0,
         **DEADLY,
@@ -369,6 +385,7 @@ ERRORS = [
         raised(ValueError, "the second", exceptions.has_context),
     ),
     Case("long chain", "5,000 causes", exceptions.raises_a_long_chain, raised(ValueError, "4999")),
+    Case("long traceback", "of 40,000 frames", exceptions.raises_from_the_depth, raised(ValueError, "no number")),
     Case(
         "circle", "two exceptions, each the cause of the other", exceptions.raises_a_circle, raised(ValueError, "one")
     ),
@@ -396,6 +413,7 @@ TIMES = [
         times.sleeps,
         timed_out(),
         left=("async",),
+        collateral=1,  # what is awaited in that loop is lost with it
         **AWAITED,
     ),
     Case("endless coroutine", "waits for a day", times.sleeps_async, timed_out(), **AWAITED),
@@ -560,6 +578,7 @@ RESULTS = [
     Case("rude", "a result that raises whatever it is asked", values.Rude, value=values.is_rude),
     Case("no class", "a result whose `__class__` raises", values.Classless, value=values.is_classless),
     Case("an exception", "as a result", values.returns_an_exception, value=values.is_an_exception),
+    Case("last words", "a result whose `__del__` raises", values.LastWords, value=values.is_last_words),
     Case("NaN", "as a result", values.returns_nan, value=values.is_nan),
     Case("coroutine", "as a result of a plain function", values.returns_a_coroutine),
     Case(
@@ -758,6 +777,33 @@ SURROUNDINGS = [
     Case("sockets shut down", "all of them", surroundings.shuts_all_sockets_down, died(), **SPOILING),
     Case("files truncated", "all that are open", surroundings.truncates_all, died(), may_survive=True, **SPOILING),
     Case("garbage", "writes to all descriptors", surroundings.writes_to_all, died(), may_survive=True, **SPOILING),
+    Case(
+        "garbage in front",
+        "writes over the beginning of all files",
+        surroundings.writes_over_all,
+        died(),
+        may_survive=True,
+        **SPOILING,
+    ),
+    Case(
+        "files rewound",
+        "all of them, then crashes",
+        surroundings.rewinds_all_and_crashes,
+        died(signal.SIGSEGV),
+        **SPOILING,
+    ),
+    Case(
+        "crash with files in their place",
+        "closes all descriptors, opens files, crashes",
+        surroundings.puts_files_in_place_and_crashes,
+        died(signal.SIGSEGV),
+        after=surroundings.files_are_as_written,
+        limits=dict.fromkeys(
+            ISOLATED, "Python writes the traceback of a crash to a descriptor that it knows by its number"
+        ),
+        **SPOILING,
+    ),
+    Case("exit patched", "`os._exit` raises", surroundings.patches_the_exit, **SPOILING),
     Case("stdout closed", "`sys.stdout.close()`", surroundings.closes_stdout, **SPOILING),
     Case("no stdout", "`sys.stdout = None`", part(surroundings.replaces_stdout, None), **SPOILING),
     Case("another stdout", "`sys.stdout = io.StringIO()`", surroundings.replaces_stdout_by_text, **SPOILING),
@@ -875,6 +921,23 @@ OFFSPRING = [
     Case("fork and raise", "in both processes", offspring.forks_and_raises, raised(ValueError, "in both"), **SPOILING),
     Case("fork and leave", "the child sleeps", offspring.forks_and_leaves_it, **SPOILING),
     Case("fork and exit", "the child, with a status", offspring.forks_and_exits_there, **SPOILING),
+    Case(
+        "fork past Python",
+        "by the C library, and return in both",
+        offspring.forks_past_python,
+        died(),
+        may_survive=True,
+        limits=dict.fromkeys(ISOLATED, "two processes then speak for one; a neighbour may be blamed"),
+        **SPOILING,
+    ),
+    Case(
+        "fork past Python and die",
+        "the child holds what was open",
+        offspring.forks_past_python_and_dies,
+        died(1),
+        gone=True,
+        **DEADLY,
+    ),
     Case("program", "is run by `subprocess`", offspring.runs_a_program),
     Case("threads", "by `ThreadPoolExecutor`", offspring.uses_threads),
     Case(

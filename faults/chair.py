@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,11 +19,13 @@ from pathlib import Path
 from faults.model import Case, Complaint, Contender, Verdict
 from faults.traces import MARK, PATIENCE, PAUSE, marked, shared_memory, wait_until
 
+DEAR = 2 << 30  # bytes from which on cases are played one at a time
 PEERS_LIMIT = 5.0  # seconds for a case, where nothing is promised
 START = 5.0  # seconds for a seat to import everything, and for healthy runs; guessed for slow machines
 Pair = tuple[Case, Contender]
 ROOT = Path(__file__).parents[1]
 
+_memory = threading.Lock()  # held by whoever needs much of it
 stopping = threading.Event()  # nobody wants to know any more
 
 
@@ -32,8 +35,9 @@ def examine(pairs: Sequence[Pair]) -> list[Verdict]:
     Who comes behind one that hangs or breaks gets a new process.
     """
     verdicts: list[Verdict] = []
-    while len(verdicts) < len(pairs):
-        verdicts += _seated(pairs[len(verdicts) :])
+    with _memory if any(case.memory > DEAR for case, _ in pairs) else contextlib.nullcontext():
+        while len(verdicts) < len(pairs):
+            verdicts += _seated(pairs[len(verdicts) :])
     for verdict, (case, contender) in zip(verdicts, pairs, strict=True):
         verdict.known = _known_limit(case, contender) if verdict.complaints else ""
     return verdicts
@@ -111,9 +115,10 @@ class Seat:
 
     def _lines(self) -> list[str]:
         try:
-            return self._verdicts.read_text().splitlines()
+            lines = self._verdicts.read_text().splitlines(keepends=True)
         except FileNotFoundError:
             return []
+        return [line for line in lines if line.endswith("\n")]
 
     def verdicts(self) -> list[Verdict]:
         found = [Verdict(**json.loads(line)) for line in self._lines()]

@@ -16,7 +16,7 @@ def groups(only: str = "", contenders: str = "", quick: bool = False) -> list[li
     pairs = [
         (case, one)
         for case in CASES
-        if re.search(only, case.name) and not case.needs() and not too_much(case)
+        if re.search(only, case.name) and (case.quick or not quick) and not case.needs() and not too_much(case)
         for one in [*FLATOUT, *PEERS]
         if re.search(contenders, one.name, re.IGNORECASE) and one.installed and one.suits(case)
         if not quick or is_quick(case, one)
@@ -33,7 +33,7 @@ def grouped(pairs: Iterable[Pair]) -> list[list[Pair]]:
 
 def is_quick(case: Case, contender: Contender) -> bool:
     """In the quick run one contender stands for those that would do the same."""
-    if not case.quick or not contender.quick:
+    if not contender.quick:
         return False
     same = contender.kind == "auto" and not case.safe_here  # auto takes processes too
     waits = case.timeout is not None and contender.name == "flatout process, in batches"

@@ -127,7 +127,15 @@ def markdown(verdicts: Sequence[Verdict]) -> str:
         rows = [[about[row[0]], *row[1:]] for row in _rows(cases, columns, found)]
         if rows:
             parts.append(f"<details><summary>{title}</summary>\n\n{_grid(['', *headings], rows)}\n</details>\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, *_limits()])
+
+
+def _limits() -> Iterable[str]:
+    """What flatout does not meet, as the cases own it."""
+    owned = [case for cases in SECTIONS.values() for case in cases if case.limits]
+    if owned:
+        yield "What flatout does not meet (in brackets above):\n"
+        yield "".join(f"* {case.name}: {'; '.join(dict.fromkeys(case.limits.values()))}.\n" for case in owned)
 
 
 def _grid(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

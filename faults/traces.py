@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from faults.tasks import SLEEPER
+
 MARK = "FAULTS_SEAT"  # the environment variable whose value all processes of one seat share
 PATIENCE = 5.0  # seconds for what must go to be gone; the promise for orphans
 PAUSE = 0.02  # seconds between two looks
-SLEEPER = "86399"  # seconds that programs which tasks start sleep: how they are known
 
 
 def wait_until(holds: Callable[[], bool], patience: float = PATIENCE) -> bool:
@@ -37,6 +39,18 @@ def marked(mark: str) -> dict[int, str]:
             except OSError:  # it ended meanwhile, or belongs to somebody else
                 continue
     return found
+
+
+def end_workers() -> None:
+    """Kill what the children of this process have started: workers that an earlier case has left in a bad state."""
+    own = os.getpid()
+    for pid in marked(os.environ[MARK]):
+        try:
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if own not in (pid, parent):
+                os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
 
 
 def started_by_tasks() -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
@@ -19,7 +18,8 @@ from faults.contenders import FLATOUT, PEERS, contender_named
 from faults.judge import Observed, judge, ran_again
 from faults.model import EVERYWHERE, Case, Complaint, Outcome, Verdict
 
-SEATS = 24  # processes that share the quick part; each takes a second or two
+SEATS = 24  # processes that share the quick part; each takes some seconds
+AT_ONCE = 4  # of them; half of the time they wait
 GUARD = 600  # seconds that a test may take: it waits for a seat, which has limits of its own
 
 QUICK: dict[str, list[Pair]] = {group[0][0].name: group for group in choice.groups(contenders="^flatout", quick=True)}
@@ -32,7 +32,7 @@ def verdicts(request: pytest.FixtureRequest) -> Iterator[Ask]:
     """Tells the verdicts on a case. All those whose tests were chosen are tried beside each other."""
     names = [item.callspec.params["name"] for item in request.session.items if _is_case(item)]  # type: ignore[attr-defined]
     shares = [names[start::SEATS] for start in range(min(SEATS, len(names)))]
-    pool = ThreadPoolExecutor(min(4, max(2, len(os.sched_getaffinity(0)))))
+    pool = ThreadPoolExecutor(AT_ONCE)
     try:
         tried = {name: future for share in shares for future in [_submitted(pool, share)] for name in share}
         yield lambda name: [one for one in tried[name].result() if one.case == name]

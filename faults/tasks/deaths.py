@@ -102,6 +102,11 @@ def kills_its_parent() -> None:
     time.sleep(LONG)
 
 
+def stops_its_parent() -> str:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return SURVIVED
+
+
 def becomes(*command: str) -> None:
     os.execvp(command[0], command)
 

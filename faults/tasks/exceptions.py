@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import sys
 import threading
-from typing import Any, NoReturn
 
 import flatout
 
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
 MESSAGE = 50_000_000  # characters
 DEPTH = 5_000  # causes in a row
+FRAMES = 20_000  # of each of two functions in a traceback
 
 
 def raises(kind: type[BaseException], *args: Any) -> None:
@@ -235,6 +238,20 @@ def raises_a_long_chain() -> None:
     raise error
 
 
+def raises_from_the_depth() -> Any:
+    """With a traceback in which no two lines in a row are alike."""
+    sys.setrecursionlimit(3 * FRAMES)
+    return _deeper(FRAMES)
+
+
+def _deeper(depth: int) -> Any:
+    return _deeper_still(depth - 1) if depth else int("no number")
+
+
+def _deeper_still(depth: int) -> Any:
+    return _deeper(depth)
+
+
 def raises_a_circle() -> None:
     one, two = ValueError("one"), ValueError("two")
     one.__cause__, two.__cause__ = two, one
@@ -265,6 +282,8 @@ def raises_what_cannot_be_found() -> None:
 
 
 def cancels_itself() -> None:
+    import asyncio
+
     raise asyncio.CancelledError("by itself")
 
 

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import multiprocessing
 import os
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any
 
 import flatout
-from faults.tasks import SURVIVED, healthy
+from faults.tasks import SLEEPER, SURVIVED, healthy
 from faults.tasks.times import breed
-from faults.traces import SLEEPER
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any
+
 
 _EXPECTED = [x * x for x in range(20)]
 
@@ -99,7 +98,27 @@ def forks_and_exits_there() -> str:
     return SURVIVED
 
 
+def forks_past_python() -> str:
+    """Returns in both processes, and in neither does Python know."""
+    import ctypes
+
+    ctypes.PyDLL(None).fork()
+    return SURVIVED
+
+
+def forks_past_python_and_dies() -> None:
+    """The child has whatever its parent had open, and stays."""
+    import ctypes
+
+    if ctypes.PyDLL(None).fork() == 0:
+        os.setsid()
+        sleep_on()
+    os._exit(1)
+
+
 def runs_a_program() -> str:
+    import subprocess
+
     done = subprocess.run([sys.executable, "-c", "print(6 * 7)"], capture_output=True, text=True, check=True)
     assert done.stdout == "42\n", done
     return SURVIVED
@@ -142,21 +161,29 @@ _kept: list[Any] = []
 
 
 def uses_multiprocessing(method: str) -> str:
+    import multiprocessing
+
     with multiprocessing.get_context(method).Pool(2) as pool:
         return _right(pool.map(healthy, range(20)))
 
 
 def uses_process_pool_executor() -> str:
+    from concurrent.futures import ProcessPoolExecutor
+
     with ProcessPoolExecutor(2) as executor:
         return _right(executor.map(healthy, range(20)))
 
 
 def uses_threads() -> str:
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(4) as executor:
         return _right(executor.map(healthy, range(20)))
 
 
 def uses_asyncio() -> str:
+    import asyncio
+
     async def one(x: int) -> int:
         await asyncio.sleep(0)
         return x * x

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
-import warnings
-from typing import Any
 
 from faults.tasks import SURVIVED
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any
 
 MUCH = 10_000_000  # characters
 
@@ -55,6 +56,8 @@ class _Rude:
 
 
 def logs_badly() -> str:
+    import logging
+
     log = logging.getLogger("faults")
     log.error("%d %d", "one")
     log.error("%s", _Rude())
@@ -64,12 +67,16 @@ def logs_badly() -> str:
 
 
 def warns() -> str:
+    import warnings
+
     warnings.warn("a warning of a task's", stacklevel=2)
     return SURVIVED
 
 
 def holds_the_log() -> str:
     """Ends with the lock of a handler taken, by a thread that lives on."""
+    import logging
+
     handler = logging.StreamHandler()
     logging.getLogger().addHandler(handler)
     taken = threading.Event()

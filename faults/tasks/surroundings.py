@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
 import builtins
 import contextlib
-import fcntl
 import gc
 import io
 import os
 import pickle
-import resource
 import select
-import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
 import time
-import warnings
-from pathlib import Path
-from typing import Any
 
 from faults.tasks import SURVIVED, folder
+from faults.tasks.deaths import reads_address_0
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
 
 MANY = 1000  # descriptors: more than a worker has
 PAIRS = 200  # of sockets: enough to take whatever numbers were freed
@@ -48,7 +46,7 @@ def closes_all_and_opens_files() -> str:
 
 
 def files_are_as_written(folder: Path) -> str:
-    spoilt = [file.name for file in folder.glob("mine *") if file.read_bytes() != b"mine"]
+    spoilt = [file.name for file in folder.glob("mine *") if file.read_bytes() not in (b"", b"mine")]
     return f"written to by somebody else: {spoilt}" if spoilt else ""
 
 
@@ -91,6 +89,8 @@ def covers_descriptors() -> str:
 
 
 def sets_all_nonblocking() -> str:
+    import fcntl
+
     for fd in _open():
         fcntl.fcntl(fd, fcntl.F_SETFL, fcntl.fcntl(fd, fcntl.F_GETFL) | os.O_NONBLOCK)
     return SURVIVED
@@ -115,6 +115,26 @@ def writes_to_all() -> str:
         with contextlib.suppress(OSError):
             os.write(fd, b"\xff" * 100)
     return SURVIVED
+
+
+def writes_over_all() -> str:
+    """From the beginning of whatever has one."""
+    for fd in _open():
+        with contextlib.suppress(OSError):
+            os.pwrite(fd, b"\xff" * 100, 0)
+    return SURVIVED
+
+
+def rewinds_all_and_crashes() -> None:
+    for fd in _open():
+        with contextlib.suppress(OSError):
+            os.lseek(fd, 0, os.SEEK_SET)
+    reads_address_0()
+
+
+def puts_files_in_place_and_crashes() -> None:
+    closes_all_and_opens_files()
+    reads_address_0()
 
 
 def _open() -> list[int]:
@@ -142,12 +162,16 @@ def replaces_stdout_by_text() -> str:
 
 
 def deletes_its_directory() -> str:
+    import tempfile
+
     os.chdir(tempfile.mkdtemp())
     os.rmdir(os.getcwd())
     return SURVIVED
 
 
 def deletes_the_callers_directory() -> str:
+    import shutil
+
     with contextlib.suppress(FileNotFoundError):  # it may have been
         shutil.rmtree(os.getcwd())
     return SURVIVED
@@ -164,18 +188,25 @@ def spoils_the_environment() -> str:
 
 
 def limits_itself(which: int, most: int) -> str:
+    import resource
+
     resource.setrlimit(which, (most, most))
     return SURVIVED
 
 
 def asks_for_more_than_its_limit() -> Any:
-    now = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    import resource
+
+    with open("/proc/self/statm") as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + ENOUGH, resource.RLIM_INFINITY))
     return bytearray(16 * ENOUGH)
 
 
 def returns_much_under_a_limit(size: int) -> bytes:
     """Where nothing may be written to files, memory without a name included."""
+    import resource
+
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     return bytes(size)
 
@@ -262,6 +293,11 @@ def patches_much() -> str:
     return SURVIVED
 
 
+def patches_the_exit() -> str:
+    os._exit = sys.exit = _refuse
+    return SURVIVED
+
+
 def turns_off_collection() -> str:
     gc.disable()
     gc.set_threshold(1, 1, 1)
@@ -289,11 +325,15 @@ def switches_seldom() -> str:
 
 
 def makes_warnings_errors() -> str:
+    import warnings
+
     warnings.simplefilter("error")
     return SURVIVED
 
 
 def spoils_hooks() -> str:
+    import atexit
+
     sys.excepthook = sys.unraisablehook = threading.excepthook = _refuse
     os.register_at_fork(before=_refuse, after_in_parent=_refuse, after_in_child=_refuse)
     atexit.register(time.sleep, 86399)

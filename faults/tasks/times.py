@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import os
-import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from typing import Any
 
-from faults.tasks import folder
-from faults.traces import SLEEPER
+from faults.tasks import SLEEPER, folder
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any
 
 
 def loops_endlessly() -> None:
@@ -46,11 +44,15 @@ def catches_everything() -> None:
 
 
 def holds_the_gil() -> None:
+    import ctypes
+
     while True:
         ctypes.PyDLL(None).usleep(1000)  # C code that does not let go of it
 
 
 def matches_for_ever() -> Any:
+    import re
+
     return re.match(r"(a+)+$", "a" * 60 + "b")
 
 
@@ -82,6 +84,8 @@ if os.fork() == 0:
 
 def breed() -> None:
     """Start a program, one in a session of its own, and one whose parents have gone."""
+    import subprocess
+
     subprocess.Popen(["sleep", SLEEPER])
     subprocess.Popen(["sleep", SLEEPER], start_new_session=True)
     subprocess.run([sys.executable, "-c", _DAEMON], check=True)
@@ -99,10 +103,14 @@ def sleeps_then_notes() -> None:
 
 
 async def sleeps_async() -> None:
+    import asyncio
+
     await asyncio.sleep(float(SLEEPER))
 
 
 async def swallows_its_cancellation() -> None:
+    import asyncio
+
     while True:
         try:
             await asyncio.sleep(float(SLEEPER))

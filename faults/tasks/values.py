@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import math
 import os
 import pickle
 import socket
@@ -11,10 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import Any
 
-from faults.tasks import SURVIVED
-from faults.traces import SLEEPER
+from faults.tasks import SLEEPER, SURVIVED
+
+TYPE_CHECKING = False  # see `faults.tasks`
+if TYPE_CHECKING:
+    from typing import Any
+
 
 MIB, GIB = 1 << 20, 1 << 30
 DEPTH = 100_000  # lists in each other
@@ -141,15 +142,32 @@ def is_an_exception(value: Any) -> bool:
     return type(value) is ValueError and value.args == ("as a value",)
 
 
+class LastWords:
+    """Raises when it is let go."""
+
+    def __del__(self) -> None:
+        raise ValueError("not yet")
+
+
+def is_last_words(value: Any) -> bool:
+    return type(value) is LastWords
+
+
 def returns_nan() -> float:
+    import math
+
     return math.nan
 
 
 def is_nan(value: Any) -> bool:
+    import math
+
     return type(value) is float and math.isnan(value)
 
 
 async def _answer() -> str:
+    import asyncio
+
     await asyncio.sleep(0)
     return SURVIVED
 
