@@ -260,7 +260,7 @@ def test_descriptors_that_nobody_asked_for_are_closed() -> None:
     before = descriptors()
     wire = Wire()
     parcel = Parcel([memoryview(b"p" * MIB)])
-    header = _frames._HEADER.pack(_frames._BEGIN, _frames._SEGMENT, 0, 0, PARCEL)
+    header = _frames._header(_frames._SEGMENT, 0, 0, PARCEL, 0)
     socket.send_fds(wire.sockets[0], [header[:3]], [parcel.fd])
     assert list(wire.receiver.receive()) == []
     del parcel

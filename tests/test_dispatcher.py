@@ -86,12 +86,14 @@ class World:
         collect: bool = False,
         seat: bool = True,
         routed: bool = False,
+        ahead: bool = True,
     ) -> None:
-        self.routed = routed
+        self.routed, self.ahead = routed, ahead
         self.options, self.inputs, self.ordered, self.collect, self.seat = options, inputs, ordered, collect, seat
-        self.dispatcher = Dispatcher(options, plan, inputs if known else None, ordered=ordered, collect=collect)
+        total = inputs if known else None
+        self.dispatcher = Dispatcher(options, plan, total, ordered=ordered, collect=collect, ahead=ahead)
         self.plans = [plan] if plan else []
-        self.now = 1_000_000.1
+        self.now = self.latest = 1_000_000.1  # the clock, and the latest that it ever was: it may be set back
         self.crew: dict[int, Hired] = {}
         self.gone: list[Hired] = []
         self.asked: int | None = None  # the Draw that waits for its answer
@@ -143,7 +145,7 @@ class World:
             case StartWorker(number, kind):
                 assert number not in self.crew
                 assert number > max((w.number for w in self.gone), default=0)
-                due = [i for i in self.waiting() if self.now >= self.not_before.get(i, 0.0)]
+                due = [i for i in self.waiting() if self.latest >= self.not_before.get(i, 0.0)]
                 waiting = [i for i in due if self.routes[i] in (None, kind)]
                 starting = sum(w.kind == kind and not w.ready for w in self.crew.values())
                 assert starting < len(waiting), "a worker is started only for a task that waits"
@@ -197,6 +199,7 @@ class World:
         assert len(batch) >= 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
+        assert self.ahead or worker.kind == "async" or not worker.tasks, "nothing is sent ahead"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
         for index in range(batch.first, batch.end):
             assert self.routes[index] == batch.route
@@ -204,7 +207,7 @@ class World:
             assert index not in self.reported, "nothing that has its outcome is run again"
             assert index not in self.failed
             assert batch.attempt == self.failures.get(index, 0) + 1 <= self.options.retry.attempts
-            assert self.now >= self.not_before.get(index, 0.0), "a failed task is left alone for its backoff"
+            assert self.latest >= self.not_before.get(index, 0.0), "a failed task is left alone for its backoff"
             assert index not in self.alone or len(batch) == 1, "one of several suspects is run alone"
             if self.options.on_error == "raise" and self.failed:
                 assert index < min(self.failed), "nothing behind a failure is begun"
@@ -251,7 +254,12 @@ class World:
         self.post(WorkerReady(worker.number, f"worker {worker.number}"))
 
     def finish_tasks(
-        self, worker: Hired, indices: Sequence[int], errors: dict[int, Exception] | None = None, more: bool = False
+        self,
+        worker: Hired,
+        indices: Sequence[int],
+        errors: dict[int, Exception] | None = None,
+        more: bool = False,
+        seconds: float = 0.001,
     ) -> None:
         """A worker reports tasks, all of which it has; with gaps between them, if it is an event loop."""
         errors = errors or {}
@@ -271,7 +279,7 @@ class World:
         self.barren = 0
         reports = tuple(TaskError(indices.index(index), error) for index, error in sorted(errors.items()))
         gaps = indices if indices[-1] - first >= count else ()
-        self.post(BatchFinished(worker.number, first, values, reports, 0.001 * count, indices=gaps), more)
+        self.post(BatchFinished(worker.number, first, values, reports, seconds * count, indices=gaps), more)
 
     def give_back(self, worker: Hired, first: int, count: int) -> None:
         """A worker returns tasks first ... first + count - 1, which it has and has not begun."""
@@ -315,6 +323,7 @@ class World:
         """The clock goes on, with a Tick where one is due."""
         wake_at = self.dispatcher.wake_at
         self.now += seconds
+        self.latest = max(self.latest, self.now)
         if wake_at is not None and wake_at <= self.now:
             self.post(Tick())
             later = self.dispatcher.wake_at
@@ -418,6 +427,8 @@ RETRIED: list[type[BaseException] | tuple[type[BaseException], ...]] = [
     WorkerDied,
 ]
 BACKOFFS: list[float | Callable[[int], float]] = [0.0, 0.3, lambda made: made * 0.7]
+ODD = [0.0, -1.0, 1e9, 1e300, float("inf"), float("-inf"), float("nan")]  # seconds
+SCARCE = OSError(24, "Too many open files")
 POISON = WorkerDied("killed by a signal", -11)
 
 
@@ -452,7 +463,7 @@ def worlds(draw: st.DrawFn) -> World:
     )
     seat = draw(st.booleans())
     plan = draw(st.none() | plans()) if seat else draw(plans(seat=False))
-    flags = {name: draw(st.booleans()) for name in ("known", "ordered", "collect", "routed")}
+    flags = {name: draw(st.booleans()) for name in ("known", "ordered", "collect", "routed", "ahead")}
     return World(options, plan, draw(st.integers(10, 60) | st.integers(0, 10)), seat=seat, **flags)
 
 
@@ -542,14 +553,18 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.give_back(worker, first, end - first)
 
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
-    @rule(data=st.data(), blame=st.booleans(), fatal=st.integers(0, 19), peaceful=st.booleans())
-    def die(self, data: st.DataObject, blame: bool, fatal: int, peaceful: bool) -> None:
+    @rule(data=st.data(), fatal=st.integers(0, 19), peaceful=st.booleans())
+    def die(self, data: st.DataObject, fatal: int, peaceful: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.number != SEAT]))
         if not worker.ready and fatal == SELDOM:
             self.world.exit(worker, POISON, [], fatal=True)
         else:
-            error = None if peaceful and (worker.killed or not worker.ready) else POISON
-            self.world.exit(worker, error, worker.running() if blame else [])
+            error: Exception | None = POISON if worker.ready else data.draw(st.sampled_from([POISON, SCARCE]))
+            if peaceful and (worker.killed or not worker.ready):
+                error = None
+            some = st.lists(st.sampled_from([*worker.tasks, 0, 1, 10**6]), max_size=4)
+            suspects = data.draw(st.just([]) | st.just(worker.running()) | st.just(list(worker.tasks)) | some)
+            self.world.exit(worker, error, suspects)
 
     @while_running(lambda self: self.world.to_observe)
     @rule()
@@ -578,6 +593,36 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.post(WorkerObserved(worker.number, [(0, 0.0)]))
         self.world.post(WorkerExited(worker.number, POISON, [0]))
 
+    @while_running(lambda self: True)
+    @rule(data=st.data(), count=st.integers(1, 5), odd=st.sampled_from(ODD), more=st.booleans())
+    def lie(self, data: st.DataObject, count: int, odd: float, more: bool) -> None:
+        """A worker that is there, or one that nobody knows, reports what cannot be."""
+        world = self.world
+        number = data.draw(st.sampled_from([w.number for w in world.crew.values()] + [10**6]))
+        mine = world.crew[number].tasks if number in world.crew else {}
+        others = [i for i in range(-2, world.drawn + 3) if not any(i + n in mine for n in range(count))]
+        first = data.draw(st.sampled_from([*others, 10**6]))
+        errors = tuple(TaskError(data.draw(st.integers(-2, 9)), Transient()) for _ in range(count - 1))
+        lies: list[Event] = [
+            BatchFinished(number, first, ["a lie"] * count, errors, odd, odd),
+            BatchFinished(number, first, []),
+            TasksReturned(number, first, count),
+            TasksReturned(number, 0, -count),
+            WorkerObserved(number, [(first + n, world.now + odd) for n in range(count)]),
+            LoopIdle(number),
+            WorkerReady(10**6),
+            WorkerExited(10**6, POISON, list(mine)),
+        ]
+        world.post(data.draw(st.sampled_from(lies)), more)
+        if more:
+            world.post(Tick())
+
+    @while_running(lambda self: any(w.tasks for w in self.world.crew.values()))
+    @rule(data=st.data(), odd=st.sampled_from(ODD))
+    def work_for_odd_times(self, data: st.DataObject, odd: float) -> None:
+        worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
+        self.world.finish_tasks(worker, [next(iter(worker.tasks))], seconds=odd)
+
     @while_running(lambda self: any(w.left_behind for w in self.world.crew.values()))
     @rule()
     def end_at_last(self) -> None:
@@ -596,7 +641,7 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.consume(data.draw(st.integers(1, len(self.world.delivered) - self.world.consumed)))
 
     @while_running(lambda self: True)
-    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3, 1.0]))
+    @rule(seconds=st.sampled_from([0.0, 0.1, 0.3, 1.0, -0.5]))
     def wait(self, seconds: float) -> None:
         self.world.pass_time(seconds)
 
@@ -1142,3 +1187,12 @@ def test_suspects_that_the_worker_did_not_have_are_not_counted() -> None:
     dispatcher.handle(BatchFinished(1, 0, ["a", "b"]), 1.0)
     assert not told(dispatcher.handle(WorkerExited(7, POISON, [2]), 1.0))
     assert told(dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 99]), 1.0)) == [POISON]
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf"), -1.0, 1e300])
+def test_times_that_cannot_be_are_not_reckoned_with(seconds: float) -> None:
+    dispatcher = brain(Plan("process", 1), total=9)
+    crew_of(dispatcher, 1, 9)
+    assert told(dispatcher.handle(BatchFinished(1, 0, ["a"], (), seconds, seconds), 1.0)) == ["a"]
+    counts = dispatcher.statistics()
+    assert (counts.busy_seconds, counts.cpu_seconds) == (0.0, 0.0)

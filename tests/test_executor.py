@@ -24,6 +24,7 @@ import pytest
 
 import flatout
 from flatout._child import _zygote
+from flatout._workers._process import ProcessWorker
 
 SECONDS = 60  # that a subprocess or an event may take
 
@@ -236,6 +237,25 @@ def test_a_callback_may_submit_and_wait(via: Any) -> None:
         pool.submit(square, 3).add_done_callback(follow)
         assert called.wait(SECONDS)
         assert seen == [81]
+
+
+def test_a_callback_may_wait_for_a_call_that_takes_long() -> None:
+    seen: list[int] = []
+    called = threading.Event()
+    with flatout.Executor(2, via="process") as pool:
+
+        def follow(future: futures.Future[int]) -> None:
+            seen.append(pool.submit(slowly_squared, future.result()).result(SECONDS))
+            called.set()
+
+        pool.submit(slowly_squared, 3).add_done_callback(follow)
+        assert called.wait(SECONDS)
+    assert seen == [81]
+
+
+def slowly_squared(x: int) -> int:
+    time.sleep(0.1)
+    return x * x
 
 
 def test_a_call_may_submit_another_and_wait() -> None:
@@ -500,3 +520,10 @@ def test_the_zygote_is_what_forks() -> None:
         parent = psutil.Process(pool.submit(os.getpid).result()).parent()
     assert parent is not None
     assert _zygote.__name__ in " ".join(parent.cmdline())
+
+
+def test_workers_that_were_replaced_are_forgotten() -> None:
+    with flatout.Executor(1, via="process", max_tasks_per_child=1) as pool:
+        assert list(pool.map(abs, range(20))) == list(range(20))
+        gc.collect()
+        assert sum(isinstance(each, ProcessWorker) for each in gc.get_objects()) < 5

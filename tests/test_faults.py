@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import os
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 import types
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -289,6 +290,19 @@ def swaps_every_descriptor(x: int) -> int:
 kept: list[Any] = []
 
 
+def cuts_every_file(x: int) -> int:
+    if x == 1:
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
+    return x
+
+
+def test_a_task_that_cuts_every_file_harms_nobody() -> None:
+    run = flatout.map(cuts_every_file, range(8), via="process", chunksize=4, timeout=60)
+    assert run.results() == list(range(8))
+
+
 def test_results_are_never_written_to_a_file_of_the_tasks_own() -> None:
     run = flatout.map(swaps_every_descriptor, range(4), via="process", chunksize=1, on_error="return")
     results: list[Any] = run.results()
@@ -419,6 +433,127 @@ def test_an_input_that_raises_anything_as_it_is_pickled_costs_itself_only() -> N
     assert isinstance(failure.error.__cause__, SystemExit)
 
 
+# Objects that answer no question
+
+
+class Rude:
+    def refuse(self, *_: object) -> Any:
+        raise ValueError("do not ask")
+
+    __eq__ = __bool__ = __len__ = __iter__ = __getattr__ = refuse
+    __hash__ = __repr__ = __str__ = refuse
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        raise SystemExit("do not ask")
+
+    def __reduce__(self) -> Any:
+        return Rude, ()
+
+
+class RudeError(Exception):
+    def refuse(self, *_: object) -> Any:
+        raise ValueError("do not ask")
+
+    __eq__ = __bool__ = refuse
+    __hash__ = __repr__ = __str__ = __setattr__ = refuse
+
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit("do not ask")
+
+
+def returns_the_rude(x: int) -> Any:
+    return Rude() if x == 3 else x
+
+
+def raises_the_rude(x: int) -> int:
+    if x == 3:
+        raise RudeError
+    return x
+
+
+def takes_the_rude(value: object) -> str:
+    if type(value) is Rude:
+        raise ValueError("with it")
+    return "fine"
+
+
+ALL_BUT_ASYNC: list[Any] = ["inline", "thread", "process", "auto"]
+
+
+@pytest.mark.parametrize("via", ALL_BUT_ASYNC)
+def test_a_value_that_answers_no_question_is_a_value(via: Any) -> None:
+    results: list[Any] = flatout.map(returns_the_rude, range(10), via=via, on_error="return").results()
+    assert type(results.pop(3)) is Rude
+    assert results == [x for x in range(10) if x != 3]
+
+
+@pytest.mark.parametrize("via", ALL_BUT_ASYNC)
+def test_an_exception_that_answers_no_question_fails_its_task(via: Any) -> None:
+    results: list[Any] = flatout.map(raises_the_rude, range(10), via=via, on_error="return").results()
+    failure = results.pop(3)
+    assert results == [x for x in range(10) if x != 3]
+    assert (failure.index, type(failure.error) in (RudeError, flatout.RunError)) == (3, True)
+
+
+@pytest.mark.parametrize("via", ALL_BUT_ASYNC)
+def test_a_failed_task_is_named_though_its_input_answers_no_question(via: Any) -> None:
+    results: list[Any] = flatout.map(takes_the_rude, [1, Rude(), 3], via=via, on_error="return").results()
+    failure = results.pop(1)
+    assert results == ["fine", "fine"]
+    assert (failure.index, type(failure.error)) == (1, ValueError)
+
+
+def test_coroutines_that_return_or_raise_the_rude() -> None:
+    async def returns(x: int) -> Any:
+        return returns_the_rude(x)
+
+    async def raises(x: int) -> Any:
+        return raises_the_rude(x)
+
+    results: list[Any] = flatout.map(returns, range(10), on_error="return").results()
+    assert type(results[3]) is Rude
+    results = flatout.map(raises, range(10), on_error="return").results()
+    assert type(results[3].error) is RudeError
+
+
+# Coroutines that block their event loop
+
+
+def test_a_coroutine_that_blocks_its_loop_is_left_behind_with_it() -> None:
+    release = threading.Event()
+
+    async def blocks(x: int) -> int:
+        await asyncio.sleep(0.01)
+        if x == 3:
+            release.wait(GUARD)
+        return x
+
+    try:
+        run = flatout.map(blocks, range(10), timeout=0.5, max_concurrency=2, on_error="return")
+        results: list[Any] = run.results()
+        failure = results.pop(3)
+        assert results == [x for x in range(10) if x != 3]
+        assert isinstance(failure.error, TaskTimeout)
+        assert "did not await anything" in str(failure.error)
+        (left,) = [thread for thread in threading.enumerate() if "left behind in task 3" in thread.name]
+    finally:
+        release.set()
+    left.join(GUARD)
+    assert not left.is_alive()
+
+
+def test_a_slow_consumer_is_no_blocked_loop() -> None:
+    run = flatout.map(quick, range(4), timeout=0.5, buffersize=2)
+    for _ in run:
+        time.sleep(0.6)
+    assert run.report.failed == 0
+
+
+async def quick(x: int) -> int:
+    return x
+
+
 # Tasks that use flatout themselves
 
 
@@ -472,7 +607,13 @@ def test_a_task_over_its_time_may_put_its_things_in_order(tmp_path: Path) -> Non
     assert (tmp_path / "file").read_text() == "left"
 
 
-@pytest.mark.parametrize("func", [hears_nothing, stops_itself])
+def leaves_its_group(path: Path) -> None:
+    path.write_text(str(os.getpid()))
+    os.setpgid(0, os.getpgid(os.getppid()))
+    time.sleep(10_000)
+
+
+@pytest.mark.parametrize("func", [hears_nothing, stops_itself, leaves_its_group])
 def test_one_that_does_not_is_killed(tmp_path: Path, func: Callable[[Path], None]) -> None:
     (failure,) = flatout.map(func, [tmp_path / "file"], via="process", timeout=1, on_error="return").results()
     assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
@@ -497,6 +638,55 @@ def test_what_a_killed_task_has_started_is_killed_though_it_is_deaf(tmp_path: Pa
     assert isinstance(failure.error, TaskTimeout)  # type: ignore[attr-defined]
     for name in os.listdir(tmp_path):
         wait_until_gone(int(name))
+
+
+# Out of memory, for real: where this process may make a control group
+
+
+@pytest.fixture
+def small_cgroup() -> Iterator[Path]:
+    """A control group with 300 MB for all that is in it."""
+    for root, limit in (("memory", "memory.limit_in_bytes"), ("", "memory.max")):
+        group = Path("/sys/fs/cgroup", root, f"flatout-test-{os.getpid()}")
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text("300M")
+        except OSError:
+            group.rmdir()
+            continue
+        yield group
+        while (group / "cgroup.procs").read_text():
+            time.sleep(0.01)
+        group.rmdir()
+        return
+    pytest.skip("no control group can be made here")
+
+
+OUT_OF_MEMORY = """
+import os, sys
+open(os.path.join(sys.argv[1], "cgroup.procs"), "w").write(str(os.getpid()))
+import flatout
+
+def grows(x):
+    return len(bytearray(1 << 30)) if x == 3 else x
+
+ballast = bytearray(100 << 20)  # the user's process is no dwarf either
+ballast[::4096] = b"x" * (100 << 8)
+results = flatout.map(grows, range(10), via="process", on_error="return").results()
+print(results.pop(3).error)
+assert results == [x for x in range(10) if x != 3]
+"""
+
+
+def test_out_of_memory_the_kernel_kills_the_worker_and_the_task_fails_alone(small_cgroup: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUT_OF_MEMORY, str(small_cgroup)], capture_output=True, text=True, timeout=GUARD
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "was killed by SIGKILL, as the system ran out of memory" in done.stdout
 
 
 # What tasks leave behind

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
+import multiprocessing
 import os
 import random
 import signal
@@ -116,25 +117,40 @@ def test_a_zygote_killed_in_mid_run_costs_at_most_the_tasks_in_flight(attempts: 
         assert "supervisor" in str(failure.error)
 
 
-def test_workers_killed_again_and_again_from_outside_cost_no_result_with_retry() -> None:
-    stop = threading.Event()
+def starts_a_program(folder: Path) -> None:
+    program = subprocess.Popen(["sleep", "10000"])
+    (folder / str(program.pid)).touch()
+    time.sleep(10_000)
 
-    def killer() -> None:
-        while not stop.wait(0.05):
+
+def test_what_a_task_has_started_goes_with_the_zygote(tmp_path: Path) -> None:
+    def kill_it() -> None:
+        deadline = time.monotonic() + GUARD
+        while not os.listdir(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        os.kill(zygote().pid, signal.SIGKILL)
+
+    flatout.map(abs, [1], via="process").wait()  # so that there is a zygote
+    thread = threading.Thread(target=kill_it)
+    thread.start()
+    (failure,) = flatout.map(starts_a_program, [tmp_path], via="process", on_error="return").results()
+    thread.join()
+    assert isinstance(failure, Failure)
+    (program,) = os.listdir(tmp_path)
+    wait_until_gone(int(program))
+
+
+def test_workers_killed_again_and_again_from_outside_cost_no_result_with_retry() -> None:
+    retry = Retry(1000, on=WorkerDied, backoff=0.0)
+    results: list[int] = []
+    run = flatout.map(functools.partial(pow, 2), range(3000), via="process", retry=retry, chunksize=3, buffersize=60)
+    for result in run:
+        results.append(result)
+        if len(results) % 100 == 0:
             for child in zygote().children():
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(child.pid, signal.SIGKILL)
-
-    flatout.map(abs, [1], via="process").wait()  # so that there is a zygote
-    thread = threading.Thread(target=killer)
-    thread.start()
-    try:
-        retry = Retry(1000, on=WorkerDied, backoff=0.0)
-        run = flatout.map(functools.partial(pow, 2), range(3000), via="process", retry=retry, chunksize=3)
-        assert run.results() == [2**x for x in range(3000)]
-    finally:
-        stop.set()
-        thread.join()
+    assert results == [2**x for x in range(3000)]
 
 
 def test_a_worker_killed_while_it_is_set_up_is_replaced(tmp_path: Path) -> None:
@@ -416,6 +432,38 @@ def test_workers_of_a_worker_die_with_it(tmp_path: Path) -> None:
     assert pids
     for pid in pids:
         wait_until_gone(pid)
+
+
+def spoils_the_process(_: int) -> None:
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    os.umask(0o777)
+
+
+def writes_much(path: Path) -> int:
+    path.write_bytes(bytes(10_000))
+    return subprocess.run(["false"], check=False).returncode
+
+
+def test_what_a_task_has_done_to_its_process_does_not_reach_the_next_run(tmp_path: Path) -> None:
+    flatout.map(spoils_the_process, range(4), via="process", max_concurrency=2).wait()
+    run = flatout.map(writes_much, [tmp_path / "a", tmp_path / "b"], via="process", max_concurrency=2)
+    assert run.results() == [1, 1]
+    assert (tmp_path / "a").read_bytes() == bytes(10_000)
+
+
+def puts(queue: Any, x: int) -> None:
+    queue.put(x)
+
+
+def test_tasks_reach_the_managers_of_multiprocessing() -> None:
+    with multiprocessing.Manager() as manager:
+        queue = manager.Queue()
+        flatout.map(puts, [queue] * 5, range(5), via="process").wait()
+        flatout.map(functools.partial(puts, queue), range(5, 8), via="process").wait()
+        assert sorted(queue.get() for _ in range(8)) == list(range(8))
 
 
 # Forks of the caller

@@ -28,6 +28,7 @@ from flatout._events import (
     StartWorker,
     StopWorker,
     Tick,
+    WorkerExited,
     WorkerObserved,
 )
 from flatout._hosts import LoopHost, ThreadHost
@@ -108,6 +109,7 @@ class Driver:
         self.clock = clock
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
+        self.paused_since: Callable[[float], float] = lambda moment: 0.0  # seconds for which this process stood still
         self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
@@ -176,7 +178,7 @@ class Driver:
                 self.pump()
 
     def pump_unless_busy(self) -> None:
-        """The same, unless another thread is at it, which may be kept waiting by the inputs."""
+        """The same, unless that is being done: by another thread, which the inputs may keep waiting, or by this one."""
         if self.lock.acquire(blocking=False):
             try:
                 if self.host is None:
@@ -248,6 +250,8 @@ class Driver:
             self._show(event, commands)
         for command in commands:
             self._execute[type(command)](command)
+        if type(event) is WorkerExited:
+            self._workers.pop(event.worker, None)
 
     def _draw(self, command: Draw) -> None:
         if self.host is None and self.consumer_pumps and self._outlet.ready:
@@ -261,7 +265,8 @@ class Driver:
         worker.start()
 
     def _observe(self, command: Observe) -> None:
-        self.post(WorkerObserved(command.worker, self._workers[command.worker].running()))
+        running = self._workers[command.worker].running()
+        self.post(WorkerObserved(command.worker, [(task, began + self.paused_since(began)) for task, began in running]))
 
     def _finish(self, command: Finish) -> None:
         try:

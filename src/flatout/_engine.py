@@ -13,6 +13,7 @@ Where the driver lives:
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -21,9 +22,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import InputError, NotPicklable
+from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
-from flatout._hosts import LoopHost
+from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import usable_cores
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
+    from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
@@ -83,6 +85,8 @@ class Engine:
         self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
+        self._pauses: Pauses | None = None
+        self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
 
@@ -107,6 +111,9 @@ class Engine:
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
+        self._pid = os.getpid()
+        if self._options.timeout is not None:
+            self._note_pauses()
         self._driver.source = self._source()
         plan = self._plan
         if self.chooser is not None:
@@ -118,6 +125,16 @@ class Engine:
             if plan.kind == "process":
                 self._set_up_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _note_pauses(self) -> None:
+        """No task is failed for time in which this process could not run."""
+        from flatout._pauses import Pauses
+
+        self._pauses = pauses = Pauses()
+        with contextlib.suppress(RuntimeError):  # no thread to be had
+            pauses.begin()
+        clock_of_pauses = self._driver.clock
+        self._driver.paused_since = lambda began: pauses.since(began) if self._driver.clock is clock_of_pauses else 0.0
 
     def _by_seat(self) -> bool:
         return self._plan is None or self._plan.kind == "inline"
@@ -221,6 +238,10 @@ class Engine:
             loop = self._own_loop()
             loop.call(lambda: self._live_in(loop.loop, False, event))
 
+    def _in_a_fork(self) -> bool:
+        """Whether this is a copy of the process in which the run goes on."""
+        return os.getpid() != self._pid
+
     def _in_callers_loop(self) -> bool:
         if self._callers_loop is None:
             return False
@@ -270,10 +291,35 @@ class Engine:
         if batch is not None:
             self._sit(batch)
         else:
+            if self._driver.host is not None and self._in_a_fork():
+                raise RunError(
+                    "a run goes on in the process that has begun it, not in a fork of that: call flatout.map there"
+                )
             wake_at = self._driver.wake_at if self._driver.host is None else None
             self._news.wait(
                 LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
             )
+            if self._options.timeout is not None and self._loop_thread is not None and not self.outlet.ready:
+                self._heed(self._options.timeout, self._loop_thread)
+
+    def _heed(self, timeout: float, loop: LoopThread) -> None:
+        """Where a task has blocked its event loop for longer than it may take, leave both behind, and go on in another."""
+        worker, host = self._loop_worker, self._driver.host
+        if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
+            return
+        blocked_by = worker.blocked_by()
+        index = blocked_by[0] if blocked_by is not None else None
+        error = TaskTimeout(
+            f"task {index} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
+            "the event loop in which it ran is left behind"
+        )
+        if host.watching or self._async_inputs is not None:
+            raise error  # more than coroutines lives there
+        host.leave()
+        worker.leave_behind()
+        loop.leave_behind(f"in task {index}")
+        self._loop_thread = None
+        self._move_to("async", WorkerExited(worker.number, error, [] if index is None else [index]))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
@@ -317,8 +363,8 @@ class Engine:
 
     def end(self) -> None:
         """Cancel what is left and wait for the end, which does not take long."""
-        if sys.is_finalizing():
-            return  # the interpreter ends, no other thread runs any more
+        if sys.is_finalizing() or self._in_a_fork():
+            return  # no other thread runs any more
         try:
             self._seat.end()
         finally:
@@ -326,16 +372,18 @@ class Engine:
                 self._end(time.monotonic() + ENDING_SECONDS)
 
     def _end(self, deadline: float) -> None:
+        host = self._driver.host
+        here = isinstance(host, ThreadHost | LoopHost) and host.here
         if not self.outlet.finished:
             self.cancel()
-            self._driver.pump_by_caller()
+            self._driver.pump_unless_busy()
             if self._in_callers_loop():
                 self._pump_in_loop()
-            else:
+            elif not here:  # as when a run is collected in the very thread that carries it out
                 self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
-        if self._driver.host is not None:
-            self._driver.host.join(max(0.0, deadline - time.monotonic()))
+        if host is not None:
+            host.join(max(0.0, deadline - time.monotonic()))
         if self._loop_thread is not None:
             self._loop_thread.end(max(0.0, deadline - time.monotonic()))
 
@@ -359,6 +407,13 @@ class Engine:
         if self._async_inputs is not None:
             await self._async_inputs.closed()
 
+    def abandon(self) -> None:
+        """Cancel what is left, and wait for nothing: from any thread, also where the loop was closed."""
+        if not self.outlet.finished:
+            self.cancel()
+            self._driver.pump_unless_busy()
+        self._note_end()
+
     def _pump_in_loop(self) -> None:
         """In the loop in which the driver lives, if it lives in one: nothing else would pump it by now."""
         if isinstance(self._driver.host, LoopHost):
@@ -368,6 +423,8 @@ class Engine:
         self._iterables = ()
         if self._ended is None:
             self._ended = self._driver.clock()
+        if self._pauses is not None:
+            self._pauses.end()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:

@@ -72,7 +72,8 @@ class RemoteTraceback(Exception):
 
 def trimmed(error: BaseException, file: str) -> BaseException:
     """The exception, its traceback without the leading frames that lie in `file` (flatout's own)."""
-    trace = error.__traceback__
+    trace = BaseException.__getattribute__(error, "__traceback__")  # its class may have ideas of its own
     while trace is not None and trace.tb_frame.f_code.co_filename == file:
         trace = trace.tb_next
-    return error.with_traceback(trace)
+    BaseException.with_traceback(error, trace)
+    return error

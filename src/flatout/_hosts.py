@@ -114,7 +114,7 @@ class ThreadHost:
         self._pumping = threading.Lock()  # held by the thread that pumps
         self._asleep = False  # the thread is, or is about to be, and has not been woken
         self._until = math.inf  # when it will wake by itself
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # as a run may be collected, and so ended, in the middle of anything
         self._open = True
         self._thread: threading.Thread | None = None
 
@@ -130,9 +130,14 @@ class ThreadHost:
         if in_main or (self._pump() and (self._driven.finished or _time_of(self._driven) < self._until)):
             self._interrupt()
 
+    @property
+    def here(self) -> bool:
+        """Whether this is its thread."""
+        return self._thread is not None and self._thread.ident == threading.get_ident()
+
     def join(self, timeout: float | None = None) -> None:
         """Wait for the end of the thread."""
-        if self._thread is not None and self._thread.ident not in (None, threading.get_ident()):
+        if self._thread is not None and self._thread.ident is not None and not self.here:
             self._thread.join(timeout)
 
     def _interrupt(self) -> None:
@@ -205,14 +210,18 @@ class LoopHost:
         self._driven = driven
         self._pump()
 
+    @property
+    def here(self) -> bool:
+        """Whether this is the loop's thread."""
+        return threading.get_ident() == self._thread
+
     def wake(self) -> None:
         """Have it pumped; from any thread."""
         if self._scheduled:
             return
         self._scheduled = True
-        here = threading.get_ident() == self._thread
         try:
-            (self._loop.call_soon if here else self._loop.call_soon_threadsafe)(self._pump)
+            (self._loop.call_soon if self.here else self._loop.call_soon_threadsafe)(self._pump)
         except RuntimeError:  # the loop is closed: nobody waits for anything any more
             self._scheduled = False
 
@@ -234,6 +243,15 @@ class LoopHost:
 
     def join(self, timeout: float | None = None) -> None:
         """Nothing to wait for: it ends where it was asked to."""
+
+    @property
+    def watching(self) -> bool:
+        """Whether sockets are watched by this loop."""
+        return bool(self._fds)
+
+    def leave(self) -> None:
+        """Drive no more, though the loop may go on some time."""
+        self._driven = None
 
     def _pump(self) -> None:
         driven = self._driven

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from _thread import start_new_thread
 
 TYPE_CHECKING = False
@@ -18,23 +19,27 @@ if TYPE_CHECKING:
 else:
     import _signal  # `signal` itself, with enum, takes 3 ms to import
 
+PATIENCE = (
+    0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
+)
 LONGEST_WAIT = 0.5  # seconds that Ctrl-C may be late: see `Bell.wait`; guessed
 
 
 class put_off:
-    """`with put_off():` Ctrl-C comes when the block is over, which must not take long; a second one counts as the first.
+    """`with put_off():` Ctrl-C comes when the block is over, which must not take long.
 
-    Only where it raises something, in the main thread; the handlers of other signals run as ever.
+    A second one counts as the first, unless it comes a while later: what hangs all the same can be left. Only where Ctrl-C
+    raises something, in the main thread; the handlers of other signals run as ever.
     """
 
     def __enter__(self) -> None:
-        self._came: list[int] = []
+        self._came = 0.0  # when, by time.monotonic
         self._handler: Any = _signal.getsignal(_signal.SIGINT)
         if not callable(self._handler) or threading.get_ident() != threading.main_thread().ident:
             self._handler = None
             return
         try:
-            _signal.signal(_signal.SIGINT, lambda number, frame: self._came.append(number))
+            _signal.signal(_signal.SIGINT, self._note)
         except ValueError:  # not the main interpreter
             self._handler = None
 
@@ -43,6 +48,12 @@ class put_off:
             _signal.signal(_signal.SIGINT, self._handler)
             if self._came and not isinstance(sys.exc_info()[1], KeyboardInterrupt):
                 _send_again()
+
+    def _note(self, number: int, frame: Any) -> None:
+        now = time.monotonic()
+        if self._came and now > self._came + PATIENCE:
+            self._handler(number, frame)
+        self._came = self._came or now
 
 
 def _send_again() -> None:

@@ -47,6 +47,8 @@ class LoopThread:
         self.loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._error: BaseException | None = None
+        self._asked = self._answered = 0  # signs of life
+        self._silent = 0.0
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="flatout-loop", daemon=True)
 
@@ -78,13 +80,37 @@ class LoopThread:
                 self.stop()
             self.join(seconds)
 
+    def silence(self, since: float) -> float:
+        """Seconds for which it has not come round, as far as those tell that have passed from one question to the next.
+
+        since: how many have passed since the last question.
+        """
+        if self._answered == self._asked:
+            self._silent = 0.0
+            self._asked += 1
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self.loop.call_soon_threadsafe(self._answer)
+        else:
+            self._silent += since
+        return self._silent
+
+    def _answer(self) -> None:
+        self._answered = self._asked
+
+    def leave_behind(self, why: str) -> None:
+        """It does not come round any more. Its name tells, in a debugger, what it was left with."""
+        self._thread.name = f"flatout-loop (left behind {why})"
+        with contextlib.suppress(RuntimeError):
+            self.stop()
+
     def stop(self) -> None:
         """Have it end; from any thread. Raises RuntimeError where it has ended."""
         self.loop.call_soon_threadsafe(self._stop.set)
 
     def join(self, seconds: float | None = None) -> None:
-        """Wait for the end."""
-        self._thread.join(seconds)
+        """Wait for the end, unless this is the loop's thread."""
+        if self._thread is not threading.current_thread():
+            self._thread.join(seconds)
 
     def _submit(self, begin: Callable[[Answer], None]) -> Any:
         outcome: list[tuple[Any, BaseException | None]] = []

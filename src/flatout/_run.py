@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
@@ -258,6 +259,7 @@ class _InLoop:
         self._observers = observers
         self._collect = collect
         self._given = 0  # tasks in what was given last
+        self._ended = False
 
     async def __aenter__(self) -> _InLoop:
         import asyncio
@@ -291,7 +293,14 @@ class _InLoop:
     async def __aexit__(self, *error: object) -> None:
         try:
             await self._engine.end_in_loop()
+            self._ended = True
         finally:
+            _stop_observers(self._observers)
+
+    def __del__(self) -> None:
+        """A loop that ends does not always close an async generator that was left a moment before."""
+        if not (self._ended or sys.is_finalizing()):
+            self._engine.abandon()
             _stop_observers(self._observers)
 
 
@@ -389,10 +398,10 @@ def raise_failure(failure: Failure) -> None:
     note = f"flatout: raised by task {failure.index}, input {failure.input}, in {_WHERE[failure.kind]}"
     if failure.attempts > 1:
         note += f", in the last of {failure.attempts} attempts"
-    with suppress(Exception):  # an exception class may have ideas of its own about notes
+    with suppress(BaseException):  # an exception class may have ideas of its own about notes
         if note not in getattr(error, "__notes__", ()):
             error.add_note(note)
-    if isinstance(error, (StopIteration, StopAsyncIteration)):
+    if issubclass(type(error), (StopIteration, StopAsyncIteration)):
         # Raised on, it would end the consumer's loop without a word (as in PEP 479).
         raise RuntimeError(f"task {failure.index} raised {type(error).__name__}") from error
     raise error

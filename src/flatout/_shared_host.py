@@ -8,25 +8,26 @@ reader, reads whenever nobody does. While others lead one after the other it sta
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # `signal` without its enums, which take five times as long (measured)
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Callable
 
 from flatout._hosts import Callback, Driven, Sockets
+from flatout._interrupts import put_off
 from flatout._machine import usable_cores
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
-    from typing import Any, Protocol
+    from typing import Protocol
 else:
     Protocol = object
 
 SPIN = 0.0001  # seconds to look without sleeping: a core that slept takes twice as long for what follows (measured)
 LEAD = 0.001  # seconds that who waits reads by himself: in longer ones 50 us are nothing; guessed
+READING = 0.1  # seconds that the reader reads by himself for one who waits in it, before he looks at the clock; guessed
 STAND_BY = 0.001  # seconds that nobody reads at most, where nobody waits so that it would be noticed; guessed
-PATIENCE = 0.5  # seconds between two Ctrl-C of somebody who sees that nothing happens; one key may send several; guessed
 OVERDUE = 20  # times STAND_BY after which one that leads has been kept from it, by a signal handler perhaps; guessed
 
 
@@ -39,36 +40,6 @@ class HandingOut(Driven, Protocol):
 
     def hand_out(self) -> None:
         """Called after pumping, with no lock held: call the user back as need be."""
-
-
-class CtrlCPutOff:
-    """Puts Ctrl-C off while a `with` block runs in the main thread, where it might leave something half done.
-
-    One that comes a while after the first goes through: what hangs can be left.
-    """
-
-    def __init__(self) -> None:
-        self._handler: Any = None
-        self._pressed = 0.0  # when, by time.monotonic
-
-    def __enter__(self) -> None:
-        if threading.get_ident() == threading.main_thread().ident and callable(
-            handler := _signal.getsignal(_signal.SIGINT)
-        ):
-            self._handler = handler
-            _signal.signal(_signal.SIGINT, self._note)
-
-    def __exit__(self, *_: object) -> None:
-        if self._handler is not None:
-            _signal.signal(_signal.SIGINT, self._handler)
-            if self._pressed:
-                _signal.raise_signal(_signal.SIGINT)
-
-    def _note(self, number: int, frame: Any) -> None:
-        now = time.monotonic()
-        if self._pressed and now > self._pressed + PATIENCE:
-            self._handler(number, frame)
-        self._pressed = self._pressed or now
 
 
 class SharedHost:
@@ -100,7 +71,7 @@ class SharedHost:
         """Have it pumped, by this thread unless another is at it; from any thread, also in the middle of itself."""
         if self._pumping.locked() or not self._driven.pending:
             return  # whoever holds it calls this when he has let go of it
-        with CtrlCPutOff():
+        with put_off():
             pumped = False
             while self._driven.pending and self._pumping.acquire(blocking=False):
                 pumped = True
@@ -156,9 +127,19 @@ class SharedHost:
     # Reading
 
     def lead(self, done: Callable[[], bool], timeout: float | None = None) -> None:
-        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so."""
-        most = LEAD if timeout is None else min(LEAD, timeout)
-        me = object()
+        """Read and pump in this thread until that is done, for a moment at most and unless another thread does so.
+
+        The reader, where it calls a user back who waits, does so as long as it takes: nobody else would.
+        """
+        until = math.inf if timeout is None else time.monotonic() + timeout
+        self._lead(done, min(LEAD, until - time.monotonic()))
+        while threading.current_thread() is self._reader and not done() and time.monotonic() < until:
+            if not self._lead(done, min(READING, until - time.monotonic())):
+                time.sleep(STAND_BY)  # another leads
+
+    def _lead(self, done: Callable[[], bool], most: float) -> bool:
+        """For so many seconds at most; returns whether it was this thread that led."""
+        me, sockets = object(), None
         try:
             sockets = self._begin_to_lead(me)
             began = now = time.monotonic()
@@ -170,6 +151,7 @@ class SharedHost:
         finally:
             if self._leader is me:
                 self._end_to_lead(done)
+        return sockets is not None
 
     def _begin_to_lead(self, me: object) -> Sockets | None:
         if self._pumper == threading.get_ident():
@@ -198,7 +180,7 @@ class SharedHost:
                 raise
             return
         if ready:
-            with CtrlCPutOff():
+            with put_off():
                 self._pumping.acquire()
                 self._turn(lambda: sockets.call_back(ready))
                 self.wake()

@@ -111,7 +111,7 @@ def _leave(error: BaseException | None) -> None:
             stream.flush()
         except Exception:  # the task may have closed it
             pass
-    code = error.code if isinstance(error, SystemExit) else error and 1
+    code = error.code if isinstance(error, SystemExit) else int(error is not None)
     os._exit(code if isinstance(code, int) else int(code is not None))
 
 

@@ -12,6 +12,7 @@ import faulthandler
 import gc
 import math
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+_LIMITS = [number for name, number in vars(resource).items() if name.startswith("RLIMIT_")]
 _CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ticks of the slowest kernel
 
 
@@ -53,7 +55,7 @@ class Worker:
         self._setups = 0
         self._path: list[str] | None = None  # sys.path as the last set-up would have it
         self._modules: dict[str, float] = {}
-        self._signals: list[Any] = []  # what is done at each signal, after the last set-up
+        self._habits: list[Any] = []  # after the last set-up
         self._streams: list[int] = []  # of the descriptors 0-2 those that are open, after the last set-up
         self._output = Output(lambda name, text: self._channel.send(_frames.OUTPUT, (name, text)))
         self._handlers: dict[int, Callable[[], bool | None]] = {
@@ -120,7 +122,7 @@ class Worker:
             if self._initializer is not None and not self._initialized:
                 self._caller.finished(self._initializer())
                 self._initialized = True
-            self._signals, self._streams = _signal_handlers(), _open_streams()
+            self._habits, self._streams = _habits(), _open_streams()
             self._note_modules(began)
         except BaseException as error:
             self._output.flush()
@@ -175,7 +177,7 @@ class Worker:
     def _stale(self, path: list[str]) -> bool:
         """Whether a new process might import something else than this one has."""
         last, self._path = self._path, path
-        if last is not None and (path != last or _signal_handlers() != self._signals):
+        if last is not None and (path != last or _habits() != self._habits):
             return True
         return any(
             noted and name in sys.modules and _changed_at(sys.modules[name]) != noted
@@ -193,12 +195,28 @@ def _take_on(setup: dict[str, Any]) -> None:
         os.environ.update(setup["environ"])
     with contextlib.suppress(OSError):
         os.chdir(setup["cwd"])
+    if setup["authkey"]:
+        from multiprocessing import process
+
+        process.current_process().authkey = setup["authkey"]
     if setup["main_file"]:
         sys.modules["__main__"].__file__ = setup["main_file"]
 
 
-def _signal_handlers() -> list[Any]:
-    return [signal.getsignal(number) for number in range(1, signal.NSIG)]
+def _habits() -> list[Any]:
+    """What a task may have changed in this process for the runs that follow, and no set-up puts right."""
+    umask = os.umask(0o077)
+    os.umask(umask)
+    handlers = [signal.getsignal(number) for number in range(1, signal.NSIG)]
+    limits = [resource.getrlimit(number) for number in _LIMITS]
+    return [
+        umask,
+        os.nice(0),
+        sys.getrecursionlimit(),
+        signal.pthread_sigmask(signal.SIG_BLOCK, ()),
+        *handlers,
+        *limits,
+    ]
 
 
 def _open_streams() -> list[int]:

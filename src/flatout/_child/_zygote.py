@@ -156,8 +156,8 @@ class Zygote:
     def _terminate(self, child: _Child) -> None:
         if child.ends_at is None:
             child.ends_at = time.monotonic() + GRACE
-            _signal_group(child.pid, signal.SIGTERM)
-            _signal_group(child.pid, signal.SIGCONT)  # one that is stopped would not hear of it
+            for number in (signal.SIGTERM, signal.SIGCONT):  # one that is stopped would not hear of it
+                _signal_all(child.pid, number)
 
     def _milliseconds_left(self) -> float | None:
         """Until somebody's grace is over."""
@@ -170,7 +170,7 @@ class Zygote:
         for child in self._children.values():
             if child.ends_at is not None and child.ends_at <= now:
                 child.ends_at = math.inf
-                _signal_group(child.pid, signal.SIGKILL)
+                _signal_all(child.pid, signal.SIGKILL)
         for pid, ends_at in self._orphans.items():
             if ends_at <= now:
                 self._orphans[pid] = math.inf
@@ -223,6 +223,12 @@ class Zygote:
 def _signal_group(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, number)
+
+
+def _signal_all(pid: int, number: signal.Signals) -> None:
+    """A worker and its group, which it may have left."""
+    _signal_group(pid, number)
+    _signal(pid, number)
 
 
 def _signal(pid: int, number: signal.Signals) -> None:

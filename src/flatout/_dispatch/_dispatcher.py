@@ -41,6 +41,7 @@ from flatout._events import (
 )
 from flatout._limits import Adaptive, Fixed, Limit
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
+from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us;
 MOST_STARTING = (
     16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
 )
+LONGEST = 1e9  # seconds that a batch may be said to have taken: 30 years
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame, and
 BARREN_SECONDS = 1.0  # how long that may go on where they do so quickly; then we give up (Erlang's rule; guessed)
 
@@ -181,6 +183,10 @@ class Dispatcher:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
             return  # given up long ago: what it was on has its outcome or is with another
+        if not (0.0 <= event.seconds <= LONGEST and 0.0 <= event.cpu_seconds <= LONGEST):
+            event = replace(
+                event, seconds=0.0, cpu_seconds=0.0
+            )  # a task has put another clock in the place of its worker's
         # Without those that ran over their time, were cancelled, went on all the same and were left behind.
         taken = [(b, place - first) for first, place, n in event.runs() for b in worker.hands.take(first, n)]
         if not taken:
@@ -300,7 +306,7 @@ class Dispatcher:
             self._ledger.wants(task.first)
             and retryable
             and task.attempt < retry.attempts
-            and isinstance(error, retry.on)
+            and issubclass(type(error), retry.on)
         ):
             try:
                 due = now + retry.delay(task.attempt)
@@ -498,9 +504,8 @@ class Dispatcher:
             self._commands.append(KillWorker(worker.number))
 
     def _blame(self, event: WorkerExited, worker: Worker, index: int) -> BaseException:
-        if event.error is None or index in worker.overdue:
-            return self._timeout_error(index)
-        return event.error
+        over_time = index in worker.overdue and type(event.error) is not TaskTimeout
+        return self._timeout_error(index) if event.error is None or over_time else event.error
 
     def _timeout_error(self, index: int, cause: BaseException | None = None) -> TaskTimeout:
         error = TaskTimeout(f"task {index} ran longer than its timeout of {self._options.timeout:g} s")

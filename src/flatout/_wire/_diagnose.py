@@ -133,7 +133,10 @@ def _failure(value: object) -> BaseException | None:
 
 def _too_deep(error: BaseException | None) -> bool:
     """Whether the nesting itself is what fails, so that no part of it is to blame."""
-    return isinstance(error, RecursionError) or (error is not None and isinstance(error.__cause__, RecursionError))
+    if error is None:
+        return False
+    errors = (error, BaseException.__getattribute__(error, "__cause__"))
+    return any(issubclass(type(each), RecursionError) for each in errors)
 
 
 def _say(error: BaseException | None) -> str:

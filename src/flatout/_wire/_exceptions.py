@@ -7,7 +7,6 @@ cannot be pickled, or would not load, is described instead. Whatever a user's cl
 
 from __future__ import annotations
 
-import contextlib
 import pickle
 
 from flatout._errors import RemoteTraceback, RunError
@@ -21,6 +20,9 @@ if TYPE_CHECKING:
     # its group in the list of all; whether its context is suppressed.
     Node = tuple[bytes, str, int | None, int | None, list[int | None], bool]
     PackedError = tuple[list[Node], str]  # the exception, then those that it refers to; the traceback of all
+
+_get = BaseException.__getattribute__  # a user's class may have ideas of its own about attributes
+_set = BaseException.__setattr__
 
 MOST_LINKED = 100  # exceptions that travel with one: a chain of contexts may be endless; guessed
 MOST_TEXT = 100_000  # characters of a traceback or a description, which repeat the message; guessed
@@ -37,9 +39,9 @@ def pack_error(error: BaseException) -> PackedError:
         blob = b"" if place in carried else _pickle(each)
         if blob or place in carried:
             carried.update(member for member in members if member is not None and member > place)
-        cause, context = (places.get(id(other)) for other in (each.__cause__, each.__context__))
-        nodes.append((blob, _description(each), cause, context, members, each.__suppress_context__))
-    return nodes, _traceback(error) if error.__traceback__ else ""
+        cause, context = (places.get(id(_get(each, name))) for name in ("__cause__", "__context__"))
+        nodes.append((blob, _description(each), cause, context, members, _get(each, "__suppress_context__")))
+    return nodes, _traceback(error)
 
 
 def _linked(error: BaseException) -> list[BaseException]:
@@ -47,7 +49,7 @@ def _linked(error: BaseException) -> list[BaseException]:
     linked = [error]
     known = {id(error)}
     for each in linked:
-        for other in (each.__cause__, each.__context__, *_members(each)):
+        for other in (_get(each, "__cause__"), _get(each, "__context__"), *_members(each)):
             if other is not None and id(other) not in known and len(linked) < MOST_LINKED:
                 known.add(id(other))
                 linked.append(other)
@@ -55,7 +57,7 @@ def _linked(error: BaseException) -> list[BaseException]:
 
 
 def _members(error: BaseException) -> Sequence[BaseException]:
-    return error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    return _get(error, "exceptions") if issubclass(type(error), BaseExceptionGroup) else ()
 
 
 def _pickle(error: BaseException) -> bytes:
@@ -74,9 +76,9 @@ def _loadable(value: object, error: BaseException) -> bytes:
 
 
 def _like(again: BaseException, error: BaseException) -> bool:
-    if isinstance(again, BaseExceptionGroup) and isinstance(error, BaseExceptionGroup):
-        return again.message == error.message and len(again.exceptions) == len(error.exceptions)
-    return again.args == error.args
+    if issubclass(type(error), BaseExceptionGroup):
+        return len(_members(again)) == len(_members(error))
+    return bool(again.args == error.args)
 
 
 class _Bare:
@@ -105,12 +107,15 @@ def _description(error: BaseException) -> str:
 
 
 def _traceback(error: BaseException) -> str:
+    trace = _get(error, "__traceback__")
+    if trace is None:
+        return ""
     import traceback
 
     try:
-        return _bounded("".join(traceback.format_exception(type(error), error, error.__traceback__)))
+        return _bounded("".join(traceback.format_exception(type(error), error, trace)))
     except BaseException:  # of its str
-        return "".join(traceback.format_tb(error.__traceback__))
+        return "".join(traceback.format_tb(trace))
 
 
 def _bounded(text: str) -> str:
@@ -126,13 +131,11 @@ def unpack_error(packed: PackedError) -> BaseException:
     nodes, traceback = packed
     errors = _unpickled(nodes)
     for error, (_, _, cause, context, _, suppressed) in zip(errors, nodes, strict=True):
-        with contextlib.suppress(BaseException):  # its class may have ideas of its own about attributes
-            error.__cause__ = None if cause is None else errors[cause]
-            error.__context__ = None if context is None else errors[context]
-            error.__suppress_context__ = suppressed
+        _set(error, "__cause__", None if cause is None else errors[cause])
+        _set(error, "__context__", None if context is None else errors[context])
+        _set(error, "__suppress_context__", suppressed)
     if traceback:
-        with contextlib.suppress(BaseException):
-            _first_cause(errors[0]).__cause__ = RemoteTraceback(traceback)
+        _set(_first_cause(errors[0]), "__cause__", RemoteTraceback(traceback))
     return errors[0]
 
 
@@ -156,7 +159,7 @@ def _loaded(blob: bytes) -> BaseException | None:
         error = pickle.loads(blob)
     except BaseException:
         return None
-    return error if isinstance(error, BaseException) else None
+    return error if issubclass(type(error), BaseException) else None
 
 
 def _described(description: str, members: list[BaseException]) -> BaseException:
@@ -165,7 +168,7 @@ def _described(description: str, members: list[BaseException]) -> BaseException:
 
 def _first_cause(error: BaseException) -> BaseException:
     met = {id(error)}
-    while error.__cause__ is not None and id(error.__cause__) not in met:
-        error = error.__cause__
+    while (cause := _get(error, "__cause__")) is not None and id(cause) not in met:
+        error = cause
         met.add(id(error))
     return error

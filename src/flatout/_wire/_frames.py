@@ -1,8 +1,10 @@
 """Frames on a stream socket: a kind, a head, and any number of buffers, in the frame or in shared memory (`_arena`).
 
-Layout: header (mark, kind, number of buffers, length of the head, segment), then the lengths of the buffers, then the head
-and, where no segment has them, the buffers; last another mark. Where a task writes to the socket of its worker, between
-frames or into one, a mark is not where it should be: nothing that is not whole is taken for a frame.
+Layout: header (a mark; kind, number of buffers, length of the head, segment, length of all that follows the header; a check
+of these), then the lengths of the buffers, then the head and, where no segment has them, the buffers; last another mark.
+
+Where a task writes to the socket of its worker, between frames or into one, a mark or the check is not as it should be: nothing
+that is not whole is taken for a frame, and no length that nobody sent is waited for.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 
 _BEGIN = b"\xf1\xa7\x0e\xb5"  # such as no text has, and that no part of it begins another
 _END = b"\xe2\x1f\xd3\x9c"
-_HEADER = struct.Struct("<4sBIQI")
+_HEADER = struct.Struct("<4sBIQIQI")
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 18  # bytes to ask of the kernel at once: a socket holds about as much
 _SHORT = 1 << 12  # bytes of a single buffer up to which its frame is put together, since all else costs more; guessed
@@ -38,6 +40,17 @@ _SEGMENT = 21
 _DESCRIPTORS = (socket.SOL_SOCKET, getattr(socket, "SCM_RIGHTS", None))
 _FDS = socket.CMSG_SPACE(8 * 4) if hasattr(socket, "CMSG_SPACE") else 0
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+def _header(kind: int, count: int, head: int, segment: int, data: int) -> bytes:
+    """The header of a frame with so many buffers, and bytes of its head and of its buffers in the frame itself."""
+    fields = kind, count, head, segment, count * _LENGTH.size + head + data + len(_END)
+    return _HEADER.pack(_BEGIN, *fields, _check(fields))
+
+
+def _check(fields: tuple[int, ...]) -> int:
+    """Differs where the fields do. (The hash of numbers is the same in all processes of an interpreter.)"""
+    return hash(fields) & 0xFFFFFFFF
 
 
 class Frame:
@@ -74,7 +87,7 @@ class Sender:
         """Add a frame to what is to be sent."""
         if type(buffers) is list and len(buffers) == 1 and type(buffers[0]) is bytes and len(buffers[0]) < _SHORT:
             (only,) = buffers
-            frame = _HEADER.pack(_BEGIN, kind, 1, len(head), 0) + _LENGTH.pack(len(only)) + head + only + _END
+            frame = _header(kind, 1, len(head), 0, len(only)) + _LENGTH.pack(len(only)) + head + only + _END
             self._queue.append(memoryview(frame))
             return
         flat = [memoryview(buffer).cast("B") for buffer in buffers]
@@ -93,11 +106,11 @@ class Sender:
         self._put(kind, head, parcel.pieces, PARCEL)
 
     def _hand_over(self, number: int, fd: int, owner: object) -> None:
-        self._queue.append(_Handover(_HEADER.pack(_BEGIN, _SEGMENT, 0, 0, number) + _END, fd, owner))
+        self._queue.append(_Handover(_header(_SEGMENT, 0, 0, number, 0) + _END, fd, owner))
 
     def _put(self, kind: int, head: Piece, buffers: Sequence[memoryview], segment: int) -> None:
         lengths = b"".join(_LENGTH.pack(len(buffer)) for buffer in buffers)
-        header = _HEADER.pack(_BEGIN, kind, len(buffers), len(head), segment)
+        header = _header(kind, len(buffers), len(head), segment, 0 if segment else sum(map(len, buffers)))
         frame = [header + lengths, head, *(() if segment else buffers), _END]
         self._queue.extend([memoryview(piece) for piece in frame if len(piece)])  # in one piece, whoever interrupts
 
@@ -206,22 +219,19 @@ class Receiver:
 
     def _size(self, start: int) -> int | None:
         """Length of the frame that begins there, if enough of it has come to know."""
-        behind = start + _HEADER.size
-        if not _BEGIN.startswith(self._data[start : min(start + len(_BEGIN), self._have)]):
-            raise ValueError("no frame begins there")
-        if self._have < behind:
+        if self._have < start + _HEADER.size:
+            if not _BEGIN.startswith(self._data[start : min(start + len(_BEGIN), self._have)]):
+                raise ValueError("no frame begins there")
             return None
-        _, _, buffers, head, segment = _HEADER.unpack_from(self._data, start)
-        table = buffers * _LENGTH.size
-        size: int = _HEADER.size + table + head + len(_END)
+        fields = _HEADER.unpack_from(self._data, start)
+        if fields[0] != _BEGIN:
+            raise ValueError("no frame begins there")
+        length, check = fields[5:]
+        if check != _check(fields[1:6]):
+            raise ValueError("the header of a frame is not as it was sent")
+        size: int = _HEADER.size + length
         if size > _most_bytes():
-            raise ValueError(f"a frame of {size} bytes and more")
-        if self._have < behind + table:
-            return _HEADER.size + table if table >= _CHUNK // 2 else None
-        if not segment:
-            size += sum(struct.unpack_from(f"<{buffers}Q", self._data, behind))
-            if size > _most_bytes():
-                raise ValueError(f"a frame of {size} bytes")
+            raise ValueError(f"a frame of {size} bytes")
         return size
 
     def _keep(self, start: int, size: int) -> None:
@@ -234,7 +244,7 @@ class Receiver:
             self._have = len(rest)
 
     def _parse(self, data: bytearray) -> Frame | None:
-        _, kind, count, head, segment = _HEADER.unpack_from(data)
+        _, kind, count, head, segment, _, _ = _HEADER.unpack_from(data)
         if not data.endswith(_END):
             raise ValueError("a frame does not end where it should")
         if kind == _SEGMENT:
@@ -242,12 +252,16 @@ class Receiver:
                 raise ValueError("a segment came without its descriptor: too many open files?")
             self._attached.attach(segment, self._fds.popleft(), private=segment == PARCEL)
             return None
+        at = _HEADER.size + count * _LENGTH.size
+        if at + head > len(data):
+            raise ValueError("a frame is too short for its head")
         lengths = struct.unpack_from(f"<{count}Q", data, _HEADER.size)
         view = memoryview(data)
-        at = _HEADER.size + count * _LENGTH.size
         head_view, at = view[at : at + head], at + head
         if segment:
             return Frame(kind, head_view, self._attached.lend(segment, lengths))
+        if at + sum(lengths) + len(_END) != len(data):
+            raise ValueError("a frame is not as long as its buffers")
         buffers = []
         for length in lengths:
             buffers.append(view[at : at + length])

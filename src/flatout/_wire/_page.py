@@ -16,7 +16,7 @@ CURRENT = 0  # index of the task the worker is on, plus 1; 0: none
 BEGAN = 1  # when it began that task, CLOCK_MONOTONIC in ns
 PID = 2
 STATUS = 3  # exit code plus STATUS_OFFSET once the process is gone; 0: it lives
-PACKED = 4  # index of the task whose result is being pickled by code of the user's, plus 1; 0: none
+PACKED = 4  # index of the task whose result is being pickled while another runs, plus 1; 0: none
 PACKING_BEGAN = 5  # when that began, as BEGAN
 
 STATUS_OFFSET = 1000  # makes every exit code, those of signals (negative) included, differ from 0
@@ -28,13 +28,19 @@ _REASON = 8 * _SLOT.size  # where the reason begins
 def create() -> int:
     """A new page without a name: nothing can be left behind. Returns its file descriptor."""
     if hasattr(os, "memfd_create"):
-        fd = os.memfd_create("flatout", os.MFD_CLOEXEC)
+        fd = os.memfd_create("flatout", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     else:
         import tempfile
 
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
     os.ftruncate(fd, SIZE)
+    if hasattr(
+        os, "memfd_create"
+    ):  # who reads beyond the end of a file that was cut is killed, and that could be the user
+        import fcntl
+
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
     os.lseek(fd, SIZE, os.SEEK_SET)
     return fd
 

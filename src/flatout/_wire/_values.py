@@ -95,7 +95,7 @@ def _not_picklable(value: Any, name: str, by_value: bool, error: BaseException) 
     """The error that says why."""
     from flatout._wire import _diagnose
 
-    if not isinstance(error, Exception):  # who asks it once more may fare worse
+    if not issubclass(type(error), Exception):  # who asks it once more may fare worse
         return _diagnose.refuses(name, error)
     return _diagnose.not_picklable(value, name) if by_value else _diagnose.not_returnable(value, name, error)
 

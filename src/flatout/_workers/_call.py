@@ -92,7 +92,9 @@ class Caller:
             try:
                 if context != unchanged:
                     return False
-            except Exception:  # by the == of a user's object, which is only asked for one that is new
+            except KeyboardInterrupt:
+                raise
+            except BaseException:  # by the == of a user's object, which is only asked for one that is new
                 return False
         return True
 
@@ -118,7 +120,7 @@ class Caller:
         """Whether any value has to be awaited; notes the types that never have to."""
         examples = {type(value): value for value in values}
         for kind in examples.keys() - self._plain:
-            if issubclass(kind, GeneratorType):
+            if kind is GeneratorType:
                 return any(is_awaitable(value) for value in values)  # which only its code tells
             if is_awaitable(examples[kind]):
                 return True

@@ -79,7 +79,7 @@ class LoopWorker:
     """
 
     def __init__(self, number: int, work: Work, host: Host, begun: Begun) -> None:
-        self._number = number
+        self.number = number
         self._work = work
         self._host = host
         self._begun = begun
@@ -98,7 +98,7 @@ class LoopWorker:
     def start(self) -> None:
         """Run the initializer, if any."""
         if self._work.initializer is None:
-            self._host.post(WorkerReady(self._number, "event loop"))
+            self._host.post(WorkerReady(self.number, "event loop"))
         else:
             self._starting = self._loop.create_task(self._initialize(self._work.initializer))
 
@@ -108,9 +108,9 @@ class LoopWorker:
             if is_awaitable(value):
                 await value
         except BaseException as error:
-            self._post(WorkerExited(self._number, error, fatal=True))
+            self._post(WorkerExited(self.number, error, fatal=True))
         else:
-            self._post(WorkerReady(self._number, "event loop"))
+            self._post(WorkerReady(self.number, "event loop"))
 
     def send(self, batch: Batch) -> None:
         """Put the tasks into the inbox, for the pullers that look into it in this turn, and for new ones."""
@@ -166,7 +166,7 @@ class LoopWorker:
                 if is_awaitable(value):
                     value = await value
             except BaseException as error:
-                if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+                if issubclass(type(error), KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
                     raise  # Ctrl-C, which is meant for the whole program; no other thread gets signals
                 self._errors[index] = trimmed(error, __file__)
                 value = None
@@ -194,14 +194,14 @@ class LoopWorker:
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
         gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
-        event = BatchFinished(self._number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
+        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
         return None if self._gone else event
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
         """Report it if one of the next turns passes with nothing to compute."""
         now = time.thread_time()
         if now - before < EMPTY_TURN:
-            self._post(LoopIdle(self._number))
+            self._post(LoopIdle(self.number))
         elif turns:
             self._loop.call_soon(self._look, now, turns - 1)
 
@@ -222,13 +222,23 @@ class LoopWorker:
                 puller.overdue = True
                 puller.cancel()
 
+    def blocked_by(self) -> tuple[int, float] | None:
+        """Where the loop does not come round: the task that it is in, and when that began; from any thread."""
+        puller = asyncio.current_task(self._loop)
+        return (puller.index, puller.began) if isinstance(puller, Puller) and puller.index is not None else None
+
+    def leave_behind(self) -> None:
+        """Where the loop does not come round: report nothing more, and cancel everything if it ever does; from any thread."""
+        self._gone = True
+        self._loop.call_soon_threadsafe(self._leave)
+
     def stop(self) -> None:
         """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
         self._leave()
 
     def kill(self) -> None:
         """Cancel everything."""
-        self._post(WorkerExited(self._number))
+        self._post(WorkerExited(self.number))
         self._leave()
 
     def _leave(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -60,12 +61,11 @@ class Process:
         return None if status == 0 else status - _page.STATUS_OFFSET
 
     @property
-    def current(self) -> tuple[int, float] | None:
-        """(index of the task it is on, when it began it by time.monotonic); first of all one whose result it pickles."""
-        for task, began in ((_page.PACKED, _page.PACKING_BEGAN), (_page.CURRENT, _page.BEGAN)):
-            if index := int(self._slots[task]):
-                return index - 1, self._slots[began] / 1e9
-        return None
+    def current(self) -> list[tuple[int, float]]:
+        """(index of a task it is on, when it began by time.monotonic): the one that runs, and one whose result is pickled."""
+        slots = self._slots
+        pairs = ((slots[_page.CURRENT], slots[_page.BEGAN]), (slots[_page.PACKED], slots[_page.PACKING_BEGAN]))
+        return [(index - 1, began / 1e9) for index, began in pairs if index]
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
@@ -171,6 +171,7 @@ class Pool:
         """End the zygote, and with it every worker."""
         with self._lock:
             self._broken = True
+            pids = [process.pid for process in self._idle]
             for process in self._idle:
                 process.forget()
             self._idle.clear()
@@ -180,11 +181,13 @@ class Pool:
                 self._control.settimeout(ENDING_SECONDS)
                 # Comes back as the zygote ends; a `wait` with a timeout would sleep longer than that takes.
                 self._control.recv(1)
-            except TimeoutError:
-                return  # it was stopped, or the like
+            except TimeoutError:  # it was stopped, or the like; its workers are killed with it
+                self._zygote.kill()
             except OSError:  # it was gone before
                 pass
-        self._zygote.wait()
+        if self._zygote.wait() < 0:
+            for pid in pids:
+                kill_group(pid)
 
     def abandon(self) -> None:
         """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
@@ -193,6 +196,13 @@ class Pool:
         self._idle.clear()
         self._control.close()
         self._zygote.returncode = 0  # not our child: nothing to wait for
+
+
+def kill_group(pid: int) -> None:
+    """Kill what a worker has started, where the zygote was killed and can end nothing any more: the worker died with it."""
+    if pid:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
 
 
 def import_path(cwd: str) -> list[str]:
@@ -268,8 +278,6 @@ def _forget_parents_pool() -> None:
 @atexit.register
 def _close() -> None:
     global _pool, _over
-    import signal
-
     ctrl_c = signal.getsignal(signal.SIGINT)
     if (
         ctrl_c is signal.default_int_handler

@@ -50,6 +50,7 @@ class Setup:
                 "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
                 "log_levels": _log_levels(),
+                "authkey": _authkey(),
             }
         )
 
@@ -140,7 +141,7 @@ class ProcessWorker:
             index = batch.first + position
             if start < index:
                 self.send(batch.part(start, index))
-            failed = TaskError(0, error, retryable=not isinstance(error, NotPicklable))
+            failed = TaskError(0, error, retryable=type(error) is not NotPicklable)
             self._host.post(BatchFinished(self._number, index, [None], (failed,)))
             start = index + 1
         if start < batch.end:
@@ -260,24 +261,27 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
+        if process.exitcode is None:
+            _pool.kill_group(process.pid)
         error = _death(process, self._is_ready)
         # One that was warm may have died before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
-        suspects = self._up_to(process.current) if process.reason() else _index(process.current)
+        suspects = self._up_to(process) if process.reason() else _indices(process)
         self._exited(process, None if peaceful else error, suspects)
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
         """A task has written to the socket of its worker, or the like."""
         what = f"worker process {process.pid} sent what cannot be understood ({type(error).__name__}: {error})"
         process.pool.kill(process)
-        self._exited(process, WorkerDied(what), self._up_to(process.current))
+        self._exited(process, WorkerDied(what), self._up_to(process))
 
-    def _up_to(self, current: tuple[int, float] | None) -> Sequence[int]:
-        """Who may have spoilt what is found out only when results are sent: all that are not reported, up to this one."""
+    def _up_to(self, process: Process) -> Sequence[int]:
+        """Who may have spoilt what is found out only when results are sent: all that are not reported, up to the last begun."""
         if not self._unreported:
             return []
         first, end = self._unreported[0]
-        return range(first, current[0] + 1 if current is not None and first <= current[0] < end else end)
+        last = max(_indices(process), default=-1)
+        return range(first, last + 1 if first <= last < end else end)
 
     def _exited(self, process: Process, error: WorkerDied | None, suspects: Sequence[int]) -> None:
         self._release()
@@ -285,9 +289,8 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, error, suspects))
 
     def running(self) -> Sequence[tuple[int, float]]:
-        """The task that its page says it is on."""
-        current = None if self._process is None else self._process.current
-        return [] if current is None else [current]
+        """What its page says it is on."""
+        return [] if self._process is None else self._process.current
 
     def cancel(self, index: int) -> None:
         """A process ends a task by ending itself: see `kill`."""
@@ -336,8 +339,16 @@ def _log_levels() -> dict[str, int]:
     return {"root": logging.root.level, **{name: level for name, level in levels.items() if level != logging.NOTSET}}
 
 
-def _index(current: tuple[int, float] | None) -> Sequence[int]:
-    return [] if current is None else [current[0]]
+def _authkey() -> bytes:
+    """By which a worker may reach the managers of `multiprocessing` that this process has; empty where it can have none."""
+    if "multiprocessing.managers" not in sys.modules:
+        return b""
+    return bytes(sys.modules["multiprocessing.process"].current_process().authkey)
+
+
+def _indices(process: Process) -> Sequence[int]:
+    """The tasks it is on: where it dies, nobody knows which of two was the reason."""
+    return [index for index, _ in process.current]
 
 
 def _position(entry: tuple[int, BaseException]) -> int:

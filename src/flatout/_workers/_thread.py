@@ -101,5 +101,8 @@ class ThreadWorker:
                 index = self._caller.current[0] if self._caller.current else batch.first
                 self._report(WorkerExited(self._number, error, [index]))
                 break
+            except BaseException as error:  # of what a class of the user's does when it is only asked for its name
+                self._report(WorkerExited(self._number, error, range(batch.first, batch.end)))
+                break
             self._report(event)
         self._loop.close()

@@ -1,0 +1,66 @@
+"""What is left behind: processes found by a mark in their environment, whoever has adopted them, and files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from faults.tasks import SLEEPER
+
+MARK = "FAULTS_SEAT"  # the environment variable whose value all processes of one seat share
+PATIENCE = 5.0  # seconds for what must go to be gone; the promise for orphans
+PAUSE = 0.02  # seconds between two looks
+
+
+def wait_until(holds: Callable[[], bool], patience: float = PATIENCE) -> bool:
+    deadline = time.monotonic() + patience
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE)
+    return True
+
+
+def marked(mark: str) -> dict[int, str]:
+    """The processes with this mark, and their command lines. A zombie has no environment any more."""
+    wanted = f"{MARK}={mark}".encode()
+    found = {}
+    for entry in os.scandir("/proc"):
+        if entry.name.isdigit():
+            try:
+                if wanted in Path(entry.path, "environ").read_bytes().split(b"\0"):
+                    found[int(entry.name)] = (
+                        Path(entry.path, "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+                    )
+            except OSError:  # it ended meanwhile, or belongs to somebody else
+                continue
+    return found
+
+
+def end_workers() -> None:
+    """Kill what the children of this process have started: workers that an earlier case has left in a bad state."""
+    own = os.getpid()
+    for pid in marked(os.environ[MARK]):
+        try:
+            parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+            if own not in (pid, parent):
+                os.kill(pid, signal.SIGKILL)
+        except OSError:
+            continue
+
+
+def started_by_tasks() -> list[str]:
+    """The programs that tasks of this seat have started."""
+    return [command for command in marked(os.environ[MARK]).values() if SLEEPER in command]
+
+
+def shared_memory(pid: int) -> list[Path]:
+    """What a process has named after itself in /dev/shm, as joblib and loky do."""
+    try:
+        return [Path(entry.path) for entry in os.scandir("/dev/shm") if re.search(rf"\b{pid}\b", entry.name)]
+    except OSError:
+        return []
