@@ -34,11 +34,12 @@ class Executor(futures.Executor):
     max_tasks_per_child: calls after which a process is replaced.
 
     Workers are hired when calls are submitted, kept as long as it lives, and gone after `shutdown`. An executor that is
-    dropped, and one that is open at the end of the program, finishes what was submitted.
+    dropped, and one that is open at the end of the program, finishes what was submitted, unless it is Ctrl-C that ends it.
 
     A worker process that dies breaks the future of the call that it was on, which gets a `WorkerDied`; all others are done.
-    So there is no `BrokenProcessPool` for everybody: `BrokenExecutor` is for a failed initializer, and for workers that die
-    time after time with nothing in hand. A call that cannot be sent to a process fails with `NotPicklable`, in its future.
+    So there is no `BrokenProcessPool` for everybody: `BrokenExecutor` is for a failed initializer, for workers that die
+    time after time with nothing in hand, and in a fork. A call that cannot be sent to a process fails with `NotPicklable`,
+    in its future.
 
     Raises ValueError or PlanError for arguments that cannot work.
     """
