@@ -935,7 +935,8 @@ def begins_for_ever(folder: Path) -> None:
     try:
         (folder / "first").touch(exist_ok=False)
     except FileExistsError:
-        (folder / "stuck").write_text(str(os.getpid()))
+        (folder / "written").write_text(str(os.getpid()))
+        (folder / "written").rename(folder / "stuck")
         time.sleep(10_000)
 
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from flatout._child._results import Tasks
 
 
+_exit = os._exit  # before a task can put something else in its place
+
+
 class Unloadable:
     """Stands for an input that could not be loaded."""
 
@@ -112,7 +115,7 @@ def _leave(error: BaseException | None) -> None:
         except Exception:  # the task may have closed it
             pass
     code = error.code if isinstance(error, SystemExit) else int(error is not None)
-    os._exit(code if isinstance(code, int) else int(code is not None))
+    _exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _not_set_up(*_: Any) -> Any:

@@ -36,12 +36,14 @@ if TYPE_CHECKING:
 ORDER = struct.Struct("<cQ")
 FORK, KILL, PRELOAD = b"F", b"K", b"P"
 
+_exit = (
+    os._exit
+)  # a worker that came back from here would go on as a zygote: no task is to put something else in its place
 GRACE = 0.5  # seconds between SIGTERM and SIGKILL: for a file to be put in order, and yet gone in a blink; guessed
 
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
-_OWN_DESCRIPTORS = (
-    200  # the lowest of a worker's own: a task that closes what is open gets low numbers for its new files
-)
+# The lowest of a worker's own: a task that closes what is open gets low numbers for its new files.
+_OWN_DESCRIPTORS = 1000
 _EXPENDABLE = (
     300  # added to the badness by which the kernel, out of memory, looks for a process to kill (of 1000); guessed
 )
@@ -151,7 +153,7 @@ class Zygote:
 
             traceback.print_exc(file=sys.__stderr__)
         finally:
-            os._exit(code)
+            _exit(code)
 
     def _terminate(self, child: _Child) -> None:
         if child.ends_at is None:
@@ -247,10 +249,13 @@ def _children_of(pid: int) -> list[int]:
 def _out_of_the_way(fd: int) -> int:
     """The same file under a high number."""
     import fcntl
+    import resource
 
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    lowest = _OWN_DESCRIPTORS if most == resource.RLIM_INFINITY else min(_OWN_DESCRIPTORS, most - 4)
     try:
-        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, _OWN_DESCRIPTORS)
-    except OSError:  # so many are not allowed
+        moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, lowest)
+    except OSError:
         return fd
     os.close(fd)
     return moved

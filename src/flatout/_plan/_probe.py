@@ -54,7 +54,7 @@ class Probe:
         self._enough = enough
         self._alone = alone
         self._computing = computing  # told when the calls have computed for a few milliseconds
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._over = False
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
@@ -103,8 +103,8 @@ class Probe:
             self._judge()
         if self._over:
             self._relax()
-        elif self._cpu > BOOT_AFTER:
-            self._tell_computing(self._seconds, self._cpu)
+        elif self._cpu > BOOT_AFTER and not self._told:
+            self._tell_computing(self._seconds - self._queued(), self._cpu)
 
     def _tell_computing(self, seconds: float, cpu: float) -> None:
         if cpu > seconds / 2 and not self._told:
@@ -243,7 +243,7 @@ class _Brisk:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._users = 0
         self._before = 0.0
 
@@ -271,7 +271,7 @@ class _RunQueue:
 
     def __init__(self) -> None:
         self._folder = f"/proc/self/task/{threading.get_native_id()}"
-        self._lock = threading.Lock()  # lest the number be another file's by the time it is read
+        self._lock = threading.RLock()  # lest the number be another file's by the time it is read
         self._fd = -1  # closed by `close`: a `__del__` could swallow a Ctrl-C
         self._before = self._last = 0.0
         with contextlib.suppress(OSError):

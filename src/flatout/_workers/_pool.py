@@ -93,7 +93,8 @@ class Pool:
     """The zygote and its workers. Runs lease workers and give them back; any thread may."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        # Taken again where the garbage collector ends a run in the middle of this.
+        self._lock = threading.RLock()
         self._idle: list[Process] = []
         self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
@@ -107,6 +108,14 @@ class Pool:
     def alive(self) -> bool:
         """Whether the zygote still takes orders."""
         return not self._broken and self._zygote.poll() is None
+
+    @property
+    def lost(self) -> bool:
+        """Whether the zygote is gone, though it may not be a zombie yet: its end of the orders is closed before all others."""
+        try:
+            return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError as error:
+            return not isinstance(error, BlockingIOError)
 
     def lease(self) -> Process:
         """A warm worker, or a new one. Raises OSError where none can be had."""
@@ -159,6 +168,7 @@ class Pool:
     def _order(self, operation: bytes, number: int, fds: list[int] | None = None) -> None:
         record = _zygote.ORDER.pack(operation, number)
         try:
+            self._zygote.send_signal(signal.SIGCONT)  # a task may have stopped it
             if fds:
                 socket.send_fds(self._control, [record], fds)
             else:
@@ -177,6 +187,7 @@ class Pool:
             self._idle.clear()
         with self._control:
             try:
+                self._zygote.send_signal(signal.SIGCONT)
                 self._control.shutdown(socket.SHUT_WR)
                 self._control.settimeout(ENDING_SECONDS)
                 # Comes back as the zygote ends; a `wait` with a timeout would sleep longer than that takes.
@@ -203,6 +214,8 @@ def kill_group(pid: int) -> None:
     if pid:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)  # it is ours now, if this is the first process of its container
 
 
 def import_path(cwd: str) -> list[str]:
@@ -236,7 +249,7 @@ def _start_zygote(control: int) -> subprocess.Popen[bytes]:
 
 
 _pool: Pool | None = None
-_pool_lock = threading.Lock()
+_pool_lock = threading.RLock()
 _over = False  # the interpreter is ending
 
 
@@ -269,7 +282,7 @@ def warm() -> bool:
 
 def _forget_parents_pool() -> None:
     global _pool, _pool_lock
-    _pool_lock = threading.Lock()
+    _pool_lock = threading.RLock()
     if _pool is not None:
         _pool.abandon()
         _pool = None

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from flatout._child._end import STATUS
 from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
@@ -261,13 +262,13 @@ class ProcessWorker:
 
     def _gone(self, process: Process) -> None:
         """The stream has ended, after everything that was sent before."""
+        if process.exitcode is None and process.pid and not process.pool.lost:
+            self._unintelligible(process, EOFError("nothing more, though it lives"))
+            return
         if process.exitcode is None:
             _pool.kill_group(process.pid)
-        error = _death(process, self._is_ready)
-        # One that was warm may have died before it was leased.
-        peaceful = self._is_stale or (self._was_warm and not self._is_ready)
-        suspects = self._up_to(process) if process.reason() else _indices(process)
-        self._exited(process, None if peaceful else error, suspects)
+        spoilt = process.reason() or process.exitcode == STATUS
+        self._exited(process, _death(process, self._is_ready), self._up_to(process) if spoilt else _indices(process))
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
         """A task has written to the socket of its worker, or the like."""
@@ -283,10 +284,12 @@ class ProcessWorker:
         last = max(_indices(process), default=-1)
         return range(first, last + 1 if first <= last < end else end)
 
-    def _exited(self, process: Process, error: WorkerDied | None, suspects: Sequence[int]) -> None:
+    def _exited(self, process: Process, error: WorkerDied, suspects: Sequence[int]) -> None:
+        # One that was warm may have died of what it did before it was leased.
+        peaceful = self._is_stale or (self._was_warm and not self._is_ready)
         self._release()
         process.forget()
-        self._host.post(WorkerExited(self._number, error, suspects))
+        self._host.post(WorkerExited(self._number, None if peaceful else error, suspects))
 
     def running(self) -> Sequence[tuple[int, float]]:
         """What its page says it is on."""
