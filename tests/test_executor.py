@@ -509,6 +509,20 @@ def test_cancelled_futures_never_run() -> None:
     assert ran == []
 
 
+@pytest.mark.parametrize("via", KINDS)
+def test_who_waits_for_cancelled_futures_is_told(via: Any, tmp_path: Path) -> None:
+    pool = flatout.Executor(1, via=via)
+    calls = [pool.submit(wait_for_file, tmp_path / "file") for _ in range(5)]
+    while not calls[0].running():
+        time.sleep(0.001)
+    pool.shutdown(wait=False, cancel_futures=True)
+    (tmp_path / "file").touch()
+    assert futures.wait(calls, SECONDS).not_done == set()
+    assert calls[0].result()
+    assert sum(call.cancelled() for call in calls) == 4
+    pool.shutdown()
+
+
 def test_partials_with_keywords_travel() -> None:
     with flatout.Executor(1, via="process") as pool:
         assert pool.submit(int, "ff", base=16).result() == 255

@@ -21,7 +21,18 @@ from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
 from flatout._plan._chooser import Chooser
-from flatout._stations._base import AFTER_SHUTDOWN, Call, Station, closed, disowned, opened, over, settle
+from flatout._stations._base import (
+    AFTER_SHUTDOWN,
+    Call,
+    Latch,
+    Station,
+    cancel_call,
+    closed,
+    disowned,
+    opened,
+    over,
+    settle,
+)
 from flatout._stations._process import LedFuture
 from flatout._stations._verdicts import Verdict, Verdicts
 from flatout._wire import _functions
@@ -41,7 +52,7 @@ class AutoStation:
         self._lock = threading.RLock()  # taken again by a finalizer or a signal handler that submits
         self._disowned = False
         self._ending = False
-        self._ended = threading.Event()  # no call is held back any more, and all stations know that it is over
+        self._ended = Latch()  # no call is held back any more, and all stations know that it is over
         self._no_process = why_not_chosen()
 
     def submit(self, func: Callable[..., Any], args: tuple[Any, ...], keywords: dict[str, Any]) -> Future[Any]:
@@ -139,7 +150,7 @@ class AutoStation:
             if verdict.kind is not None:
                 return
             verdict.kind = kind
-            held, verdict.held = verdict.held, []
+            held = verdict.take()
             station = self._station(kind) if held else None
         for call in held:
             assert station is not None
@@ -158,16 +169,16 @@ class AutoStation:
         """See `Submits`."""
         with self._lock:
             self._ending = True
-            held = [call for verdict in self._trials for call in verdict.held] if cancel else []
+            held = [call for verdict in self._trials for call in verdict.take()] if cancel else []
             stations = list(self._stations.values()) if cancel else []
             self._end_stations()
         for call in held:
-            call.future.cancel()
+            cancel_call(call)
         for station in stations:
             station.end(cancel)
 
     def _end_stations(self) -> None:
-        if self._ending and not self._trials and not self._ended.is_set():
+        if self._ending and not self._trials and not self._ended.is_set:
             for station in self._stations.values():
                 if not station.finished:
                     opened(station)
@@ -179,11 +190,12 @@ class AutoStation:
         """See `Submits`."""
         with self._lock:
             self._ending = True
-            verdicts, self._trials = list(self._trials), set()
+            held = [call for verdict in self._trials for call in verdict.take()]
+            self._trials = set()
             stations = list(self._stations.values())
             self._end_stations()
-        for call in [call for verdict in verdicts for call in verdict.held]:
-            call.future.cancel()
+        for call in held:
+            cancel_call(call)
         for station in stations:
             station.kill()
 
@@ -198,7 +210,7 @@ class AutoStation:
     def disown(self) -> None:
         """See `Submits`."""
         self._lock = threading.RLock()
-        self._disowned, self._ending, self._ended = True, True, threading.Event()
+        self._disowned = self._ending = True
         self._ended.set()
         for station in self._stations.values():
             station.disown()

@@ -28,6 +28,7 @@ from flatout._driver import Driver, Outlet
 from flatout._errors import RunCancelled
 from flatout._events import CancelRequested, InputEnded, TasksDrawn, Tick
 from flatout._hosts import LoopHost
+from flatout._interrupts import Bell
 from flatout._model import Batch, Kind, Options, Plan
 from flatout._shared_host import SharedHost
 from flatout._workers._base import Worker
@@ -65,6 +66,25 @@ class Submits(Protocol):
         """This process is a fork, without its threads: refuse calls, and harm nothing of the parent's."""
 
 
+class Latch:
+    """What is set once and waited for; Ctrl-C while waiting leaves no lock taken, as it may in a `threading.Event`."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        self._bell = Bell()
+
+    def set(self) -> None:
+        """From now on nobody waits."""
+        self.is_set = True
+        self._bell.ring()
+
+    def wait(self) -> None:
+        """Come back when it is set."""
+        while not self.is_set:
+            self._bell.wait()
+        self._bell.ring()  # for others who wait
+
+
 class Station(Outlet):
     """Calls for workers of one kind, `most` at once."""
 
@@ -77,7 +97,7 @@ class Station(Outlet):
         self._ending = self._input_ended = False
         self._due: deque[tuple[Future[Any], Any, bool]] = deque()  # (future, outcome, whether that is an exception)
         self._handing: list[int] = []  # the threads that are setting futures
-        self._gone = threading.Event()
+        self._gone = Latch()
         # No more is drawn than workers can take in hand; one call is one batch, or it would wait for its neighbours.
         options = Options(on_error="return", chunksize=1, buffersize=most)
         dispatcher = Dispatcher(options, Plan(kind, most), None, ordered=False, collect=True, ahead=False)
@@ -112,7 +132,7 @@ class Station(Outlet):
         self._ending = True
         while cancel and self._calls:
             with contextlib.suppress(IndexError):
-                self._calls.pop().future.cancel()
+                cancel_call(self._calls.pop())
         self._host.wake()
 
     def kill(self) -> None:
@@ -138,7 +158,6 @@ class Station(Outlet):
         self._broken = disowned()
         self._ending = self._input_ended = self.finished = True
         self._calls.clear()
-        self._gone = threading.Event()  # the other may have been locked
         self._gone.set()
         if isinstance(self._host, SharedHost):
             self._host.disown()
@@ -248,6 +267,12 @@ class Station(Outlet):
             if self.finished and not self._handing and not self._due:
                 closed(self)
                 self._gone.set()
+
+
+def cancel_call(call: Call) -> None:
+    """Cancel a call that nobody has in hand, and tell those who wait for its future."""
+    if call.future.cancel():
+        call.future.set_running_or_notify_cancel()
 
 
 def settle(future: Future[Any], outcome: Any, failed: bool) -> None:

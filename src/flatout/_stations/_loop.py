@@ -7,7 +7,7 @@ import threading
 from concurrent.futures import Future
 from typing import Any
 
-from flatout._awaitable import is_awaitable
+from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
 from flatout._hosts import LoopHost
 from flatout._loop_thread import LoopThread
@@ -57,7 +57,8 @@ class LoopStation(Station):
         try:
             value = context.run(func, *args, **keywords)
             if is_awaitable(value):
-                value = await asyncio.get_running_loop().create_task(_awaited(value), context=context)
+                coroutine = value if asyncio.iscoroutine(value) else awaited(value)
+                value = await asyncio.get_running_loop().create_task(coroutine, context=context)
         except BaseException as error:
             self._settle(future, trimmed(error, __file__), True)
         else:
@@ -82,7 +83,3 @@ class LoopStation(Station):
         self._due.extend((future, self._refusal(), True) for future in self._in_hand)
         self._in_hand.clear()
         self._thread.stop()
-
-
-async def _awaited(value: Any) -> Any:
-    return await value

@@ -32,6 +32,11 @@ class Verdict:
         self.key: Key = ()
         self.marks: list[Any] = []  # weak references, as far as these can be had
 
+    def take(self) -> list[Call]:
+        """The calls that are held back; nobody else gets them."""
+        held, self.held = self.held, []
+        return held
+
 
 class Verdicts:
     """The verdicts on functions that are still alive."""
