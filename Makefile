@@ -4,6 +4,7 @@
 # make bench      measures flatout side by side with its peers, in an environment of its own (.venv-bench-VERSION)
 # make bench-quick  the same in two minutes: fewer workloads, inputs and peers
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
+# make soak       runs of every kind for ten minutes (SECONDS=30: shorter) while their workers are killed
 # make clean      takes away all that these have made
 #
 # They need nothing but make and a Python that is new enough: PYTHON=..., else the first that is found.
@@ -29,14 +30,14 @@ SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all bench bench-quick faults clean
+.PHONY: demo test test-all bench bench-quick faults soak clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
 
 test: $(TEST)/.installed
-	@$(TEST)/bin/ruff check src tests bench faults
-	@$(TEST)/bin/ruff format --check src tests bench faults
+	@$(TEST)/bin/ruff check src tests bench faults soak
+	@$(TEST)/bin/ruff format --check src tests bench faults soak
 	@$(TEST)/bin/mypy
 	@$(TEST)/bin/lint-imports --no-logo
 	@FLATOUT_TEST_WHEEL=1 $(TEST)/bin/pytest
@@ -53,6 +54,9 @@ bench-quick: $(BENCH)/.installed
 
 faults: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m faults --json build/faults.json --markdown build/faults.md
+
+soak: $(TEST)/.installed
+	@$(TEST)/bin/python -m soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
 
 $(DEMO)/.installed-$(VERSION): $(SOURCES)
 	@$(call environment,$(DEMO))
@@ -97,4 +101,4 @@ missing = $(error No Python >= 3.11 with its venv module was found ($(or $(PYTHO
 
 clean:
 	rm -rf .venv .venv-test-* .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
-	find src tests bench faults -name __pycache__ -prune -exec rm -rf {} +
+	find src tests bench faults soak -name __pycache__ -prune -exec rm -rf {} +

@@ -137,7 +137,8 @@ class Results:
         self._open = False
         with self._lock:
             cpu = time.thread_time() - self._cpu_since
-            self._flush(cpu, _page.CURRENT, _page.BEGAN)
+            self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
+            self._flush(cpu)
 
     def _deliver(self) -> None:
         """The postman."""
@@ -156,7 +157,7 @@ class Results:
             time.sleep(POSTMAN_SECONDS)
             with self._lock:
                 if self._open and time.perf_counter() - self._since > POSTMAN_SECONDS:
-                    self._flush(0.0, _page.PACKED, _page.PACKING_BEGAN)
+                    self._flush(0.0)
                     self._return_unbegun()
 
     def _return_unbegun(self) -> None:
@@ -171,17 +172,8 @@ class Results:
         if returned:
             self._channel.send(_frames.RETURNED, returned)
 
-    def _flush(self, cpu: float, task: int, began: int) -> None:
-        """Send what is there. The lock is held: results of one batch must not overtake each other.
-
-        In these slots it is noted whose result is pickled: in other ones where a task is running meanwhile.
-        """
-
-        def note(position: int) -> None:
-            """This one is to blame for what comes now: code of the user's is run."""
-            self._slots[began] = time.monotonic_ns()
-            self._slots[task] = first + position + 1
-
+    def _flush(self, cpu: float) -> None:
+        """Send what is there. The lock is held: results of one batch must not overtake each other."""
         count = len(self.values)  # more may come meanwhile
         if not count:
             return
@@ -190,11 +182,16 @@ class Results:
         self._first, self._errors = first + count, []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        packed, unpicklable = _values.pack(values, "the result", False, note)
+        packed, unpicklable = _values.pack(values, "the result", False, lambda position: self._note(first + position))
         failed: list[tuple[int, _exceptions.PackedError]] = []
         for position, error in errors + unpicklable:
-            note(position)
+            self._note(first + position)
             failed.append((position, _exceptions.pack_error(error)))
         self._slots[_page.PACKED] = 0
         meta = (first, count, packed.lengths, failed, seconds, cpu)
         self._channel.send(_frames.RESULTS, meta, packed.pieces)
+
+    def _note(self, index: int) -> None:
+        """This task is to blame for what comes now: code of the user's is run to pickle its result."""
+        self._slots[_page.PACKING_BEGAN] = time.monotonic_ns()
+        self._slots[_page.PACKED] = index + 1

@@ -12,11 +12,11 @@ import mmap
 import os
 import struct
 
-CURRENT = 0  # index of the task the worker is on, plus 1; 0: none
+CURRENT = 0  # index of the task the worker is on, plus 1; 0: none; negative: it has run, and its batch goes home
 BEGAN = 1  # when it began that task, CLOCK_MONOTONIC in ns
 PID = 2
 STATUS = 3  # exit code plus STATUS_OFFSET once the process is gone; 0: it lives
-PACKED = 4  # index of the task whose result is being pickled while another runs, plus 1; 0: none
+PACKED = 4  # index of the task whose result is being pickled by code of the user's, plus 1; 0: none
 PACKING_BEGAN = 5  # when that began, as BEGAN
 
 STATUS_OFFSET = 1000  # makes every exit code, those of signals (negative) included, differ from 0

@@ -61,11 +61,16 @@ class Process:
         return None if status == 0 else status - _page.STATUS_OFFSET
 
     @property
-    def current(self) -> list[tuple[int, float]]:
-        """(index of a task it is on, when it began by time.monotonic): the one that runs, and one whose result is pickled."""
+    def running(self) -> list[tuple[int, float]]:
+        """(index, when it began by time.monotonic) of the task that it runs, and of one whose result it pickles."""
         slots = self._slots
         pairs = ((slots[_page.CURRENT], slots[_page.BEGAN]), (slots[_page.PACKED], slots[_page.PACKING_BEGAN]))
-        return [(index - 1, began / 1e9) for index, began in pairs if index]
+        return [(index - 1, began / 1e9) for index, began in pairs if index > 0]
+
+    @property
+    def last(self) -> int | None:
+        """The task that it has begun last, of those whose results are not all sent."""
+        return abs(self._slots[_page.CURRENT]) - 1 if self._slots[_page.CURRENT] else None
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""

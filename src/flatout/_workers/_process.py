@@ -268,7 +268,7 @@ class ProcessWorker:
         if process.exitcode is None:
             _pool.kill_group(process.pid)
         spoilt = process.reason() or process.exitcode == STATUS
-        self._exited(process, _death(process, self._is_ready), self._up_to(process) if spoilt else _indices(process))
+        self._exited(process, _death(process, self._is_ready), self._up_to(process) if spoilt else _suspects(process))
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
         """A task has written to the socket of its worker, or the like."""
@@ -281,8 +281,8 @@ class ProcessWorker:
         if not self._unreported:
             return []
         first, end = self._unreported[0]
-        last = max(_indices(process), default=-1)
-        return range(first, last + 1 if first <= last < end else end)
+        last = process.last
+        return range(first, last + 1 if last is not None and first <= last < end else end)
 
     def _exited(self, process: Process, error: WorkerDied, suspects: Sequence[int]) -> None:
         # One that was warm may have died of what it did before it was leased.
@@ -293,7 +293,7 @@ class ProcessWorker:
 
     def running(self) -> Sequence[tuple[int, float]]:
         """What its page says it is on."""
-        return [] if self._process is None else self._process.current
+        return [] if self._process is None else self._process.running
 
     def cancel(self, index: int) -> None:
         """A process ends a task by ending itself: see `kill`."""
@@ -349,9 +349,9 @@ def _authkey() -> bytes:
     return bytes(sys.modules["multiprocessing.process"].current_process().authkey)
 
 
-def _indices(process: Process) -> Sequence[int]:
-    """The tasks it is on: where it dies, nobody knows which of two was the reason."""
-    return [index for index, _ in process.current]
+def _suspects(process: Process) -> Sequence[int]:
+    """What it was on: one that ran, one whose result was pickled, or both; else the last one, whose result was being sent."""
+    return [index for index, _ in process.running] or ([] if process.last is None else [process.last])
 
 
 def _position(entry: tuple[int, BaseException]) -> int:
@@ -360,7 +360,7 @@ def _position(entry: tuple[int, BaseException]) -> int:
 
 def _death(process: Process, ready: bool) -> WorkerDied:
     said, _, trace = process.reason().partition("\n")
-    when = "in the middle of a task" if process.current else "with no task in hand" if ready else "as it was set up"
+    when = "in the middle of a task" if _suspects(process) else "with no task in hand" if ready else "as it was set up"
     how = f"could not go on: {said}" if said else f"{_how(process)} {when}"
     return WorkerDied(
         f"worker process {process.pid or '(none)'} {how}", process.exitcode, process.crash_text() or trace

@@ -1,0 +1,53 @@
+"""Whichever tasks of a run are at fault, in whatever batches they travel: each fails for what it did, and no other fails."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import flatout
+from flatout import Failure, Retry
+from soak.tasks import FAULTS, IN_PROCESSES, VALUES, draw, perform, value_of
+
+
+def check(jobs: list[Any], **options: Any) -> None:
+    """Run the jobs, and hold each outcome against what must come of it."""
+    outcomes: list[Any] = flatout.map(perform, jobs, via="process", on_error="return", **options).results()
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        what, n = job[:2]
+        if what in VALUES:
+            assert outcome == value_of(job)
+        else:
+            assert isinstance(outcome, Failure)
+            assert FAULTS[what][1](n, outcome.error), f"{what} {n} failed with {outcome.error!r}"
+            assert (outcome.index, outcome.attempts) == (n, options["retry"].attempts if "retry" in options else 1)
+
+
+@settings(deadline=None, max_examples=12, suppress_health_check=list(HealthCheck))
+@given(
+    st.integers(0, 1 << 30),
+    st.integers(1, 80),
+    st.sampled_from([0.05, 0.3]),
+    st.sampled_from([None, 1, 2, 3, 7, 50]),
+    st.integers(1, 3),
+)
+@example(48, 100, 0.3, 2, 2)
+def test_faults_of_every_sort_in_batches_of_any_size(
+    seed: int, count: int, often: float, chunksize: int | None, workers: int
+) -> None:
+    jobs = draw(random.Random(seed), count, IN_PROCESSES, often, large=True)
+    check(jobs, chunksize=chunksize, max_concurrency=workers)
+
+
+def test_the_same_with_further_attempts() -> None:
+    whats = ["square", *IN_PROCESSES, "square"] * 2
+    retry = Retry(2, on=BaseException, backoff=0.0)
+    check([(what, n) for n, what in enumerate(whats)], chunksize=5, max_concurrency=2, retry=retry)
+
+
+def test_tasks_that_hang_among_those_that_crash() -> None:
+    whats = ["square", "hang", "die", "square", "spoil", "square", "hang", "scribble", "square"]
+    check([(what, n) for n, what in enumerate(whats)], chunksize=3, max_concurrency=2, timeout=2.0)
