@@ -16,7 +16,7 @@ import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
-from faults.model import Case, Complaint, Contender, Verdict
+from faults.model import Case, Complaint, Contender, Kind, Verdict
 from faults.traces import MARK, PATIENCE, PAUSE, marked, shared_memory, wait_until
 
 DEAR = 2 << 30  # bytes from which on cases are played one at a time
@@ -62,8 +62,8 @@ def _seated(pairs: Sequence[Pair]) -> list[Verdict]:
 
 
 def _known_limit(case: Case, contender: Contender) -> str:
-    kind = "process" if contender.kind == "executor" else contender.kind
-    return case.limits.get(kind, "") if kind else ""
+    kinds: list[Kind | None] = [contender.kind, "process" if contender.kind == "executor" else None]
+    return next((case.limits[kind] for kind in kinds if kind in case.limits), "")
 
 
 class Seat:

@@ -42,13 +42,13 @@ def marked(mark: str) -> dict[int, str]:
 
 
 def end_workers() -> None:
-    """Kill what the children of this process have started: workers that an earlier case has left in a bad state."""
+    """Kill what the children of this process have started, workers that an earlier case has left in a bad state; wake the children."""
     own = os.getpid()
     for pid in marked(os.environ[MARK]):
         try:
             parent = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-            if own not in (pid, parent):
-                os.kill(pid, signal.SIGKILL)
+            if own != pid:
+                os.kill(pid, signal.SIGCONT if parent == own else signal.SIGKILL)
         except OSError:
             continue
 

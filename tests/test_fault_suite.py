@@ -77,7 +77,7 @@ def test_a_case_says_what_must_hold(case: Case) -> None:
     assert not (case.error and not case.at)
     assert not (case.may_survive and case.error is None)
     assert not (case.timeout and "inline" in case.kinds)
-    assert set(case.limits) <= set(case.kinds)
+    assert set(case.limits) <= {*case.kinds, "executor"}
     assert all(case.limits.values())
 
 
