@@ -44,7 +44,7 @@ def mapped(via: Via, style: Style = "return", chunksize: int | None = None) -> C
             initializer=trial.initializer,
         )
         for value in run:
-            yield Outcome(error=value.error, failure=value) if isinstance(value, flatout.Failure) else Outcome(value)
+            yield Outcome(error=value.error, failure=value) if type(value) is flatout.Failure else Outcome(value)
 
     return play
 

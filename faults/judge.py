@@ -163,7 +163,9 @@ def _said(value: Any) -> str:
     """A few words for any value, however it behaves."""
     try:
         return (
-            f"{type(value).__name__}: {str(value)[:200]!r}" if isinstance(value, BaseException) else reprlib.repr(value)
+            f"{type(value).__name__}: {str(value)[:200]!r}"
+            if issubclass(type(value), BaseException)
+            else reprlib.repr(value)
         )
     except BaseException:
         return f"<{type(value).__name__}>"

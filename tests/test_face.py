@@ -40,8 +40,8 @@ BASIC = {
     "importlib",
 }
 PICKLING = {"copyreg", "enum", "pickle", "re", "struct"}
-OF_ZYGOTE = BASIC | PICKLING | {"array", "errno", "faulthandler", "gc", "mmap", "signal", "socket"}
-OF_PROCESSES = OF_ZYGOTE | {"atexit", "fcntl", "locale", "resource", "subprocess"}
+OF_ZYGOTE = BASIC | PICKLING | {"array", "errno", "faulthandler", "gc", "mmap", "resource", "signal", "socket"}
+OF_PROCESSES = OF_ZYGOTE | {"atexit", "fcntl", "locale", "subprocess"}
 
 
 def python(code: str) -> str:
