@@ -19,7 +19,7 @@ from faults.chair import Pair
 from faults.model import Verdict
 
 WIDTH = 180  # columns, where nobody looks on
-JOBS = 4  # processes at once: many of them only wait until a peer is known to hang
+JOBS = 6  # processes at once: many of them only wait until a peer is known to hang
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
