@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
+import math
 import io
 import os
 import random
@@ -137,6 +138,7 @@ class Soak:
         with self.account.scene("what is left at the end") as scene:
             if left := leftovers.settled(leftovers.threads, []):
                 self.account.mismatch(scene, f"threads: {left}")
+            _pool.warm()  # looks at the zygote, which may have been killed since it was needed last
             if zombies := leftovers.zombies():
                 self.account.mismatch(scene, f"zombies: {zombies}")
             _pool._close()
@@ -152,8 +154,8 @@ class Soak:
             if figures["given_up"] > 1 + GIVEN_UP * figures["runs"]:
                 self.account.mismatch(scene, f"{figures['given_up']} runs were given up")
             third = self._elapsed / 3
-            first = max(mib for when, mib in self._memory if when < third)
-            last = max(mib for when, mib in self._memory if when > 2 * third)
+            first = max((mib for when, mib in self._memory if when < third), default=math.inf)
+            last = max((mib for when, mib in self._memory if when > 2 * third), default=0.0)
             if last > first + GROWTH_MIB:
                 self.account.mismatch(scene, f"memory has grown from {first:.0f} to {last:.0f} MiB")
 

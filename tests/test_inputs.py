@@ -390,3 +390,11 @@ def test_a_burst_of_async_inputs_before_a_silence_is_not_held_back() -> None:
         return values
 
     assert asyncio.run(main()) == [2 * i for i in range(11)]
+
+
+def test_inputs_whose_len_raises_are_inputs_like_any_others() -> None:
+    class Uncounted(list[int]):
+        def __len__(self) -> int:
+            raise ValueError("uncounted")
+
+    assert flatout.map(abs, Uncounted([1, 2, 3])).results() == [1, 2, 3]

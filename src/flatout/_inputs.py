@@ -34,7 +34,7 @@ def length(iterables: tuple[Any, ...]) -> int | None:
     """How many inputs there will be, where that can be known."""
     try:
         return min(len(iterable) for iterable in iterables)
-    except TypeError:
+    except Exception:  # they have none, or their own `__len__` raises: the plain loop would not ask
         return None
 
 
