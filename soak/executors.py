@@ -72,7 +72,8 @@ def _map(
             count += 1
     except BaseException as error:
         chunk = jobs[count : count + chunksize]
-        faulty = [job for job in chunk if job[0] not in VALUES]
+        # A lambda is at fault only when all are done, and their results are pickled.
+        faulty = sorted((job for job in chunk if job[0] not in VALUES), key=lambda job: job[0] == "lambda")
         account.failed(scene, (faulty or chunk)[0], error)
         return
     if count != len(jobs):
