@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import gc
-import math
 import io
+import math
 import os
 import random
 import re
