@@ -1217,3 +1217,38 @@ def test_times_that_cannot_be_are_not_reckoned_with(seconds: float) -> None:
     assert told(dispatcher.handle(BatchFinished(1, 0, ["a"], (), seconds, seconds), 1.0)) == ["a"]
     counts = dispatcher.statistics()
     assert (counts.busy_seconds, counts.cpu_seconds) == (0.0, 0.0)
+
+
+# Mixtures: several tasks in flight in one process
+
+
+def mixture(processes: int = 1, **options: Any) -> Dispatcher:
+    return brain(Plan("process", 4, processes=processes, inside="thread"), on_error="return", **options)
+
+
+def test_a_mixture_has_so_many_in_flight_in_all_spread_evenly_over_its_processes() -> None:
+    dispatcher = mixture(processes=2)
+    commands = crew_of(dispatcher, 2, 20)
+    assert sent(commands) == [(1, [0, 1]), (2, [2, 3])]
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["b"]), 1.0)) == [(1, [4])]
+
+
+def test_the_tasks_in_flight_in_a_process_that_dies_all_fail_unless_retry_is_asked_for() -> None:
+    dispatcher = mixture()
+    crew_of(dispatcher, 1, 4)
+    dispatcher.handle(InputEnded(), 1.0)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == [POISON] * 4
+
+
+def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
+    dispatcher = mixture(retry=Retry(2, backoff=0.0))
+    crew_of(dispatcher, 1, 6)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == []
+    commands = dispatcher.handle(WorkerReady(2), 1.0)
+    for index in range(4):
+        assert sent(commands) == [(2, [index])], "alone, and nothing joins it"
+        commands = dispatcher.handle(BatchFinished(2, index, ["fine"]), 2.0)
+        assert told(commands) == ["fine"]
+    assert sent(commands) == [(2, [4, 5])], "then the others, together"
