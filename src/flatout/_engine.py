@@ -226,8 +226,8 @@ class Engine:
         except NotPicklable as error:
             return self.chooser.without_processes(str(error))
         seconds = LOADING * len(setup.packed.payload)  # in every worker, all at once
-        predicted = {prediction.kind: prediction.seconds for prediction in plan.predictions}
-        if predicted["process"] + seconds < min(predicted["inline"], predicted["thread"]):
+        chosen = next(p.seconds for p in plan.predictions if (p.kind, p.inside) == (plan.kind, plan.inside))
+        if chosen + seconds < min(p.seconds for p in plan.predictions if p.kind != "process"):
             return plan
         self._setup = None
         return self.chooser.without_processes(f"they need {duration(seconds)} to load the function with its data")
