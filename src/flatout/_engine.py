@@ -191,6 +191,7 @@ class Engine:
         if self._setup is None:
             fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
             workers = self._plan.concurrency if self._plan is not None else usable_cores()
+            workers = max(1, workers if self.total is None else min(workers, self.total))
             self._setup = Setup(self._work, max(1, usable_cores() // workers), divisible=not fixed)
         return self._setup
 
