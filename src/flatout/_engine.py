@@ -198,6 +198,7 @@ class Engine:
             plan = self._plan
             fixed = self._options.chunksize or (plan and plan.chunksize)
             workers = (plan.processes or plan.concurrency) if plan is not None else usable_cores()
+            workers = max(1, workers if self.total is None else min(workers, self.total))
             inside, preloads = _inside(plan) if plan is not None else (None, ())
             self._setup = Setup(self._work, max(1, usable_cores() // workers), not fixed, inside, preloads)
         return self._setup

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from flatout import _child
+from flatout._child import _native
 from flatout._child._calls import Caller, Unloadable
 from flatout._child._end import give_up
 from flatout._child._flight import Flight
@@ -111,7 +112,7 @@ class Worker:
         frame = self._take()
         setup, began = _values.load(frame.head), time.time()
         self._setups += 1
-        if self._stale(setup["path"]):
+        if self._stale(setup["path"]) or not _native.share_out(setup["environ"], setup["cores"]):
             self._channel.send(_frames.STALE, None)
             return True
         try:

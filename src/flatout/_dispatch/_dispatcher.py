@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
@@ -28,6 +29,7 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -87,6 +89,8 @@ class Dispatcher:
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
+        self._apart = Apart()
+        self._room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -106,6 +110,7 @@ class Dispatcher:
             WorkerObserved: self._worker_observed,
             LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
+            RoomChanged: self._room_changed,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
@@ -170,9 +175,11 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
-        for worker in list(self._crew.workers.values()):
-            if worker.ready:
-                self._freed(worker)
+        self._let_go_of_surplus()
+
+    def _room_changed(self, event: RoomChanged, now: float) -> None:
+        self._room_for = event.processes
+        self._let_go_of_surplus()
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
@@ -203,6 +210,7 @@ class Dispatcher:
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
+            self._apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
@@ -249,6 +257,9 @@ class Dispatcher:
         if worker.wide and self._options.retry.attempts == 1:
             guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
+        if event.starved and not worker.killed:
+            self._alone |= guilty
+            self._apart.add(guilty | suspects)
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
@@ -404,8 +415,14 @@ class Dispatcher:
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
+        room, most = self._value(kind) - self._crew.running(kind), self._options.max_concurrency
         return room if most is None else min(room, most - self._crew.running_in_all())
+
+    def _value(self, kind: Kind) -> int:
+        """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
+        if kind != "process" or self._inside(kind) or self._room_for is None:
+            return self._limit.value
+        return max(1, min(self._limit.value, self._room_for))
 
     def _inside(self, kind: Kind) -> Inside:
         """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
@@ -416,9 +433,9 @@ class Dispatcher:
     def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
         """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
         workers = self._crew.wide(kind)
-        while workers and queue and (room := self._room(kind)) > 0:
-            worker, alone = workers[0], queue.alone
-            each = -(-self._limit.value // max(1, self._most(kind)))
+        while workers and queue and not self._held_back(kind, queue) and (room := self._room(kind)) > 0:
+            worker, alone = workers[0], queue.first_alone is not None
+            each = -(-self._value(kind) // max(1, self._most(kind)))
             most = min(room, each - worker.hands.count, -(-len(queue) // len(workers)), self._sizer.fixed or room)
             if worker.hands.count if alone else most <= 0:
                 return
@@ -428,13 +445,16 @@ class Dispatcher:
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and (worker := self._free(kind)) is not None:
+        while queue and not self._held_back(kind, queue) and (worker := self._free(kind)) is not None:
             self._send(worker, queue.take(self._next_size(target)), now)
+
+    def _held_back(self, kind: Kind, queue: Queue) -> bool:
+        return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
             worker = self._crew.take_busy(kind)
         return worker
 
@@ -461,11 +481,14 @@ class Dispatcher:
             return 0
         if kind == "async":
             return 1
-        return self.plan.processes or 1 if self.plan is not None and self._inside(kind) else self._limit.value
+        if self.plan is None or not self._inside(kind):
+            return self._value(kind)
+        processes = self.plan.processes or 1
+        return processes if self._room_for is None else max(1, min(processes, self._room_for))
 
     def _stand_in(self, queue: Queue, now: float) -> None:
-        """While processes are starting, the caller goes on by itself with what does not take long."""
-        if self._sizer.cheap and self._crew.active("process") == self._crew.starting("process"):
+        """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
+        if self._sizer.cheap and not self._died and self._crew.active("process") == self._crew.starting("process"):
             self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
@@ -485,6 +508,11 @@ class Dispatcher:
             self._commands.append(StopWorker(worker.number))
         else:
             self._crew.note(worker)
+
+    def _let_go_of_surplus(self) -> None:
+        for worker in list(self._crew.workers.values()):
+            if worker.ready:
+                self._freed(worker)
 
     # Time
 

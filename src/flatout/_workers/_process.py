@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from flatout._child import _native
 from flatout._child._end import STATUS
 from flatout._child._zygote import CLOUDPICKLE
 from flatout._errors import NotPicklable, WorkerDied
@@ -60,7 +61,7 @@ class Setup:
                 "inside": inside,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
-                "environ": dict(os.environ),
+                "environ": _native.users(os.environ),
                 "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
                 "log_levels": _log_levels(),
