@@ -343,7 +343,7 @@ class Engine:
             awaitables.append(value)
             return value
 
-        event = self._seat.run_undecided(batch, set_aside)
+        event = self._seat.run(batch, set_aside)
         chooser.ran(len(event.values))
         if awaitables:
             self._hand_back(batch, event)
