@@ -136,9 +136,9 @@ class Driver:
 
     # For everyone
 
-    def post(self, event: Event) -> None:
-        """Take an event in; from any thread."""
-        self._events.append(event)
+    def post(self, event: Event, first: bool = False) -> None:
+        """Take an event in; from any thread. `first`: before all that wait."""
+        (self._events.appendleft if first else self._events.append)(event)
         host = self.host
         if host is not None:
             host.wake()
@@ -169,6 +169,10 @@ class Driver:
     def seat(self, worker: Worker) -> None:
         """The caller's own thread is one of the workers."""
         self._workers[SEAT] = worker
+
+    def observe(self, observer: Observer) -> None:
+        """Show it what happens from now on."""
+        self._observers.append(observer)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""

@@ -28,11 +28,13 @@ from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Even
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
-from flatout._machine import usable_cores
+from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
-from flatout._plan._choose import describe
+from flatout._plan._choose import Situation, describe
+from flatout._plan._second_look import SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
+from flatout._workers import zygote_runs
 from flatout._workers._inline import Seat
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -120,12 +122,41 @@ class Engine:
         if self.chooser is not None:
             self.chooser.adopt = self.adopt
             self.chooser.left = self._left
+        if self._options.via == "auto" and usable_cores() > 1:
+            self._look_again_at(plan)
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
         else:
             if plan.kind == "process":
                 self._set_up_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _look_again_at(self, plan: Plan | None) -> None:
+        """Have the choice looked at again as the run goes on, where it is one that can be changed."""
+        if self.chooser is not None:
+            situation = lambda: self.chooser.situation()  # noqa: E731 - of the latest one
+        elif plan is not None and plan.kind == "async" and self._may_spread():
+            tie = Tie(self._work)
+            self._driver.observe(tie)
+            self._dispatcher.try_out(2 * usable_cores())
+            situation = partial(self._situation_of_loops, tie)
+        else:
+            return
+        look = SecondLook(situation, lambda: self._driver.clock(), self._change, self._probe_again)
+        self._driver.observe(look)
+        if plan is not None:
+            look.adopted(plan, self.statistics())
+
+    def _may_spread(self) -> bool:
+        """Whether coroutines may go to other processes: not where they were promised the caller's loop, nor a timeout
+        by which a loop that is blocked would be left behind.
+        """
+        return self._callers_loop is None and self._options.timeout is None and not why_not_chosen()
+
+    def _situation_of_loops(self, tie: Tie) -> Situation:
+        counts = self.statistics()
+        left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
+        return Situation(usable_cores(), left, tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency)
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""
@@ -218,6 +249,23 @@ class Engine:
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
         return self._driver.post(PlanChosen(plan))
+
+    def _change(self, plan: Plan) -> None:
+        """Go on by another plan, in the middle of the run; called where the driver lives."""
+        before, setup = self._plan, self._setup
+        self._plan, self._setup = plan, None
+        try:
+            if plan.kind == "process":
+                self._set_up_processes()
+        except (NotPicklable, OSError):
+            self._plan, self._setup = before, setup
+            return
+        self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
+
+    def _probe_again(self) -> None:
+        """Have the next calls of the caller's thread watched as if they were the first."""
+        assert self.chooser is not None
+        self.chooser = self.chooser.anew()
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import selectors
 import threading
 from collections.abc import Callable
@@ -203,7 +204,7 @@ class LoopHost:
         self._driven: Driven | None = None
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._fds: dict[int, Callback | None] = {}
+        self._fds: dict[int, tuple[Callback, Callback | None]] = {}
 
     def run(self, driven: Driven) -> None:
         """Drive it from now on, whenever there is something to do."""
@@ -230,15 +231,15 @@ class LoopHost:
         self._loop.add_reader(fd, readable)
         if writable is not None:
             self._loop.add_writer(fd, writable)
-        elif self._fds.get(fd) is not None:
+        elif fd in self._fds and self._fds[fd][1] is not None:
             self._loop.remove_writer(fd)
-        self._fds[fd] = writable
+        self._fds[fd] = readable, writable
 
     def unwatch(self, fd: int) -> None:
         """See `_workers._base.Host`."""
         if fd in self._fds:
             self._loop.remove_reader(fd)
-            if self._fds.pop(fd) is not None:
+            if self._fds.pop(fd)[1] is not None:
                 self._loop.remove_writer(fd)
 
     def join(self, timeout: float | None = None) -> None:
@@ -254,8 +255,14 @@ class LoopHost:
         self._driven = None
 
     def hurry(self) -> None:
-        """Pump now."""
+        """In the middle of a turn of the loop that takes long: look at what is watched, and pump."""
         self._pump()
+        if self._fds:
+            ready, _, _ = select.select(list(self._fds), (), (), 0)
+            for fd in ready:
+                if fd in self._fds:
+                    self._fds[fd][0]()
+            self._pump()
 
     def _pump(self) -> None:
         driven = self._driven

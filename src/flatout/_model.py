@@ -242,7 +242,8 @@ def way(kind: Kind, inside: Inside = "") -> str:
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
-    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers. The caller's
+    busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
+    known; retried counts further attempts, died lost workers. The caller's
     own thread is not counted as a worker.
     """
 
@@ -257,6 +258,7 @@ class Statistics:
     peak_workers: int = 0
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    queued_seconds: float = 0.0
 
     @property
     def settled(self) -> int:

@@ -62,7 +62,9 @@ class Caller:
             hand = self._batch
             if hand is None:
                 return 0, 0
-            del hand.inputs[1:]  # over which the loop goes: it ends before the next, wherever it is; a first is always made
+            del hand.inputs[
+                1:
+            ]  # over which the loop goes: it ends before the next, wherever it is; a first is always made
             first = min(hand.end, hand.batch.first + len(hand.values) + 1)
             count, hand.end = hand.end - first, first
             return first, count

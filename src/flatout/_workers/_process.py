@@ -248,7 +248,7 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
-        first, count, indices, lengths, failed, seconds, cpu = _values.load(frame.head)
+        first, count, indices, lengths, failed, seconds, cpu, queued = _values.load(frame.head)
         self._reported(first, count, indices)
         size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
@@ -256,7 +256,7 @@ class ProcessWorker:
         if failed or unloadable:
             errors = [(position, _exceptions.unpack_error(packed)) for position, packed in failed]
             tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
-        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size, indices or ()))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size, indices or (), queued))
 
     def _returned(self, frame: Frame) -> None:
         for first, count in _values.load(frame.head):
