@@ -31,7 +31,7 @@ from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import Situation, describe
-from flatout._plan._second_look import SecondLook, Tie
+from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
 from flatout._workers import zygote_runs
@@ -83,6 +83,7 @@ class Engine:
         self._driver.wake_caller = self._news.ring
         self._seat = Seat(work, self._driver, self._news.ring)
         self._setup: Setup | None = None
+        self._overseer: Overseer | None = None
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
         self._loop_thread: LoopThread | None = None
@@ -248,7 +249,15 @@ class Engine:
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
+        if plan.kind == "inline":
+            self._oversee()
         return self._driver.post(PlanChosen(plan))
+
+    def _oversee(self) -> None:
+        """The caller goes on by itself: have somebody look in."""
+        if self._overseer is None and self._left() != 0:
+            self._overseer = Overseer(self._seat)
+            self._overseer.start()
 
     def _change(self, plan: Plan) -> None:
         """Go on by another plan, in the middle of the run; called where the driver lives."""
@@ -482,6 +491,8 @@ class Engine:
             self._ended = self._driver.clock()
         if self._pauses is not None:
             self._pauses.end()
+        if self._overseer is not None:
+            self._overseer.end()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:

@@ -33,11 +33,16 @@ from flatout._units import duration
 
 WINDOW = 0.1  # seconds between two looks; guessed: three times what the probe needs
 FEWEST = 8  # calls in a window, lest chance decides; guessed
+AWAITED = 8  # workers that must be there before anything is judged; guessed
 SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
 WORSE = 1.15  # times as long a call takes after a change that is taken back; guessed
 DISAPPOINTING = 1.5  # times as long as predicted, from which the runner-up is tried; guessed
 VERIFIED = 1.0  # seconds after which the prediction is held against what came
 FULL = 0.8  # of a core, from which threads or a loop are held up by it; guessed
+OWN_WORK = (
+    0.0003  # seconds of computing a call up to which it may be flatout's own, with many threads (measured: 0.15 ms)
+)
+ANOTHER = 3  # times as much computing in a call, from which what was tried before may be tried again; guessed
 MORE_THAN_ONE = 1.25  # cores in use, from which threads share them: they let go of the GIL; guessed
 MOSTLY_WAITS = 0.6  # share of a call's time without a core from which more in flight would help; guessed
 PER_CORE = 8  # calls in flight in each process where it is not known how long they wait; guessed
@@ -65,15 +70,19 @@ class Window:
         return self.seconds / self.calls
 
     @property
+    def compute(self) -> float:
+        """Seconds that a call computed."""
+        return self.cpu / self.calls
+
+    @property
     def cores(self) -> float:
         """How many cores the calls kept busy, or would have, had they got them."""
         return (self.cpu + self.queued) / self.seconds
 
     def measurement(self, transfer: float = 0.0) -> Measurement:
         """What a call did, computing taken to hold the GIL."""
-        compute = self.cpu / self.calls
         wait = max(0.0, self.busy - self.cpu - self.queued) / self.calls
-        return Measurement(compute, 0.0, wait, transfer, calls=self.calls)
+        return Measurement(self.compute, 0.0, wait, transfer, calls=self.calls)
 
 
 class Review:
@@ -81,21 +90,23 @@ class Review:
 
     def __init__(self, situation: Callable[[], Situation]) -> None:
         self._situation = situation
+        self.due = 0.0  # when there is reason to look
         self._plan: Plan | None = None
-        self._before: tuple[Plan, float] | None = None  # the plan before this one, and its pace
-        self._tried: set[str] = set()
+        self._before: tuple[Plan, Window] | None = None  # the plan before this one, and how it did
+        self._tried: dict[str, float] = {}  # way -> seconds that a call computed then
         self._began = self._since = 0.0
         self._counts = Statistics()
+        self._cpu = 0.0
         self._predicted = 0.0  # pace
         self._awaited = 0  # workers that are still to report for work
 
     def adopted(self, plan: Plan, counts: Statistics, now: float) -> None:
         """From now on this plan holds."""
         self._plan = plan
-        self._tried.add(plan.way)
         self._began = self._since = now
         self._counts = counts
-        self._awaited = {"async": 0, "inline": 0}.get(plan.kind, plan.processes or plan.concurrency)
+        self.due = now
+        self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind in ("thread", "process") else 0
         chosen, left = _prediction(plan), self._situation().left
         self._predicted = chosen.seconds / left if chosen is not None and left else 0.0
 
@@ -103,25 +114,33 @@ class Review:
         """A worker has reported for work."""
         self._awaited -= 1
 
-    def look(self, counts: Statistics, now: float) -> Plan | None:
-        """Look, if it is time; returns the plan to go on by, if it is to be another."""
+    def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
+        """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
         plan = self._plan
-        if plan is None or self._unsettled(plan, now):
-            self._counts, self._since = counts, now
+        if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
+            self._counts, self._cpu, self._since = counts, cpu, now
             return None
         window = _between(self._counts, counts, now - self._since)
+        if window is not None and plan.kind == "thread":
+            # All that this process computes: of calls that are under way it is not told yet, and they may be many.
+            window = replace(window, cpu=cpu - self._cpu)
         if window is None or not self._enough(plan, window):
             return None
-        self._since, self._counts = now, counts
+        self._since, self._counts, self._cpu, self.due = now, counts, cpu, now + self._pause(plan)
+        self._tried.setdefault(plan.way, window.compute)
         if self._before is not None:
-            before, pace = self._before
+            before, then = self._before
             self._before = None
-            if window.pace > WORSE * pace:
-                return _taken_back(before, plan, window.pace, pace)
+            # Calls may have become dearer meanwhile, of which the other way is innocent: then more is computed than before.
+            if window.pace > WORSE * then.pace and WORSE * window.cores < then.cores:
+                return _taken_back(before, plan, window.pace, then.pace)
         better = self._better(plan, window, now)
         if better is not None:
-            self._before = plan, window.pace
+            self._before = plan, window
         return better
+
+    def _pause(self, plan: Plan) -> float:
+        return 0.0 if plan.kind == "async" else WINDOW
 
     def _unsettled(self, plan: Plan, now: float) -> bool:
         """Whether what happens now tells nothing yet: workers are starting, or all of a loop's first tasks."""
@@ -143,7 +162,15 @@ class Review:
         better = look(plan, window, situation) if look is not None else None
         if better is None and plan.way == "process" and now > self._began + VERIFIED:
             better = _from_what_disappoints(plan, window, situation, self._predicted)
-        return None if better is None or better.way in self._tried else better
+        if better is None or not self._is_new(better, window):
+            return None
+        self._tried[better.way] = window.compute
+        return better
+
+    def _is_new(self, better: Plan, window: Window) -> bool:
+        """Whether this way has not been tried, or calls have become much dearer since."""
+        tried = self._tried.get(better.way)
+        return tried is None or window.compute > ANOTHER * tried
 
 
 def _between(then: Statistics, now: Statistics, seconds: float) -> Window | None:
@@ -163,12 +190,11 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     """Where one core is full, and no more: processes, each with threads where calls may wait as well."""
     in_flight = window.busy / window.seconds
     full = FULL <= window.cores <= MORE_THAN_ONE and in_flight > MORE_THAN_ONE
-    if not full or not situation.gil or situation.no_process:
+    if not full or not situation.gil or situation.no_process or window.compute < OWN_WORK:
         return None
     m, left, transfer = situation.cores, situation.left or 0, plan.measured.transfer if plan.measured else 0.0
-    compute = window.cpu / window.calls
     k = max(m, min(PER_CORE * m, int(in_flight), left))
-    each = _law.process_seconds_per_call(compute, 0.0, 0.0, transfer, m, k, transfer / 2 + MIXED_TASK)
+    each = _law.process_seconds_per_call(window.compute, 0.0, 0.0, transfer, m, k, transfer / 2 + MIXED_TASK)
     seconds = _starting(m, k, situation) + left * each
     if seconds * GAIN >= left * window.pace:
         return None
@@ -194,7 +220,7 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     """Where its core is full: loops in as many processes as there are cores."""
     if window.cores < FULL or situation.no_process:
         return None
-    m, left, compute = situation.cores, situation.left or 0, window.cpu / window.calls
+    m, left, compute = situation.cores, situation.left or 0, window.compute
     each = max((compute + LOOP_TASK) / m, LOOP_TASK)
     seconds = _starting(m, m, situation) + left * each
     if seconds * GAIN >= left * compute or left * compute - seconds < LOOP_WORTH:

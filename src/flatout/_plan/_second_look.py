@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
+from flatout._interrupts import put_off
 from flatout._model import Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation
 from flatout._plan._effects import Watch, bound_to_a_loop
@@ -12,8 +16,19 @@ from flatout._plan._review import Review
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Protocol
 
+    class Seat(Protocol):
+        """The caller's thread, as far as it is overseen."""
+
+        def running(self) -> Sequence[tuple[int, float]]:
+            """What it is on, as (task, when its batch began)."""
+
+        def give_back(self) -> None:
+            """Have it begin nothing more of that."""
+
+
+LONG_BATCH = 0.05  # seconds; batches in the caller's thread are cut for 2 ms; guessed
 MUCH_DEARER = (
     3  # times as long as at the choice, from which calls that stayed in the plain loop are probed anew; guessed
 )
@@ -45,9 +60,11 @@ class SecondLook:
         if type(seen) is BatchFinished:
             if seen.worker == SEAT and self._usual is not None:
                 self._look_at_the_loop(seen, self._usual)
-            better = self._review.look(statistics(), self._clock())
-            if better is not None:
-                self._change(better)
+            now = self._clock()
+            if now >= self._review.due:
+                better = self._review.look(statistics(), time.process_time(), now)
+                if better is not None:
+                    self._change(better)
         elif type(seen) is WorkerReady:
             self._review.ready()
         elif type(seen) is PlanChosen:
@@ -66,6 +83,32 @@ class SecondLook:
         if each > MUCH_DEARER * usual and (left is None or left * each > ZYGOTE_START):
             self._usual = None
             self._probe_again()
+
+
+class Overseer:
+    """A thread that looks in on the caller's, which does the work by itself: what it has in hand is cut for milliseconds.
+
+    Where that takes much longer, calls have become dear: what is not begun of it is given back, and so the batch ends with
+    the call that is under way, and can be looked at.
+    """
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin to look; where there is no thread to be had, nobody does."""
+        with put_off(), suppress(RuntimeError):
+            threading.Thread(target=self._oversee, name="flatout-overseer", daemon=True).start()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def _oversee(self) -> None:
+        while not self._over.wait(LONG_BATCH):
+            if any(time.monotonic() - began > LONG_BATCH for _, began in self._seat.running()):
+                self._seat.give_back()
 
 
 class Tie:
