@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TextIO
 
+import flatout
 from flatout._workers import _pool
 from soak import leftovers
 from soak.account import Account, Scene
@@ -78,6 +79,7 @@ class Soak:
 
     def _run(self, out: TextIO) -> None:
         run_plainly(random.Random(0), self.account)  # so that what stays is there
+        _make_a_loop()
         before = leftovers.descriptors()
         self.killer.start()
         for thread in self._threads:
@@ -171,6 +173,11 @@ class Soak:
             f"{counts['given_up']} runs given up; sent {killed or 'nothing'}; {leftovers.resident_mib():.0f} MiB, "
             f"at most {most:.0f}; {len(self.account.mismatches)} mismatches"
         )
+
+
+def _make_a_loop() -> None:
+    """Where it is uvloop's, the first in a process opens a pair of pipes for signals, which libuv keeps to the end."""
+    flatout.map(asyncio.sleep, [0], via="async").wait()
 
 
 def soak(seed: int, seconds: float, kills: float) -> int:
