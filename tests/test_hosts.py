@@ -42,7 +42,8 @@ def test_a_run_that_gets_no_thread_leaves_nothing_open() -> None:
 @pytest.mark.usefixtures("no_threads")
 def test_an_executor_that_gets_no_thread_leaves_nothing_open() -> None:
     before = waits()
-    with flatout.Executor(1, via="process") as pool:
-        with pytest.raises(futures.BrokenExecutor, match="can't start new thread"):
-            pool.submit(str, 1).result()
+    pool = flatout.Executor(1, via="process")
+    with pytest.raises(futures.BrokenExecutor, match="can't start new thread"):
+        pool.submit(str, 1).result()
+    pool.shutdown()
     assert waits() == before
