@@ -13,6 +13,7 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
 import flatout
@@ -54,8 +55,8 @@ class Printed(io.StringIO):
 class Soak:
     """Runs of every kind for so many seconds, in five threads, one of which has an event loop."""
 
-    def __init__(self, seed: int, seconds: float, kills_per_second: float) -> None:
-        self.killer = Killer(seed, kills_per_second)
+    def __init__(self, seed: int, seconds: float, kills_per_second: float, diary: Path) -> None:
+        self.killer = Killer(seed, kills_per_second, diary)
         self.account = Account(self.killer)
         self._seed = seed
         self._seconds = seconds
@@ -180,11 +181,11 @@ def _make_a_loop() -> None:
     flatout.map(asyncio.sleep, [0], via="async").wait()
 
 
-def soak(seed: int, seconds: float, kills: float) -> int:
-    """The exit status: 0 where everything is accounted for."""
+def soak(seed: int, seconds: float, kills: float, diary: Path) -> int:
+    """The exit status: 0 where everything is accounted for. diary: see `Killer`."""
     faulthandler.enable()
     try:
-        return 0 if Soak(seed, seconds, kills).run() else 1
+        return 0 if Soak(seed, seconds, kills, diary).run() else 1
     except KeyboardInterrupt:
         sys.stdout.flush()
         os._exit(130)  # as a program that is killed: its workers have to notice that

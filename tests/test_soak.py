@@ -33,7 +33,7 @@ def test_ctrl_c_ends_a_soak_quietly() -> None:
 
 
 ONLY_LOOPS = """
-import asyncio, sys
+import asyncio, pathlib, sys
 import flatout
 from soak.inside import Soak
 
@@ -42,7 +42,7 @@ class OnlyLoops(Soak):
         flatout.map(asyncio.sleep, [0, 0], via="async").wait()
     _by_executors = _in_a_loop = _plainly
 
-sys.exit(0 if OnlyLoops(seed=1, seconds=0.0, kills_per_second=1e-3).run() else 1)
+sys.exit(0 if OnlyLoops(seed=1, seconds=0.0, kills_per_second=1e-3, diary=pathlib.Path("/dev/null")).run() else 1)
 """
 
 
