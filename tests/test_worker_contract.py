@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,8 +19,10 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import psutil
 import pytest
 from mutants import MUTANTS, Mutant
+from test_faults import wait_until_gone
 
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
@@ -28,6 +31,7 @@ from flatout._events import SEAT, Event, Tick, WorkerExited, WorkerReady
 from flatout._hosts import LoopHost
 from flatout._inputs import Inputs
 from flatout._model import Batch, Options, Plan, Statistics, Work
+from flatout._workers import _pool
 from flatout._workers._base import Host, Worker
 from flatout._workers._inline import Seat
 from flatout._workers._loop import LoopWorker
@@ -234,6 +238,31 @@ def test_where_its_stream_was_shut_down_all_are_suspect_that_are_not_reported() 
     assert isinstance(exited, WorkerExited)
     assert list(exited.suspects) == [0, 1, 2]
     assert "has shut down the socket" in str(exited.error)
+
+
+def starts_a_program(folder: Path) -> None:
+    program = subprocess.Popen(["sleep", "10000"])
+    (folder / str(program.pid)).touch()
+    time.sleep(10_000)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds processes as Linux has them")
+def test_what_a_task_has_started_ends_with_a_run_that_ends_before_the_loss_of_its_zygote_is_noticed(
+    tmp_path: Path,
+) -> None:
+    host = Late()
+    worker = PROCESS.hire(1, Work(starts_a_program), host)
+    worker.start()
+    host.read(WorkerReady)
+    worker.send(Batch(0, [tmp_path]))
+    while not (files := os.listdir(tmp_path)):
+        time.sleep(0.01)
+    zygote = psutil.Process(_pool.pool()._zygote.pid)
+    zygote.kill()
+    psutil.wait_procs([zygote], PROCESS.patience)
+    worker.kill()
+    worker.close()
+    wait_until_gone(int(files[0]))
 
 
 def test_a_segfault_brings_the_traceback_of_the_crash() -> None:

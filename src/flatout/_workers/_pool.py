@@ -160,8 +160,12 @@ class Pool:
 
     def kill(self, process: Process) -> None:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
-        with self._lock, contextlib.suppress(OSError):
-            self._order(_zygote.KILL, process.number)
+        try:
+            with self._lock:
+                self._order(_zygote.KILL, process.number)
+        except OSError:
+            if process.exitcode is None:  # the zygote is gone, and so is the worker, but not what that has started
+                kill_group(process.pid)
 
     def ran_out_of_memory(self) -> bool:
         """Whether the system has killed processes for their memory since this was asked last."""
