@@ -141,6 +141,7 @@ class Soak:
         with self.account.scene("what is left at the end") as scene:
             if left := leftovers.settled(leftovers.threads, []):
                 self.account.mismatch(scene, f"threads: {left}")
+                faulthandler.dump_traceback(all_threads=True)
             _pool.warm()  # looks at the zygote, which may have been killed since it was needed last
             if zombies := leftovers.zombies():
                 self.account.mismatch(scene, f"zombies: {zombies}")
