@@ -465,9 +465,11 @@ class Engine:
             self._driver.pump_unless_busy()
             self._pump_in_loop()
         deadline = self._driver.clock() + ENDING_SECONDS
-        while not self.outlet.finished and self._driver.clock() < deadline:
-            await asyncio.sleep(0.005)  # a driver thread is at it
-        self._note_end()
+        try:
+            while not self.outlet.finished and self._driver.clock() < deadline:
+                await asyncio.sleep(0.005)  # a driver thread is at it
+        finally:  # also where who waits here is cancelled once more
+            self._note_end()
         if self._loop_worker is not None:
             await self._loop_worker.ended(ENDING_SECONDS)
         if self._async_inputs is not None:

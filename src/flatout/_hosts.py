@@ -120,10 +120,14 @@ class ThreadHost:
         self._thread: threading.Thread | None = None
 
     def run(self, driven: Driven) -> None:
-        """Drive it to its end in a thread of its own."""
+        """Drive it to its end in a thread of its own. Raises RuntimeError where there is none to be had."""
         self._driven = driven
         self._thread = threading.Thread(target=self._serve, name="flatout-driver", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._close()
+            raise
 
     def wake(self) -> None:
         """Have it pumped; from any thread, also in the middle of itself."""
@@ -171,9 +175,12 @@ class ThreadHost:
         except BaseException as error:
             driven.fail(error)
         finally:
-            with self._lock:
-                self._open = False
-                self._sockets.close()
+            self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._open = False
+            self._sockets.close()
 
     def _sleep(self) -> None:
         self._asleep = True
