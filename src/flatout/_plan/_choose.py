@@ -6,7 +6,7 @@ import math
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
-from flatout._record import record
+from flatout._record import record, replace
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -57,6 +57,15 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     return Plan(
         best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
     )
+
+
+def for_cores(plan: Plan, before: int, cores: int) -> Plan:
+    """The plan for processes where there are so many cores instead of those it was made for: workers in proportion."""
+    if cores == before:
+        return plan
+    ceiling = None if plan.ceiling is None else max(1, round(plan.ceiling * cores / before))
+    reason = f"{plan.reason}; in mid-run the cores went from {before} to {cores}, and the workers with them"
+    return replace(plan, concurrency=max(1, round(plan.concurrency * cores / before)), ceiling=ceiling, reason=reason)
 
 
 def async_plan(why: str, most: int | None) -> Plan:
