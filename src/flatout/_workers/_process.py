@@ -10,7 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from flatout._child import _native
+from flatout._child import _native, _standing
 from flatout._child._end import STATUS
 from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
@@ -43,6 +43,7 @@ class Setup:
         self.meta = _values.dump(
             {
                 "cores": cores,
+                "standing": _standing.standing(),
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
