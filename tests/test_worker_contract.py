@@ -222,6 +222,9 @@ class Late:
     def soon(self, report: Callable[[], Event | None]) -> None:
         raise AssertionError("a process has no reports of its own")
 
+    def hurry(self) -> None:
+        raise AssertionError("and is in no hurry")
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         self._fd, self._readable = fd, readable
 

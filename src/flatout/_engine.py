@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -30,7 +31,7 @@ from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
-from flatout._plan._choose import Situation, describe
+from flatout._plan._choose import Situation, describe, for_cores
 from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
@@ -46,7 +47,7 @@ if TYPE_CHECKING:
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
-    from flatout._workers._process import Setup
+    from flatout._workers._process import ProcessWorker, Setup
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -84,6 +85,10 @@ class Engine:
         self._seat = Seat(work, self._driver, self._news.ring)
         self._setup: Setup | None = None
         self._overseer: Overseer | None = None
+        self._processes: weakref.WeakSet[ProcessWorker] = weakref.WeakSet()
+        self._cores = 0  # that are usable at this moment, where worker processes are in use
+        self._followed: tuple[Plan, int, Plan] | None = None  # a plan, the cores it was made for, and what followed
+        self._thread = 0  # that began the run: its affinity counts
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
         self._loop_thread: LoopThread | None = None
@@ -116,6 +121,7 @@ class Engine:
     def _begin(self) -> None:
         self._started = self._driver.clock()
         self._pid = os.getpid()
+        self._thread = threading.get_native_id()
         if self._options.timeout is not None:
             self._note_pauses()
         self._driver.source = self._source()
@@ -214,12 +220,16 @@ class Engine:
         from flatout._workers._home import emit
         from flatout._workers._process import ProcessWorker
 
-        setup, keep = self._set_up_processes(), 2 * usable_cores()
+        self._watch_machine()
+        setup, keep = self._set_up_processes(), 2 * self._cores
         if self._plan is None or not self._plan.inside:
-            return ProcessWorker(number, setup, self._driver, emit, keep)
-        from flatout._workers._mixed import MixedWorker
+            worker = ProcessWorker(number, setup, self._driver, emit, keep)
+        else:
+            from flatout._workers._mixed import MixedWorker
 
-        return MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
+            worker = MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
+        self._processes.add(worker)
+        return worker
 
     def _set_up_processes(self) -> Setup:
         """Pickle the function, once. Raises NotPicklable."""
@@ -234,6 +244,46 @@ class Engine:
             inside, preloads = _inside(plan) if plan is not None else (None, ())
             self._setup = Setup(self._work, max(1, usable_cores() // workers), not fixed, inside, preloads)
         return self._setup
+
+    # The machine
+
+    def _watch_machine(self) -> None:
+        """From now on look at what the machine can give: for worker processes."""
+        if self._driver.resources is not None:
+            return
+        with put_off():
+            from flatout._resources import Resources
+            from flatout._workers import _pool
+
+        self._cores = usable_cores()
+        self._driver.resources = Resources(
+            pids=lambda: [worker.pid for worker in list(self._processes)],
+            finished=lambda: self.statistics().settled,
+            wanted=self._wanted_processes,
+            cores=self._cores,
+            thread=self._thread,
+            follow=self._follow_cores,
+            let_go=_pool.let_go,
+            known=self._plan.measured.peak_bytes if self._plan is not None and self._plan.measured is not None else 0,
+        )
+
+    def _wanted_processes(self) -> int:
+        plan, total = self._plan, self.total
+        wanted = self._cores if plan is None else plan.ceiling or plan.concurrency
+        return wanted if total is None else max(1, min(wanted, total))
+
+    def _follow_cores(self, cores: int) -> None:
+        """Have the number of workers follow the cores, where it was flatout that chose it."""
+        before, self._cores, plan = self._cores, cores, self._plan
+        fixed = self._options.max_concurrency is not None or isinstance(self._options.via, Plan)
+        if fixed or plan is None or plan.kind != "process":
+            return
+        if self._followed is None or self._followed[2] is not plan:
+            self._followed = plan, before, plan
+        made, made_for, _ = self._followed
+        self._plan = for_cores(made, made_for, cores)
+        self._followed = made, made_for, self._plan
+        self._driver.post(PlanChosen(self._plan))
 
     # Moving on
 
@@ -292,6 +342,8 @@ class Engine:
 
     def _move_to(self, kind: Kind, event: Event) -> None:
         """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
+        if kind == "process":
+            self._watch_machine()
         if kind != "async":
             self._driver.hand_over()
             self._driver.post(event)
@@ -506,6 +558,8 @@ class Engine:
     def plan(self) -> Plan | None:
         """The plan, once there is one; one that needed no measurement gets its figures as it goes."""
         plan = self._plan
+        if plan is not None and self._driver.resources is not None and self._driver.resources.note:
+            plan = replace(plan, reason=f"{plan.reason}; {self._driver.resources.note}")
         if plan is None or plan.kind != "async" or plan.measured is not None:
             return plan
         counts = self.statistics()

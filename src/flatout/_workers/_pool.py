@@ -41,6 +41,7 @@ class Process:
         self.pool = pool
         self.number = number
         self.setups = 0  # how often it was set up for a run
+        self._oom_kills = 0  # of the system, when that was done last
         self.sock = sock
         self._arena = Arena()
         self.sender = _frames.Sender(sock, self._arena)
@@ -72,6 +73,15 @@ class Process:
     def last(self) -> int | None:
         """The task that it has begun last, of those whose results are not all sent."""
         return abs(self._slots[_page.CURRENT]) - 1 if self._slots[_page.CURRENT] else None
+
+    def note_setup(self) -> None:
+        """It is set up for a run."""
+        self.setups += 1
+        self._oom_kills = oom_kills()
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the system has killed processes for their memory since it was set up last."""
+        return oom_kills() > self._oom_kills
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
@@ -105,7 +115,6 @@ class Pool:
         self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
         self._broken = False  # it takes no orders any more
-        self._oom_kills = oom_kills()
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
@@ -167,10 +176,12 @@ class Pool:
             if process.exitcode is None:  # the zygote is gone, and so is the worker, but not what that has started
                 kill_group(process.pid)
 
-    def ran_out_of_memory(self) -> bool:
-        """Whether the system has killed processes for their memory since this was asked last."""
-        before, self._oom_kills = self._oom_kills, oom_kills()
-        return self._oom_kills > before
+    def let_go(self) -> None:
+        """End the workers that are kept warm, for their memory: their streams end."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.forget()
 
     def preload(self, module: str) -> None:
         """Have new workers find one of `PRELOADS` loaded."""
@@ -294,6 +305,12 @@ def lease() -> Process:
         return pool().lease()
     except ConnectionError:  # the zygote has just died
         return pool().lease()
+
+
+def let_go() -> None:
+    """End the workers that nobody has leased."""
+    if _pool is not None:
+        _pool.let_go()
 
 
 def warm() -> bool:
