@@ -184,13 +184,17 @@ class Measurement:
 class Prediction:
     """What the law expects of one kind: seconds for all tasks that are left (for 1000 where their number is unknown).
 
-    `impossible` says why this kind is out of the question, empty where it is not.
+    In the words of the exhibition: `concurrency` tables are in play, `masters` calls can compute at once, and more than
+    `useful` tables bring nothing, since the masters are busy all the time then (k* = m (c + w) / c). `impossible` says why
+    this kind is out of the question, empty where it is not.
     """
 
     kind: Kind
     concurrency: int
     seconds: float
     impossible: str = ""
+    masters: float = 1.0
+    useful: float = 1.0
 
 
 @record
@@ -213,6 +217,24 @@ class Plan:
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"
+
+
+@record
+class Choice:
+    """The moment at which a run chose: what came before it was the probe's, what comes after it is the plan's.
+
+    seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
+    where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
+    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    """
+
+    seconds: float
+    tasks: int
+    left: int | None
+    busy_seconds: float
+    cpu_seconds: float
+    under_way: float
+    process_seconds: float
 
 
 @record

@@ -89,14 +89,15 @@ def _left(situation: Situation) -> int:
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait = measured.gil, measured.free, measured.wait
-    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m))
+    masters = _law.thread_masters(gil, free, m)
+    useful = limit = _law.useful_in_flight(gil + free, wait, masters)
     if measured.calls == 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k)
     shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
-    return Prediction("thread", k, seconds)
+    return Prediction("thread", k, seconds, "", masters, limit)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
@@ -108,7 +109,7 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
-    return Prediction("process", k, math.inf if impossible else seconds, impossible)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, m, useful)
 
 
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
@@ -119,21 +120,20 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
 
 
 def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
-    what = describe(measured, situation.gil)
-    left = f"the {situation.left} left" if situation.left is not None else f"each {UNKNOWN} of the rest"
-    inline = by_kind["inline"]
+    left = f"for the {situation.left} left" if situation.left is not None else f"for each {UNKNOWN} of the rest"
+    left = "with nothing left to do" if situation.left == 0 else left
+    others = sorted((p for p in by_kind.values() if p.kind != best.kind and not p.impossible), key=lambda p: p.seconds)
     if best.kind != "inline":
-        others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
-        against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
         many = f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_NAMES[best.kind]}"
         least = "" if measured.calls else "at least "
-        text = f"{what}; {many} should take {least}{duration(best.seconds)} for {left}, {against}"
-        blocked = by_kind["process"].impossible
-        return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
-    rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
-    text = f"{what}; kept in the plain loop, which should take {duration(inline.seconds)} for {left}"
-    text += f", the best of the others ({_NAMES[rival.kind]}) {duration(rival.seconds)}"
-    blocked = by_kind["process"].impossible
+        takes = f"{left}, {many} should take {least}{duration(best.seconds)}"
+        against = " and ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
+        text = f"{takes}, {against}"
+    else:
+        text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
+        text += f" ({_NAMES[others[0].kind]}, the best of the others: {duration(others[0].seconds)})"
+    blocked = by_kind["process"].impossible if best.kind != "process" else ""
+    text = f"{describe(measured, situation.gil)}; {text}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
@@ -148,14 +148,14 @@ _NAMES: dict[Kind, str] = {
 def describe(measured: Measurement, gil: bool = True) -> str:
     """What a call does, with the figures."""
     seconds = measured.seconds or 1e-9
-    parts = []
+    parts: list[str] = []
     for share, what in (
         (measured.gil, "computing with the GIL held"),
         (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
         (measured.wait, "waiting"),
     ):
         if share >= 0.05 * seconds:
-            parts.append(f"{share / seconds:.0%} {what}")
+            parts.append(f"{share / seconds:.0%} of it {what}" if not parts else f"{share / seconds:.0%} {what}")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
-    return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"
+    return f"a call takes {length}, {', '.join(parts) or 'next to nothing'}"

@@ -9,7 +9,7 @@ from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose
 from flatout._plan._effects import Watch
-from flatout._plan._probe import Probe
+from flatout._plan._probe import Probe, Totals
 from flatout._record import replace
 from flatout._units import duration
 
@@ -89,6 +89,10 @@ class Chooser:
         self.decided = True
         self._probe.stop()
         self._first_over.set()
+
+    def spent(self) -> tuple[Totals, float]:
+        """See `Probe.spent`."""
+        return self._probe.spent()
 
     def measure(self) -> Measurement:
         """What has been seen, with the cost of moving an input and a result to a process and back."""

@@ -26,7 +26,7 @@ def exhibition_seconds(calls: int, compute: float, wait: float, in_flight: int, 
     return max(calls * compute / masters, calls * (compute + wait) / in_flight, float(compute + wait))
 
 
-def useful_in_flight(compute: float, wait: float, masters: int = 1) -> float:
+def useful_in_flight(compute: float, wait: float, masters: float = 1) -> float:
     """Calls in flight beyond which more do not help, since the masters are busy all the time; inf if nothing computes.
 
     >>> useful_in_flight(compute=5, wait=55)
@@ -47,6 +47,16 @@ def thread_seconds_per_call(gil: float, free: float, wait: float, cores: int, in
     """
     compute = gil + free
     return max(gil, compute / cores, (wait + compute) / in_flight)
+
+
+def thread_masters(gil: float, free: float, cores: int) -> float:
+    """How many threads can compute at once, in the mean: 1 where all is computed holding the GIL, the cores without.
+
+    >>> thread_masters(gil=1, free=3, cores=8)
+    4.0
+    """
+    compute = gil + free
+    return compute / max(gil, compute / cores) if compute else float(cores)
 
 
 def process_seconds_per_call(
