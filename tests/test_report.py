@@ -210,3 +210,15 @@ def test_a_call_that_is_under_way_at_the_choice_is_not_among_the_tasks_after_it(
     assert report.chosen.tasks == 5
     assert 0.25 < report.chosen.call_seconds < 0.6
     assert report.chosen.in_flight > 2
+
+
+def test_a_plan_made_in_the_middle_of_the_first_call_gets_its_figures_when_that_is_over() -> None:
+    run = flatout.map(time.sleep, [0.3] * 6)
+    run.wait()
+    assert run.plan.measured
+    assert run.plan.measured.calls == 1
+    assert run.plan.measured.wait > 0.25
+    assert run.plan.predicted
+    assert run.plan.predicted.kind == run.plan.kind == "thread"
+    assert 0.3 <= run.plan.predicted.seconds < 0.6
+    assert "at least" not in str(run.plan)

@@ -120,6 +120,7 @@ class Engine:
         plan = self._plan
         if self.chooser is not None:
             self.chooser.adopt = self.adopt
+            self.chooser.restate = self._restate
             self.chooser.left = self._left
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
@@ -217,6 +218,11 @@ class Engine:
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
         return self._driver.post(PlanChosen(plan))
+
+    def _restate(self, again: Callable[[Plan], Plan]) -> None:
+        """The plan stays, its figures are made anew."""
+        if self._plan is not None and self._plan.predictions:
+            self._plan = again(self._plan)
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""

@@ -215,6 +215,11 @@ class Plan:
     measured: Measurement | None = None
     predictions: tuple[Prediction, ...] = ()
 
+    @property
+    def predicted(self) -> Prediction | None:
+        """Of the predictions, the one that the plan follows; None where it was not chosen by prediction."""
+        return next((prediction for prediction in self.predictions if prediction.kind == self.kind), None)
+
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason}"
 

@@ -114,7 +114,7 @@ class Report:
 
 def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, process_seconds: float) -> Chosen | None:
     """What was done since the choice, and what was predicted for so much of it."""
-    predicted = next((p.seconds for p in plan.predictions if p.kind == plan.kind), None)
+    predicted = plan.predicted
     tasks = counts.succeeded + counts.failed - choice.tasks
     took = seconds - choice.seconds
     if predicted is None or tasks <= 0 or took <= 0:
@@ -128,7 +128,7 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
     return Chosen(
         tasks=tasks,
         seconds=took,
-        predicted=predicted * _share(tasks, choice.left),
+        predicted=predicted.seconds * _share(tasks, choice.left),
         call_seconds=(busy + choice.under_way) / (tasks + (choice.under_way > 0)),
         in_flight=busy / took,
         compute_share=computing,
@@ -143,7 +143,8 @@ def _share(tasks: int, left: int | None) -> float:
 
 
 def _lines(chosen: Chosen, plan: Plan) -> list[str]:
-    scale = chosen.predicted / next(p.seconds for p in plan.predictions if p.kind == plan.kind)
+    followed = plan.predicted
+    scale = chosen.predicted / followed.seconds if followed and followed.seconds else 1.0
     lines = [f"{'for the ' + _counted(chosen.tasks, 'task') + ' after the choice':34}{'predicted':>10}{'measured':>10}"]
     for prediction in plan.predictions:
         name = f"  {prediction.kind:8}"
@@ -151,7 +152,7 @@ def _lines(chosen: Chosen, plan: Plan) -> list[str]:
             lines.append(f"{name}{'-':>34}{'-':>10}   {prediction.impossible}")
             continue
         line = f"{name:34}{duration(prediction.seconds * scale):>10}"
-        if prediction.kind == plan.kind:
+        if prediction is followed:
             line += f"{duration(chosen.seconds):>10}   {chosen.ratio:.2f} times as predicted"
         lines.append(line)
     return lines + _why(chosen, plan)

@@ -6,7 +6,7 @@ import math
 
 from flatout._model import Kind, Measurement, Plan, Prediction
 from flatout._plan import _law
-from flatout._record import record
+from flatout._record import record, replace
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -31,7 +31,8 @@ class Situation:
     """What a choice depends on beside the measurement.
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
-    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`.
+    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
+    the caller's thread has been on the first call, where the decision falls in the middle of that.
     """
 
     cores: int
@@ -40,6 +41,7 @@ class Situation:
     warm: bool = False
     gil: bool = True
     most: int | None = None
+    under_way: float = 0.0
 
 
 def choose(measured: Measurement, situation: Situation) -> Plan:
@@ -59,6 +61,17 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     )
 
 
+def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
+    """The same plan with the figures of a later measurement, as long as they do not show it to be impossible."""
+    predictions = predict(measured, situation)
+    followed = replace(plan, predictions=predictions).predicted
+    if followed is None or followed.impossible:
+        return plan
+    by_kind = {prediction.kind: prediction for prediction in predictions}
+    reason = _reason(followed, measured, situation, by_kind)
+    return replace(plan, reason=reason, measured=measured, predictions=predictions)
+
+
 def async_plan(why: str, most: int | None) -> Plan:
     """The plan for what is to be awaited."""
     ceiling = MOST_TASKS if most is None else most
@@ -70,16 +83,21 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
     """Seconds for what is left, kind by kind."""
     each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)
     return (
-        Prediction("inline", 1, (_left(situation) + _rest(measured)) * each),
+        Prediction("inline", 1, (_left(situation) + _rest(measured, situation)) * each),
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
     )
 
 
-def _rest(measured: Measurement) -> float:
-    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it."""
-    return 0.0 if measured.calls else 0.5
+def _rest(measured: Measurement, situation: Situation) -> float:
+    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it.
+
+    When that is over it is known.
+    """
+    if not measured.calls:
+        return 0.5
+    return max(0.0, 1.0 - situation.under_way / measured.seconds) if situation.under_way else 0.0
 
 
 def _left(situation: Situation) -> int:
@@ -90,14 +108,14 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait = measured.gil, measured.free, measured.wait
     masters = _law.thread_masters(gil, free, m)
-    useful = limit = _law.useful_in_flight(gil + free, wait, masters)
+    useful = _law.useful_in_flight(gil + free, wait, masters)
     if measured.calls == 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k)
-    shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
+    shared = (n + _rest(measured, situation)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
-    return Prediction("thread", k, seconds, "", masters, limit)
+    return Prediction("thread", k, seconds, "", masters, useful)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
