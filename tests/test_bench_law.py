@@ -65,11 +65,11 @@ def test_tables_and_picture_show_every_kind() -> None:
     assert report.kinds_table(outcomes).row_count == 1
     assert report.chosen_table(outcomes).row_count == 1
     assert "left out: over before" in report.progress_line(outcomes[1])
-    assert any("50.0% are in the right order" in line for line in report.verdict_lines(outcomes))
+    assert any("33.3% are in the right order" in line for line in report.verdict_lines(outcomes))
     root = ElementTree.fromstring(picture.draw(outcomes, "predicted & measured", "here"))
     titles = [title.text or "" for title in root.iter("{http://www.w3.org/2000/svg}title")]
     assert len(titles) == 3
-    assert any("a<b, process: 4.00 s predicted, 500 ms measured" in title for title in titles)
+    assert any("a<b, process: 4 s predicted, 500 ms measured" in title for title in titles)
     assert ElementTree.fromstring(picture.draw([], "nothing", "here")) is not None
 
 
@@ -89,7 +89,7 @@ def test_the_seat_chooses_and_runs_by_hand() -> None:
         chair.wait_ready()
         chosen = chair.turn(60, json.dumps(asdict(Way())))
         assert chosen["skip"] + chosen["left"] == 100
-        assert {"inline", "thread", "process"} == set(chosen["predicted"])
+        assert {"inline", "thread", "process"} <= set(chosen["predicted"])
         assert chosen["seconds"] > 0.0
         by_hand = chair.turn(60, json.dumps(asdict(Way("inline", 10, 50, 1))))
         assert by_hand["seconds"] > 50 * 0.0005
@@ -104,7 +104,7 @@ def test_a_play_has_predictions_and_measurements_of_the_same_kinds(kind: str, na
     played = Play(kind, small, Settings(rounds=1, patience=0.0, cores=2)).play()
     assert not played.note
     assert len(played.chosen) == 1
-    assert set(played.by_hand) == set(played.chosen[0].predicted)
+    assert set(played.by_hand) == set(played.chosen[0].predicted) >= {"inline", "thread", "process"}
     assert played.ratio
 
 

@@ -30,7 +30,8 @@ def test_the_table_has_figures_for_every_kind() -> None:
         assert f"\n  {kind}" in text
     assert "<- chosen" in text
     assert "does not return an awaitable" in text
-    assert [prediction.kind for prediction in explanation.predictions] == ["inline", "async", "thread", "process"]
+    kinds = [prediction.kind for prediction in explanation.predictions]
+    assert kinds == ["inline", "async", "thread", "process", "process"]
     assert explanation.plan.kind == "process"
     assert explanation.inputs == 60
     assert explanation.measured.calls == explanation.calls
@@ -128,7 +129,7 @@ def test_the_words_of_the_exhibition() -> None:
     explanation = Explanation(plan, Measurement(5.0, 0.0, 55.0), plan.predictions, calls=1, inputs=720)
     text = str(explanation)
     for kind, figures in (("inline", "1 1 1"), ("thread", "1 11 12"), ("process", "2 16 24")):
-        (line,) = (line for line in text.splitlines() if line.startswith(f"  {kind}"))
+        (line,) = (line for line in text.splitlines() if line.startswith(f"  {kind}  "))
         assert f" {figures}" in " ".join(line.split())
     assert "inline 12 h 0 min" in " ".join(text.split())
     assert "While one call computes, 11 others can wait: w / c." in text

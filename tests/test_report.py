@@ -183,7 +183,7 @@ def test_the_table_has_every_kind_and_says_what_came_between() -> None:
     assert [" ".join(line.split()) for line in table] == [
         "for the 40 tasks after the choice predicted measured",
         "inline 400 ms",
-        "async - - the function does not return an awaitable",
+        "async - the function does not return an awaitable",
         "thread 500 ms",
         "process 200 ms 250 ms 1.25 times as predicted",
     ]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 
-KINDS = ("inline", "async", "thread", "process")
+KINDS = ("inline", "async", "thread", "process", "process of threads", "process of loops")  # ways, in flatout's words
 APART = 1.2  # times: kinds that differ by less are as good as each other, so that their order counts for nothing
 CLOSE = 1.2  # times: a prediction within it, either way, is a good one
 

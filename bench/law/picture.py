@@ -8,11 +8,18 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from bench.law.model import CLOSE, KINDS, Outcome
-from bench.report import duration
+from flatout._units import duration
 
 SIZE, LEFT, TOP, RIGHT, BOTTOM = 640, 80, 64, 180, 56  # pixels; the square within which points lie, and what is around
 INK, FAINT, BAND = "#222222", "#dddddd", "#eaf4ee"
-COLOURS = {"inline": "#666666", "async": "#8a4fbf", "thread": "#d9822b", "process": "#2a6fbf"}
+COLOURS = {
+    "inline": "#666666",
+    "async": "#8a4fbf",
+    "thread": "#d9822b",
+    "process": "#2a6fbf",
+    "process of threads": "#2a8f5b",
+    "process of loops": "#c23b63",
+}
 FAR = 1.35  # times off from which a point has its workload's name beside it
 LINE = 12  # pixels that names keep from each other
 
@@ -72,7 +79,7 @@ def draw(outcomes: Sequence[Outcome], title: str, caption: str) -> str:
     drawn = points(outcomes)
     scale = Scale([value for point in drawn for value in (point.predicted, point.measured)] or [0.1, 1.0])
     width, height = LEFT + SIZE + RIGHT, TOP + SIZE + BOTTOM
-    body = "\n".join([*_frame(scale, title, caption), *_legend(), *_dots(drawn, scale), *_names(drawn, scale)])
+    body = "\n".join([*_frame(scale, title, caption), *_legend(drawn), *_dots(drawn, scale), *_names(drawn, scale)])
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}" '
         f'font-family="sans-serif" font-size="12" fill="{INK}">\n'
@@ -108,19 +115,22 @@ def _band(scale: Scale) -> str:
     return f'<polygon points="{path}" fill="{BAND}"/>'
 
 
-def _legend() -> Iterator[str]:
-    x = LEFT + SIZE + 24
-    for row, kind in enumerate(KINDS):
-        yield _dot(x, TOP + 14 + 20 * row, COLOURS[kind], filled=True)
-        yield _text(x + 12, TOP + 18 + 20 * row, kind)
-    yield _dot(x, TOP + 104, INK, filled=True)
-    yield _text(x + 12, TOP + 108, "the chosen kind")
-    yield _dot(x, TOP + 124, INK, filled=False)
-    yield _text(x + 12, TOP + 128, "another, by hand")
-    yield f'<rect x="{x - 5}" y="{TOP + 139}" width="10" height="10" fill="{BAND}" stroke="#bbbbbb"/>'
-    yield _text(x + 12, TOP + 148, f"within {CLOSE - 1:.0%}")
-    yield _text(x - 5, TOP + 178, "above the line: it took")
-    yield _text(x - 5, TOP + 193, "longer than predicted")
+def _legend(drawn: Sequence[Point]) -> Iterator[str]:
+    x, y = LEFT + SIZE + 24, TOP + 14
+    for kind in KINDS:
+        if any(point.kind == kind for point in drawn):
+            yield _dot(x, y, COLOURS[kind], filled=True)
+            yield _text(x + 12, y + 4, kind)
+            y += 20
+    y += 12
+    yield _dot(x, y, INK, filled=True)
+    yield _text(x + 12, y + 4, "the chosen kind")
+    yield _dot(x, y + 20, INK, filled=False)
+    yield _text(x + 12, y + 24, "another, by hand")
+    yield f'<rect x="{x - 5}" y="{y + 35}" width="10" height="10" fill="{BAND}" stroke="#bbbbbb"/>'
+    yield _text(x + 12, y + 44, f"within {CLOSE - 1:.0%}")
+    yield _text(x - 5, y + 74, "above the line: it took")
+    yield _text(x - 5, y + 89, "longer than predicted")
 
 
 def _dots(drawn: Sequence[Point], scale: Scale) -> Iterator[str]:

@@ -24,7 +24,7 @@ from bench.workloads import family
 
 @dataclass(frozen=True)
 class Way:
-    """How to run. kind: empty for no option. skip, part: the tasks that a kind by hand is to run. in_flight: how many at once."""
+    """How to run. kind: of worker, and what is inside ("process of threads"); empty for no option. skip, part: the tasks that a kind by hand is to run. in_flight: how many at once."""
 
     kind: str = ""
     skip: int = 0
@@ -67,7 +67,12 @@ def machine_seconds() -> float:
 
 
 def by_hand(func: Function, items: Sequence[Any], way: Way) -> dict[str, Any]:
-    plan = flatout.Plan(way.kind, way.in_flight, way.in_flight)  # type: ignore[arg-type]
+    kind, _, inside = way.kind.partition(" of ")
+    how: Any = {"kind": kind, "concurrency": way.in_flight, "ceiling": way.in_flight}
+    if inside:
+        processes = min(way.in_flight, flatout.machine().usable_cores)
+        how |= {"inside": {"threads": "thread", "loops": "async"}[inside], "processes": processes}
+    plan = flatout.Plan(**how)
     list(flatout.map(func, items[way.skip : way.skip + way.part], via=plan))
     return {}
 
@@ -86,10 +91,10 @@ def chosen(func: Function, items: Sequence[Any]) -> dict[str, Any]:
     if not predictions or (part is None and not explained):
         return {"over": str(plan)}
     return {
-        "kind": plan.kind,
+        "kind": plan.way,
         "skip": len(items) - part.tasks if part else 0,
         "left": part.tasks if part else len(items),
-        "predicted": {p.kind: (p.seconds, p.concurrency) for p in predictions if not p.impossible},
+        "predicted": {p.way: (p.seconds, p.concurrency) for p in predictions if not p.impossible},
         "seconds": part.seconds if part else seconds,
         "measured": measured_by(explained.measured if explained else plan.measured),
         "plan": str(plan),
@@ -98,7 +103,11 @@ def chosen(func: Function, items: Sequence[Any]) -> dict[str, Any]:
 
 def measured_by(measured: Any) -> dict[str, Any]:
     """What the prediction was made of, lest one has to measure again to see what another law would have said."""
-    return {name: getattr(measured, name) for name in ("gil", "free", "wait", "transfer", "calls")} if measured else {}
+    return (
+        {name: getattr(measured, name) for name in ("gil", "free", "wait", "transfer", "calls", "own")}
+        if measured
+        else {}
+    )
 
 
 if __name__ == "__main__":

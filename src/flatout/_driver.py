@@ -151,6 +151,11 @@ class Driver:
         self._reports.append(report)
         self.host.wake()
 
+    def hurry(self) -> None:
+        """See `_workers._base.Host`; only an event loop is asked for it."""
+        if isinstance(self.host, LoopHost):
+            self.host.hurry()
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `_workers._base.Host`; only workers that are hired ask for it, and nobody hires without a host."""
         assert self.host is not None

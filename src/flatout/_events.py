@@ -113,13 +113,22 @@ class WorkerExited:
 
     A single suspect is to blame; of several, each is run again alone.
 
-    `fatal`: another worker would fare no better (its initializer failed), so that the run must end.
+    `fatal`: another worker would fare no better (its initializer failed), so that the run must end. `starved`: the system
+    killed it as memory ran out, which may have been its neighbours' fault.
     """
 
     worker: int
     error: BaseException | None = None
     suspects: Sequence[int] = ()
     fatal: bool = False
+    starved: bool = False
+
+
+@record
+class RoomChanged:
+    """There is memory for so many worker processes from now on; at least one is had all the same."""
+
+    processes: int
 
 
 @record
@@ -149,6 +158,7 @@ Event = (
     | WorkerObserved
     | LoopIdle
     | WorkerExited
+    | RoomChanged
     | Consumed
     | CancelRequested
     | Tick

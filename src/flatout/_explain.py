@@ -47,9 +47,10 @@ class Explanation:
             f"  c  it computes        {duration(measured.gil + measured.free):>9}   the master's move{with_the_gil}",
             f"  w  it waits           {duration(measured.wait):>9}   the opponent's reply",
             f"  p  moved to a process {duration(measured.transfer):>9}   input and result, pickled",
+            *_own(measured),
             f"predicted for {how_many}:",
-            f"{'':12}{'time':>9}  {'masters m':>9}  {'tables k':>8}  {'useful k*':>9}",
-            *(_line(prediction, prediction.kind == self.plan.kind) for prediction in self.predictions),
+            f"{'':22}{'time':>9}  {'masters m':>9}  {'tables k':>8}  {'useful k*':>9}",
+            *(_line(prediction, prediction is self.plan.predicted) for prediction in self.predictions),
             "  m calls can compute at once, k are in play. k* = m (c + w) / c: more would not help.",
             *_who_can_wait(measured),
         ]
@@ -58,10 +59,15 @@ class Explanation:
 
 def _line(prediction: Prediction, chosen: bool) -> str:
     if prediction.impossible:
-        return f"  {prediction.kind:10}{'-':>9}  {prediction.impossible}"
+        return f"  {prediction.way:20}{'-':>9}  {prediction.impossible}"
     useful = "any" if math.isinf(prediction.useful) else f"{prediction.useful:.3g}"
     figures = f"{prediction.masters:>9.3g}  {prediction.concurrency:>8}  {useful:>9}"
-    return f"  {prediction.kind:10}{duration(prediction.seconds):>9}  {figures}{'  <- chosen' if chosen else ''}"
+    return f"  {prediction.way:20}{duration(prediction.seconds):>9}  {figures}{'  <- chosen' if chosen else ''}"
+
+
+def _own(measured: Measurement) -> Iterator[str]:
+    if measured.own:
+        yield f"     and meanwhile      {duration(measured.own):>9}   computed by threads or processes of its own"
 
 
 def _who_can_wait(measured: Measurement) -> Iterator[str]:

@@ -253,6 +253,10 @@ class LoopHost:
         """Drive no more, though the loop may go on some time."""
         self._driven = None
 
+    def hurry(self) -> None:
+        """Pump now."""
+        self._pump()
+
     def _pump(self) -> None:
         driven = self._driven
         if driven is None or driven.finished:

@@ -147,9 +147,9 @@ def _lines(chosen: Chosen, plan: Plan) -> list[str]:
     scale = chosen.predicted / followed.seconds if followed and followed.seconds else 1.0
     lines = [f"{'for the ' + _counted(chosen.tasks, 'task') + ' after the choice':34}{'predicted':>10}{'measured':>10}"]
     for prediction in plan.predictions:
-        name = f"  {prediction.kind:8}"
+        name = f"  {prediction.way}"
         if prediction.impossible:
-            lines.append(f"{name}{'-':>34}{'-':>10}   {prediction.impossible}")
+            lines.append(f"{name:34}{'-':>10}{'':13}{prediction.impossible}")
             continue
         line = f"{name:34}{duration(prediction.seconds * scale):>10}"
         if prediction is followed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
@@ -28,6 +29,7 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -40,7 +42,7 @@ from flatout._events import (
     WorkerReady,
 )
 from flatout._limits import Adaptive, Fixed, Limit
-from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
+from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -87,6 +89,8 @@ class Dispatcher:
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
+        self._apart = Apart()
+        self._room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -106,6 +110,7 @@ class Dispatcher:
             WorkerObserved: self._worker_observed,
             LoopIdle: self._loop_idle,
             WorkerExited: self._worker_exited,
+            RoomChanged: self._room_changed,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
@@ -170,9 +175,11 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
-        for worker in list(self._crew.workers.values()):
-            if worker.ready:
-                self._freed(worker)
+        self._let_go_of_surplus()
+
+    def _room_changed(self, event: RoomChanged, now: float) -> None:
+        self._room_for = event.processes
+        self._let_go_of_surplus()
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
@@ -199,10 +206,11 @@ class Dispatcher:
         self._sizer.finished(count, event.seconds, event.size)
         saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
+        self._limit.finished(count, now, saturated, event.seconds if worker.wide else 0.0)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
+            self._apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
@@ -232,7 +240,8 @@ class Dispatcher:
             self._watch(worker, min(begun))
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
-        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
+        worker = self._crew.workers.get(event.worker)
+        if worker is not None and self._room(worker.kind) <= 0:  # no matter whether the next inputs have come yet
             self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
@@ -245,7 +254,12 @@ class Dispatcher:
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
+        if worker.wide and self._options.retry.attempts == 1:
+            guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
+        if event.starved and not worker.killed:
+            self._alone |= guilty
+            self._apart.add(guilty | suspects)
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
@@ -369,7 +383,7 @@ class Dispatcher:
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
         least = 4 * self._limit.value
-        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
+        wanted = least * (1 if self.plan is not None and self._inside(self.plan.kind) else self._next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
         return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
@@ -390,8 +404,8 @@ class Dispatcher:
     def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
         kind = route or (self.plan.kind if self.plan else "inline")
-        if kind == "async":
-            self._feed_loop(queue, now)
+        if self._inside(kind):
+            self._feed_wide(kind, queue, now)
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
@@ -401,23 +415,46 @@ class Dispatcher:
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
+        room, most = self._value(kind) - self._crew.running(kind), self._options.max_concurrency
         return room if most is None else min(room, most - self._crew.running_in_all())
 
-    def _feed_loop(self, queue: Queue, now: float) -> None:
-        loop = self._crew.loop()
-        while loop is not None and queue and (room := self._room("async")) > 0:
-            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
+    def _value(self, kind: Kind) -> int:
+        """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
+        if kind != "process" or self._inside(kind) or self._room_for is None:
+            return self._limit.value
+        return max(1, min(self._limit.value, self._room_for))
+
+    def _inside(self, kind: Kind) -> Inside:
+        """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
+        if kind == "async":
+            return "async"
+        return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
+
+    def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
+        """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
+        workers = self._crew.wide(kind)
+        while workers and queue and not self._held_back(kind, queue) and (room := self._room(kind)) > 0:
+            worker, alone = workers[0], queue.first_alone is not None
+            each = -(-self._value(kind) // max(1, self._most(kind)))
+            most = min(room, each - worker.hands.count, -(-len(queue) // len(workers)), self._sizer.fixed or room)
+            if worker.hands.count if alone else most <= 0:
+                return
+            worker.alone = alone
+            self._send(worker, queue.take(max(1, most)), now)
+            workers = self._crew.wide(kind)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and (worker := self._free(kind)) is not None:
+        while queue and not self._held_back(kind, queue) and (worker := self._free(kind)) is not None:
             self._send(worker, queue.take(self._next_size(target)), now)
+
+    def _held_back(self, kind: Kind, queue: Queue) -> bool:
+        return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
             worker = self._crew.take_busy(kind)
         return worker
 
@@ -436,17 +473,22 @@ class Dispatcher:
         starting = self._crew.starting(kind)
         wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
         for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
+            self._commands.append(StartWorker(self._crew.hire(kind, self._inside(kind)).number, kind))
 
     def _most(self, kind: Kind) -> int:
         """Workers of a kind that this run has use for."""
         if kind not in self._queues and (self.plan is None or self.plan.kind != kind):
             return 0
-        return 1 if kind == "async" else self._limit.value
+        if kind == "async":
+            return 1
+        if self.plan is None or not self._inside(kind):
+            return self._value(kind)
+        processes = self.plan.processes or 1
+        return processes if self._room_for is None else max(1, min(processes, self._room_for))
 
     def _stand_in(self, queue: Queue, now: float) -> None:
-        """While processes are starting, the caller goes on by itself with what does not take long."""
-        if self._sizer.cheap and self._crew.active("process") == self._crew.starting("process"):
+        """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
+        if self._sizer.cheap and not self._died and self._crew.active("process") == self._crew.starting("process"):
             self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
@@ -458,12 +500,19 @@ class Dispatcher:
 
     def _freed(self, worker: Worker) -> None:
         """A worker may have got its hands free: let it go, if there are too many."""
-        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._most(worker.kind)
+        surplus = worker.number != SEAT and (
+            self._crew.active(worker.kind) > self._most(worker.kind) or worker.inside != self._inside(worker.kind)
+        )
         if surplus and not worker.hands.count and not worker.killed:
             self._crew.remove(worker)
             self._commands.append(StopWorker(worker.number))
         else:
             self._crew.note(worker)
+
+    def _let_go_of_surplus(self) -> None:
+        for worker in list(self._crew.workers.values()):
+            if worker.ready:
+                self._freed(worker)
 
     # Time
 
@@ -483,13 +532,16 @@ class Dispatcher:
                 self._commands.append(Observe(number))
 
     def _run_over(self, worker: Worker, index: int, began: float, now: float) -> None:
-        """A task is over its time. The event loop can cancel it alone; if it goes on all the same, it is left behind."""
-        if worker.kind != "async":
-            worker.overdue.add(index)
-            self._kill(worker)
-        elif index not in worker.overdue:
-            worker.overdue.add(index)
+        """A task is over its time. An event loop can cancel it alone; if it goes on all the same, it is left behind.
+
+        Unless the loop is in a process, which is ended then: perhaps it does not come round any more.
+        """
+        cancelled = index in worker.overdue
+        worker.overdue.add(index)
+        if worker.inside == "async" and not cancelled:
             self._commands.append(CancelTask(worker.number, index))
+        elif worker.kind != "async":
+            self._kill(worker)
         else:
             (task,) = worker.hands.take(index, 1)
             self._in_hand -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from flatout._model import Kind, Measurement, Plan, Prediction
+from flatout._model import Measurement, Plan, Prediction, way
 from flatout._plan import _law
 from flatout._record import record, replace
 from flatout._units import duration
@@ -22,6 +22,10 @@ PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 i
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
+MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
+AMPLE = 2  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
+MIXED = 0.1  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
+MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
@@ -50,14 +54,20 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     The further a kind is from the plain loop, the more it must win by: threads against it, processes against threads.
     """
     predictions = predict(measured, situation)
-    by_kind = {prediction.kind: prediction for prediction in predictions}
-    best = by_kind["inline"]
+    best = predictions[0]
     for rival in predictions:
-        if rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN and not rival.impossible:
+        if _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
-    reason = _reason(best, measured, situation, by_kind)
+    processes = min(situation.cores, best.concurrency) if best.inside else None
     return Plan(
-        best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
+        best.kind,
+        best.concurrency,
+        best.concurrency,
+        reason=_reason(best, measured, situation, predictions),
+        measured=measured,
+        predictions=predictions,
+        processes=processes,
+        inside=best.inside,
     )
 
 
@@ -67,9 +77,18 @@ def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
     followed = replace(plan, predictions=predictions).predicted
     if followed is None or followed.impossible:
         return plan
-    by_kind = {prediction.kind: prediction for prediction in predictions}
-    reason = _reason(followed, measured, situation, by_kind)
+    reason = _reason(followed, measured, situation, predictions)
     return replace(plan, reason=reason, measured=measured, predictions=predictions)
+
+
+def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
+    """Whether a way further from the plain loop is to be preferred.
+
+    A mixture need not win against more processes than there are cores: it takes less memory.
+    """
+    if rival.inside and best.kind == "process" and best.concurrency > cores:
+        return rival.seconds <= best.seconds
+    return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
 
 
 def async_plan(why: str, most: int | None) -> Plan:
@@ -87,6 +106,7 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
+        _mixture(measured, situation),
     )
 
 
@@ -106,28 +126,53 @@ def _left(situation: Situation) -> int:
 
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
-    gil, free, wait = measured.gil, measured.free, measured.wait
-    masters = _law.thread_masters(gil, free, m)
-    useful = _law.useful_in_flight(gil + free, wait, masters)
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
+    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
     if measured.calls == 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
-    each = _law.thread_seconds_per_call(gil, free, wait, m, k)
+    each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)
     shared = (n + _rest(measured, situation)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
-    return Prediction("thread", k, seconds, "", masters, useful)
+    return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
     n, m, transfer = _left(situation), situation.cores, measured.transfer
-    gil, free, wait = measured.gil, measured.free, measured.wait
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable
-    useful = _law.useful_in_flight(gil + free + transfer, wait, m)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK)
+    parent = transfer / 2 + PROCESS_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
-    return Prediction("process", k, math.inf if impossible else seconds, impossible, m, useful)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
+
+
+def _mixture(measured: Measurement, situation: Situation) -> Prediction:
+    """Threads in each of as many processes as there are cores."""
+    n, m, transfer = _left(situation), situation.cores, measured.transfer
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
+    impossible = situation.no_process or measured.unpicklable or _no_need_to_mix(measured, n, m)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
+    k = _clamp(AMPLE * useful, m, n, situation.most, MOST_THREADS)
+    parent = transfer / 2 + MIXED_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
+    start = min(m, k) * PROCESS_START + -(-k // m) * THREAD_START + (0.0 if situation.warm else ZYGOTE_START)
+    seconds = start + max(n * each, measured.seconds if n else 0.0)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
+
+
+def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
+    """Why threads alone, or processes alone, do as well; empty where they do not."""
+    if measured.wait < MIXED * measured.seconds:
+        return "a call hardly waits"
+    if measured.calls <= 1 and measured.wait > MOSTLY * measured.seconds:
+        return "one call tells little of how long those that mostly wait compute"
+    most = max(1, min(n, MOST_THREADS))
+    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, most, measured.own)
+    return "" if each <= measured.gil else "threads hardly wait for the GIL"
 
 
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
@@ -137,29 +182,39 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
     return max(1, math.ceil(k))
 
 
-def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
+def _reason(best: Prediction, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]) -> str:
     left = f"for the {situation.left} left" if situation.left is not None else f"for each {UNKNOWN} of the rest"
     left = "with nothing left to do" if situation.left == 0 else left
-    others = sorted((p for p in by_kind.values() if p.kind != best.kind and not p.impossible), key=lambda p: p.seconds)
+    others = sorted((p for p in predictions if p is not best and not p.impossible), key=lambda p: p.seconds)
     if best.kind != "inline":
-        many = f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_NAMES[best.kind]}"
         least = "" if measured.calls else "at least "
-        takes = f"{left}, {many} should take {least}{duration(best.seconds)}"
-        against = " and ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        text = f"{takes}, {against}"
+        takes = f"{left}, {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)}"
+        text = f"{takes}, {' and '.join(f'{_names(p)} {duration(p.seconds)}' for p in others)}"
     else:
         text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
-        text += f" ({_NAMES[others[0].kind]}, the best of the others: {duration(others[0].seconds)})"
-    blocked = by_kind["process"].impossible if best.kind != "process" else ""
+        text += f" ({_names(others[0])}, the best of the others: {duration(others[0].seconds)})"
+    blocked = next(p.impossible for p in predictions if p.kind == "process") if best.kind != "process" else ""
     text = f"{describe(measured, situation.gil)}; {text}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-_NAMES: dict[Kind, str] = {
+def _so_many(best: Prediction, cores: int) -> str:
+    if best.inside:
+        return f"{best.concurrency} threads in {min(cores, best.concurrency)} processes"
+    return f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_names(best)}"
+
+
+def _names(prediction: Prediction) -> str:
+    return _NAMES[way(prediction.kind, prediction.inside)]
+
+
+_NAMES = {
     "inline": "the plain loop",
     "async": "coroutines",
     "thread": "threads",
     "process": "processes",
+    "process of threads": "threads in processes",
+    "process of loops": "event loops in processes",
 }
 
 
@@ -174,6 +229,8 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     ):
         if share >= 0.05 * seconds:
             parts.append(f"{share / seconds:.0%} of it {what}" if not parts else f"{share / seconds:.0%} {what}")
+    if measured.own:
+        parts.append(f"{measured.cores:.1f} cores busy with its own threads or processes")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
     return f"a call takes {length}, {', '.join(parts) or 'next to nothing'}"

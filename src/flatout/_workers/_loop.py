@@ -6,7 +6,8 @@ puller ends after a task that has left anything on it (see `Puller` and `_same`)
 with a new copy of the run's context.
 
 What ends in one turn of the loop is reported together, in the turn that follows, before the pullers look into the inbox
-again: so what the dispatcher sends for it is there, and a puller that finds nothing ends.
+again: so what the dispatcher sends for it is there, and a puller that finds nothing ends. In a turn that takes long it is
+reported now and then: a hundred tasks that wake together and compute would keep everything waiting.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from flatout._model import Batch, Work
 from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
+LONG_TURN = 0.005  # seconds after which what has ended in a turn is reported in the middle of it; guessed
 TURNS = 3  # of the loop, one of which must be such a turn: the driver may have been at work in the others; guessed
 
 Begun = dict[int, tuple[Any, BaseException | None]]
@@ -90,6 +92,7 @@ class LoopWorker:
         self._most = 0  # pullers at once so far
         self._staffing = False
         self._finished: list[Finished] = []
+        self._since = 0.0  # when the first of them ended
         self._errors: dict[int, BaseException] = {}
         self._starting: asyncio.Task[None] | None = None
         self._cpu = time.thread_time()
@@ -180,9 +183,13 @@ class LoopWorker:
     # Reporting
 
     def _ended(self, index: int, value: Any, seconds: float) -> None:
+        now = self._clock()
         if not self._finished:
+            self._since = now
             self._host.soon(self._report)
         self._finished.append((index, value, seconds))
+        if now - self._since > LONG_TURN:
+            self._host.hurry()
 
     def _report(self) -> BatchFinished | None:
         """What has ended since the last time."""
