@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from dataclasses import asdict
 from xml.etree import ElementTree
 
 import pytest
 
 from bench.chair import Chair
-from bench.law import picture, report
+from bench.law import picture, queue, report
 from bench.law.__main__ import main
 from bench.law.model import Chosen, Outcome, Turn, median_undisturbed, verdict
 from bench.law.play import Play, Settings
@@ -113,3 +115,23 @@ def test_what_is_over_before_the_choice_is_left_out(capsys: pytest.CaptureFixtur
     assert "before anything else could have started" in Play("tiny", small, Settings(1, 0.0, 2)).play().note
     main(["--only", "nothing of this name"])
     assert "Nothing was compared" in capsys.readouterr().out
+
+
+def test_what_a_run_waited_for_other_programs_is_told_from_what_it_waited_for_itself() -> None:
+    before = {"one": (1.0, 1.0)}
+    alone = {"one": (2.0, 4.0), "idle": (0.0, 9.0)}
+    assert queue.queued(before, alone, used=5.0) == pytest.approx(3.0), "one thread waits for others only"
+    pair = {"one": (2.0, 2.0), "two": (1.0, 1.0)}
+    assert queue.queued(before, pair, used=2.0) == 0.0, "nobody else was there"
+    assert queue.queued(before, pair, used=4.0) == pytest.approx(2 / 3), "two others against one sibling"
+    assert queue.queued({}, {}, used=1.0) == 0.0
+
+
+def test_the_time_in_the_queue_for_a_core_is_read_of_every_thread() -> None:
+    before = queue.times()
+    assert str(threading.get_native_id()) in before
+    began = time.thread_time()
+    while time.thread_time() < began + 0.02:
+        pass
+    rose = queue.times()[str(threading.get_native_id())][0] - before[str(threading.get_native_id())][0]
+    assert rose >= 0.01

@@ -16,7 +16,7 @@ CLOSE = 1.2  # times: a prediction within it, either way, is a good one
 @dataclass(frozen=True)
 class Turn:
     """One run. seconds: of the tasks after the choice, or of all where a kind ran by hand. others: of the time that the cores
-    had, the share that other programs took."""
+    had, the share that other programs took; where that is much, the seconds are without what it cost (see `queue`)."""
 
     seconds: float
     others: float

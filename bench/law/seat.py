@@ -17,9 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import flatout
+from bench.law import queue
+from bench.law.model import DISTURBED
 from bench.model import Function
 from bench.seat import Order, cpu_seconds, last_line
 from bench.workloads import family
+
+MOST_QUEUED = 0.9  # of the time: what is left would be no measurement; guessed
 
 
 @dataclass(frozen=True)
@@ -50,12 +54,16 @@ def main() -> None:
 
 def turn(func: Function, items: Sequence[Any], way: Way) -> dict[str, Any]:
     gc.collect()
-    before, cpu, start = machine_seconds(), cpu_seconds(), time.perf_counter()
+    before, used, cpu, start = queue.times(), machine_seconds(), cpu_seconds(), time.perf_counter()
     answer = by_hand(func, items, way) if way.kind else chosen(func, items)
     seconds = time.perf_counter() - start
-    own, used = cpu_seconds() - cpu, machine_seconds() - before
-    cores = flatout.machine().usable_cores
-    return {"seconds": seconds, "others": max(0.0, used - own) / (seconds * cores), **answer}
+    own, used = cpu_seconds() - cpu, machine_seconds() - used
+    others = max(0.0, used - own) / (seconds * flatout.machine().usable_cores)
+    answer = {"seconds": seconds, **answer}
+    if others > DISTURBED:
+        part = answer["seconds"] / seconds  # of the run, that is measured
+        answer["seconds"] -= part * min(queue.queued(before, queue.times(), used), MOST_QUEUED * seconds)
+    return {"others": others, **answer}
 
 
 def machine_seconds() -> float:
