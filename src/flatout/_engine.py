@@ -30,7 +30,7 @@ from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
-from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
+from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import Situation, describe, for_cores
 from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
@@ -98,6 +98,8 @@ class Engine:
         self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
+        self._process_seconds = 0.0  # CPU time of this process when the run ended
+        self.choice: Choice | None = None
 
     # Start
 
@@ -128,6 +130,7 @@ class Engine:
         plan = self._plan
         if self.chooser is not None:
             self.chooser.adopt = self.adopt
+            self.chooser.restate = self._restate
             self.chooser.left = self._left
         if self._options.via == "auto" and usable_cores() > 1:
             self._look_again_at(plan)
@@ -179,7 +182,9 @@ class Engine:
         return self._plan is None or self._plan.kind == "inline"
 
     def _left(self) -> int | None:
-        return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
+        """Tasks that nobody has begun, as long as the chooser sees every call."""
+        assert self.chooser is not None
+        return None if self.total is None else max(0, self.total - self.chooser.spent()[0][2])
 
     def _source(self) -> Any:
         if self._given_source is not None:
@@ -289,6 +294,10 @@ class Engine:
 
     def adopt(self, plan: Plan) -> None:
         """Go on by this plan; called once, by the caller's thread or the probe's."""
+        if self.chooser is not None:
+            (busy, cpu, begun), under_way = self.chooser.spent()
+            left = None if self.total is None else max(0, self.total - begun)
+            self.choice = Choice(self.seconds, begun, left, busy, cpu, under_way, time.process_time())
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
         self._plan = plan
@@ -325,6 +334,11 @@ class Engine:
         """Have the next calls of the caller's thread watched as if they were the first."""
         assert self.chooser is not None
         self.chooser = self.chooser.anew()
+
+    def _restate(self, again: Callable[[Plan], Plan]) -> None:
+        """The plan stays, its figures are made anew."""
+        if self._plan is not None and self._plan.predictions:
+            self._plan = again(self._plan)
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
@@ -543,6 +557,7 @@ class Engine:
         self._iterables = ()
         if self._ended is None:
             self._ended = self._driver.clock()
+            self._process_seconds = time.process_time()
         if self._pauses is not None:
             self._pauses.end()
         if self._overseer is not None:
@@ -576,6 +591,11 @@ class Engine:
         if self._started is None:
             return 0.0
         return (self._driver.clock() if self._ended is None else self._ended) - self._started
+
+    @property
+    def process_seconds(self) -> float:
+        """CPU time of this process, until the end."""
+        return time.process_time() if self._ended is None else self._process_seconds
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""

@@ -193,7 +193,9 @@ class Measurement:
 class Prediction:
     """What the law expects of one way: seconds for all tasks that are left (for 1000 where their number is unknown).
 
-    `impossible` says why this way is out of the question, empty where it is not. `inside`: see `Plan`.
+    In the words of the exhibition: `concurrency` tables are in play, `masters` calls can compute at once, and more than
+    `useful` tables bring nothing, since the masters are busy all the time then (k* = m (c + w) / c). `impossible` says why
+    this way is out of the question, empty where it is not. `inside`: see `Plan`.
     """
 
     kind: Kind
@@ -201,6 +203,13 @@ class Prediction:
     seconds: float
     impossible: str = ""
     inside: Inside = ""
+    masters: float = 1.0
+    useful: float = 1.0
+
+    @property
+    def way(self) -> str:
+        """See `Plan.way`."""
+        return way(self.kind, self.inside)
 
 
 @record
@@ -226,6 +235,11 @@ class Plan:
     processes: int | None = None
     inside: Inside = ""
 
+    @property
+    def predicted(self) -> Prediction | None:
+        """Of the predictions, the one that the plan follows; None where it was not chosen by prediction."""
+        return next((p for p in self.predictions if (p.kind, p.inside) == (self.kind, self.inside)), None)
+
     def __str__(self) -> str:
         return f"{self.way}: {self.reason}"
 
@@ -238,6 +252,24 @@ class Plan:
 def way(kind: Kind, inside: Inside = "") -> str:
     """What a kind of worker is called, with what runs its tasks: "process of threads"."""
     return {"thread": "process of threads", "async": "process of loops"}.get(inside, kind)
+
+
+@record
+class Choice:
+    """The moment at which a run chose: what came before it was the probe's, what comes after it is the plan's.
+
+    seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
+    where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
+    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    """
+
+    seconds: float
+    tasks: int
+    left: int | None
+    busy_seconds: float
+    cpu_seconds: float
+    under_way: float
+    process_seconds: float
 
 
 @record

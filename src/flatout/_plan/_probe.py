@@ -148,6 +148,15 @@ class Probe:
             if brisk:
                 _brisk.leave()
 
+    def spent(self) -> tuple[Totals, float]:
+        """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
+        with self._lock:
+            if self._began is None:
+                return (self._seconds, self._cpu, self._calls), 0.0
+            under_way = time.perf_counter() - self._began
+            cpu = self._cpu + max(0.0, _read(self._thread_clock) - self._cpu_began)
+            return (self._seconds + under_way, cpu, self._calls + 1), under_way
+
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         with self._lock:
