@@ -108,6 +108,13 @@ class LoopIdle:
 
 
 @record
+class CpuRead:
+    """The CPU seconds that this process has used so far; the answer to `ReadCpu`."""
+
+    seconds: float
+
+
+@record
 class WorkerExited:
     """A worker is gone. `suspects` are the tasks it may have died of, `error` what of (None: it left in peace).
 
@@ -148,6 +155,7 @@ Event = (
     | TasksReturned
     | WorkerObserved
     | LoopIdle
+    | CpuRead
     | WorkerExited
     | Consumed
     | CancelRequested
@@ -183,6 +191,11 @@ class Observe:
     """Find out which tasks a worker is on: one may be over its time."""
 
     worker: int
+
+
+@record
+class ReadCpu:
+    """Find out how much this process has computed."""
 
 
 @record
@@ -222,4 +235,4 @@ class Finish:
     cancelled: bool = False
 
 
-Command = Draw | StartWorker | SendBatch | Observe | CancelTask | KillWorker | StopWorker | Deliver | Finish
+Command = Draw | StartWorker | SendBatch | Observe | ReadCpu | CancelTask | KillWorker | StopWorker | Deliver | Finish

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
+from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
@@ -19,6 +20,7 @@ from flatout._events import (
     CancelTask,
     Command,
     Consumed,
+    CpuRead,
     Deliver,
     Draw,
     Event,
@@ -28,6 +30,7 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    ReadCpu,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -39,7 +42,7 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._limits import Adaptive, Fixed, Limit
+from flatout._limits._governor import Governor
 from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
@@ -63,6 +66,7 @@ class Dispatcher:
     `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
     the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
     sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
+    `date`: see `Governor`.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Dispatcher:
         ordered: bool = True,
         collect: bool = False,
         ahead: bool = True,
+        date: Callable[[], float] | None = None,
     ) -> None:
         self.plan: Plan | None = None
         self.finished = False
@@ -82,7 +87,10 @@ class Dispatcher:
         self._sends_ahead = ahead
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
-        self._limit: Limit = Fixed(1)
+        self._limit = Governor(options.max_per_second, date)
+        self._saturated = False  # the limit holds back tasks that wait
+        self._next_start: float | None = None  # where tasks wait for nothing but their rate: when one may start
+        self._gauge = Gauge()
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
@@ -105,6 +113,7 @@ class Dispatcher:
             TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
             LoopIdle: self._loop_idle,
+            CpuRead: self._cpu_read,
             WorkerExited: self._worker_exited,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
@@ -131,9 +140,11 @@ class Dispatcher:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        if self.finished or not (self._delayed or self._deadlines):
+        if self.finished:
             return None
-        return min(heap[0][0] for heap in (self._delayed, self._deadlines) if heap)
+        due = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
+        due += [at for at in (self._next_start, self._gauge.look_at) if at is not None]
+        return min(due) if due else None
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -150,6 +161,8 @@ class Dispatcher:
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
+            limit=self._limit.value,
+            decisions=self._limit.decisions,
         )
 
     # Events
@@ -197,9 +210,9 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._sizer.finished(count, event.seconds, event.size)
-        saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
+        overloads = [one for error in event.errors if (one := self._limit.judge(error.error)) is not None]
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
+        self._limit.finished(count, now, self._saturated, event.seconds, worker.kind == "async", overloads)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
@@ -233,7 +246,11 @@ class Dispatcher:
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
         if self._room("async") <= 0:  # no matter whether the next inputs have come yet
-            self._limit.idle()
+            self._limit.idle(now)
+
+    def _cpu_read(self, event: CpuRead, now: float) -> None:
+        if self._gauge.idle(event.seconds, now) and self._room("thread") <= 0:
+            self._limit.idle(now)
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -256,7 +273,7 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
+            self._limit.pin(self._crew.active(worker.kind), "no more workers can be had")  # descriptors, memory, threads
         elif blamed:
             self._barren.clear()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
@@ -309,7 +326,7 @@ class Dispatcher:
             and issubclass(type(error), retry.on)
         ):
             try:
-                due = now + retry.delay(task.attempt)
+                due = now + max(retry.delay(task.attempt), self._asked_to_wait(error))
             except Exception as raised:  # by the user's own backoff function: then that is how the task failed
                 raised.__context__ = error
                 error = raised
@@ -323,6 +340,11 @@ class Dispatcher:
         self._deliver(self._ledger.fail(failure, worker.name))
         if self._ledger.stop is not stop:
             self._stop_at(task.first)
+
+    def _asked_to_wait(self, error: BaseException) -> float:
+        """Seconds for which a service that refused a call wants to be left alone."""
+        overload = self._limit.judge(error)
+        return (overload.retry_after or 0.0) if overload is not None else 0.0
 
     def _deliver(self, due: list[Settled]) -> None:
         self._commands += [Deliver(settled) for settled in due]
@@ -348,7 +370,17 @@ class Dispatcher:
         for route, queue in self._queues.items():
             if queue:
                 self._staff(route, queue, now)
+        kind = self.plan.kind if self.plan else "inline"
+        self._saturated = self._room(kind) <= 0 and any(self._queues.values())
+        self._look_at_threads(now)
+        self._next_start = self._limit.ready_at() if self._paused(now) and any(self._queues.values()) else None
         self._finish_if_over()
+
+    def _look_at_threads(self, now: float) -> None:
+        """As long as no call has ended: do those wait that all threads are in, so that more of them would help?"""
+        of_use = self.plan is not None and self.plan.kind == "thread" and self._limit.starting
+        if self._gauge.due(of_use and bool(self._queues[None]) and self._room("thread") <= 0, now):
+            self._commands.append(ReadCpu())
 
     def _draw(self) -> None:
         if self._drawing or self._ended or self._ledger.stop is not None:
@@ -395,7 +427,7 @@ class Dispatcher:
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
-            self._hire(kind, len(queue))
+            self._hire(kind, self._starts(len(queue), now))
             if kind == "process" and route is None:
                 self._stand_in(queue, now)
 
@@ -404,15 +436,24 @@ class Dispatcher:
         room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
         return room if most is None else min(room, most - self._crew.running_in_all())
 
+    def _starts(self, wanted: int, now: float) -> int:
+        """How many of so many tasks may start now, for their rate."""
+        allowed = self._limit.room(now)
+        return wanted if allowed is None else min(wanted, allowed)
+
+    def _paused(self, now: float) -> bool:
+        """Whether none may start now."""
+        return self._limit.paced and self._limit.room(now) == 0
+
     def _feed_loop(self, queue: Queue, now: float) -> None:
         loop = self._crew.loop()
-        while loop is not None and queue and (room := self._room("async")) > 0:
+        while loop is not None and queue and (room := self._starts(self._room("async"), now)) > 0:
             self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and (worker := self._free(kind)) is not None:
-            self._send(worker, queue.take(self._next_size(target)), now)
+        while queue and not self._paused(now) and (worker := self._free(kind)) is not None:
+            self._send(worker, queue.take(self._starts(self._next_size(target), now)), now)
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
@@ -426,7 +467,7 @@ class Dispatcher:
 
         A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
         """
-        if kind == "inline" or not self._sends_ahead:
+        if kind == "inline" or not self._sends_ahead or self._limit.paced:
             return False
         return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
@@ -452,6 +493,7 @@ class Dispatcher:
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
         worker.hands.add(batch)
         self._in_hand += len(batch)
+        self._limit.started(len(batch), now)
         self._crew.note(worker)
         self._watch(worker, now)
         self._commands.append(SendBatch(worker.number, batch))
@@ -540,7 +582,7 @@ class Dispatcher:
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        self._limit = Adaptive(start, ceiling) if ceiling > start else Fixed(start)
+        self._limit.adopt(start, ceiling)
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:
