@@ -76,7 +76,7 @@ class Engine:
         self._iterables = iterables
         self._given_source = source
         self._options = options
-        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
+        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._driver.hire = self._hire

@@ -149,6 +149,7 @@ class Options:
 
     via: Kind | Literal["auto"] | Plan = "auto"
     max_concurrency: int | None = None
+    max_per_second: float | None = None
     chunksize: int | None = None
     buffersize: int | None = None
     timeout: float | None = None
@@ -277,8 +278,9 @@ class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
     busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
-    known; retried counts further attempts, died lost workers. The caller's
-    own thread is not counted as a worker.
+    known; retried counts further attempts, died lost workers. The caller's own thread is not counted as a worker. limit:
+    tasks that may be in flight now. decisions: what has changed that, or the rate at which tasks start, and why; the last
+    dozen of them.
     """
 
     drawn: int = 0
@@ -293,6 +295,8 @@ class Statistics:
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
     queued_seconds: float = 0.0
+    limit: int = 1
+    decisions: tuple[str, ...] = ()
 
     @property
     def settled(self) -> int:
