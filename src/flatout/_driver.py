@@ -248,7 +248,9 @@ class Driver:
                     self._handle(event)
             while self._events and not self._outlet.finished:
                 self._handle(self._events.popleft())
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a SystemExit of somebody's would only end this thread, and the run would hang
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:

@@ -53,7 +53,9 @@ def overload_of(error: BaseException, date: Callable[[], float] | None = None) -
     """
     try:
         return _judged(error, date)
-    except Exception:  # by a property of the user's
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # by a property of the user's
         return None
 
 
