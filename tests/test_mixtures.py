@@ -89,7 +89,7 @@ async def blocks(seconds: float) -> float:
 
 
 def test_a_coroutine_over_its_time_is_cancelled_alone() -> None:
-    results = flatout.map(sleeps, [0.0, 60.0, 0.01, 0.02], via=LOOPS, timeout=0.3, on_error="return").results()
+    results: Any = flatout.map(sleeps, [0.0, 60.0, 0.01, 0.02], via=LOOPS, timeout=0.3, on_error="return").results()
     assert isinstance(results[1].error, flatout.TaskTimeout)
     assert [results[0], *results[2:]] == [0.0, 0.01, 0.02]
 
@@ -107,7 +107,7 @@ def hangs(seconds: float) -> float:
 
 
 def test_a_thread_over_its_time_costs_its_process_and_no_other_task() -> None:
-    results = flatout.map(hangs, [0.0, 60.0, 0.01, 0.0], via=THREADS, timeout=0.5, on_error="return").results()
+    results: Any = flatout.map(hangs, [0.0, 60.0, 0.01, 0.0], via=THREADS, timeout=0.5, on_error="return").results()
     assert isinstance(results[1].error, flatout.TaskTimeout)
     assert [results[0], *results[2:]] == [0.0, 0.01, 0.0]
 
