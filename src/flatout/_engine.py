@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
+    from flatout._plan._duel import Round
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import ProcessWorker, Setup
@@ -125,6 +126,7 @@ class Engine:
         if self.chooser is not None:
             self.chooser.adopt = self.adopt
             self.chooser.left = self._left
+            self.chooser.pair = self._pair
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
         else:
@@ -386,13 +388,25 @@ class Engine:
             awaitables.append(value)
             return value
 
-        event = self._seat.run_undecided(batch, set_aside)
+        fought: Round = ()
+        if chooser.duelling:
+            from flatout._two_threads import run_by
+
+            event, fought = run_by(chooser.duelling, self._seat, self._work, batch, set_aside)
+        else:
+            event = self._seat.run_undecided(batch, set_aside)
         chooser.ran(len(event.values))
         if awaitables:
             self._hand_back(batch, event)
             return
         self._driver.post(event)
         chooser.after(len(event.values), event.values[0])
+        if fought:
+            chooser.fought(fought)
+
+    def _pair(self, tasks: int) -> None:
+        """Have the caller's thread get so many tasks at once: for the duel."""
+        self._driver.post(PlanChosen(Plan("inline", chunksize=tasks, reason="to see what two threads gain")))
 
     def _hand_back(self, batch: Batch, event: BatchFinished) -> None:
         """The function has returned something to await: the calls stand, the rest is for an event loop."""
