@@ -47,7 +47,9 @@ class ThreadWorker:
         except RuntimeError as error:  # no more threads to be had
             self._host.post(WorkerExited(self._number, error))
             return
-        if self._work.initializer is None:  # so that it finds its first batch when it wakes, and need not sleep once more
+        if (
+            self._work.initializer is None
+        ):  # so that it finds its first batch when it wakes, and need not sleep once more
             self._report(WorkerReady(self._number, self._name))
 
     def send(self, batch: Batch) -> None:
