@@ -736,6 +736,44 @@ AnyWorld.TestCase.settings = settings(
 TestAnyWorld = AnyWorld.TestCase
 
 
+@st.composite
+def hungry_worlds(draw: st.DrawFn) -> World:
+    """Worlds of processes, whose tasks are run again."""
+    options = Options(
+        chunksize=draw(st.sampled_from([1, 1, 2])),
+        retry=Retry(draw(st.integers(2, 4)), Exception, draw(st.sampled_from([0.0, 0.3]))),
+        on_error=draw(st.sampled_from(["return", "raise"])),
+    )
+    plan = Plan("process", draw(st.integers(2, 4)))
+    flags = {name: draw(st.booleans()) for name in ("collect", "routed", "ahead")}
+    return World(options, plan, draw(st.integers(5, 20)), seat=draw(st.booleans()), **flags)
+
+
+class HungryWorld(AnyWorld):
+    """What memory does not suffice for comes seldom elsewhere."""
+
+    @initialize(world=hungry_worlds())
+    def begin(self, world: World) -> None:
+        self.world = world
+        for _ in range(12):
+            if world.finish is None:
+                world.step()
+
+    @while_running(lambda self: any(w.kind == "process" and w.tasks for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def starve(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and w.tasks and not w.killed]
+        if workers:
+            worker = data.draw(st.sampled_from(workers))
+            self.world.exit(worker, POISON, worker.running(), starved=True)
+
+
+HungryWorld.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestHungryWorld = HungryWorld.TestCase
+
+
 # Stories
 
 

@@ -62,7 +62,7 @@ class BatchFinished:
 
     `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
     inputs and results took to move, where they had to. `indices`, in ascending order, says which tasks they are where
-    there are gaps, as in an event loop.
+    there are gaps, as in an event loop. `queued`: seconds that were spent waiting for a core, where that is known.
     """
 
     worker: int
@@ -73,6 +73,7 @@ class BatchFinished:
     cpu_seconds: float = 0.0
     size: int = 0
     indices: Sequence[int] = ()
+    queued: float = 0.0
 
     def runs(self) -> list[tuple[int, int, int]]:
         """The tasks without the gaps: (first index, offset of its value, count)."""

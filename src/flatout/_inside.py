@@ -179,7 +179,7 @@ class _LoopHost:
 def _outcomes(event: BatchFinished) -> Outcomes:
     errors = [(error.offset, error.error) for error in event.errors]
     indices = list(event.indices) or None
-    return Outcomes(event.first, list(event.values), errors, event.seconds, event.cpu_seconds, indices)
+    return Outcomes(event.first, list(event.values), errors, event.seconds, event.cpu_seconds, indices, event.queued)
 
 
 def _batches(tasks: Sequence[tuple[int, Any]]) -> list[Batch]:

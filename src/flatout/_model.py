@@ -165,7 +165,8 @@ class Measurement:
     gil: computing while holding the GIL. free: computing after letting go of it. wait: neither; for threads of its own,
     perhaps. transfer: pickling input and result, both ways. calls: finished calls that were measured, 0 when the decision
     fell in the middle of the first. unpicklable: why it cannot cross a process border, empty where it can. own: what
-    threads and child processes of the call's own compute meanwhile, which is no part of its wall time.
+    threads and child processes of the call's own compute meanwhile, which is no part of its wall time. peak_bytes: of
+    memory that a call takes for a while, 0 where that cannot be told.
     """
 
     gil: float
@@ -175,6 +176,7 @@ class Measurement:
     calls: int = 1
     unpicklable: str = ""
     own: float = 0.0
+    peak_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -274,7 +276,8 @@ class Choice:
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
-    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers. The caller's
+    busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
+    known; retried counts further attempts, died lost workers. The caller's
     own thread is not counted as a worker.
     """
 
@@ -289,6 +292,7 @@ class Statistics:
     peak_workers: int = 0
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    queued_seconds: float = 0.0
 
     @property
     def settled(self) -> int:

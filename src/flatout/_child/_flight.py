@@ -103,7 +103,8 @@ def _together(landed: list[Outcomes]) -> Outcomes:
     indices = [index for index, _, _ in each]
     errors = [(position, error) for position, (_, _, error) in enumerate(each) if error is not None]
     seconds, cpu = sum(one.seconds for one in landed), sum(one.cpu for one in landed)
-    return Outcomes(indices[0], [value for _, value, _ in each], errors, seconds, cpu, indices)
+    queued = sum(one.queued for one in landed)
+    return Outcomes(indices[0], [value for _, value, _ in each], errors, seconds, cpu, indices, queued)
 
 
 def _indices(outcomes: Outcomes) -> Sequence[int]:

@@ -12,6 +12,7 @@ from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._ledger import Ledger
+from flatout._dispatch._trial import Trial
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -99,7 +100,7 @@ class Dispatcher:
         self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
         self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
-        self._busy_seconds = self._cpu_seconds = 0.0
+        self._busy_seconds = self._cpu_seconds = self._queued_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             TasksDrawn: self._tasks_drawn,
             InputEnded: self._input_ended,
@@ -115,8 +116,14 @@ class Dispatcher:
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
         }
+        self._trial: Trial | None = None
         if plan is not None:
             self._adopt(plan)
+
+    def try_out(self, shares: int) -> None:
+        """Have an event loop show what its tasks do before it is given more than one of so many shares of them."""
+        if self._total is not None and self._total > Trial.FEWEST:
+            self._trial = Trial(-(-self._total // shares))
 
     # The door
 
@@ -136,9 +143,12 @@ class Dispatcher:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        if self.finished or not (self._delayed or self._deadlines):
+        if self.finished:
             return None
-        return min(heap[0][0] for heap in (self._delayed, self._deadlines) if heap)
+        times = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
+        if self._trial is not None and self._trial.until is not None:
+            times.append(self._trial.until)
+        return min(times, default=None)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -155,6 +165,7 @@ class Dispatcher:
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
+            queued_seconds=self._queued_seconds,
         )
 
     # Events
@@ -203,7 +214,10 @@ class Dispatcher:
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
+        self._queued_seconds += event.queued
         self._sizer.finished(count, event.seconds, event.size)
+        if self._trial is not None:
+            self._trial.ended(count, now)
         saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
         self._limit.finished(count, now, saturated, event.seconds if worker.wide else 0.0)
@@ -358,6 +372,8 @@ class Dispatcher:
             self._requeue(heapq.heappop(self._delayed)[2])
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
+        if self._trial is not None and self._trial.over(now):
+            self._trial = None
         self._draw()
         for route, queue in self._queues.items():
             if queue:
@@ -415,7 +431,10 @@ class Dispatcher:
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        room, most = self._value(kind) - self._crew.running(kind), self._options.max_concurrency
+        running, most = self._crew.running(kind), self._options.max_concurrency
+        room = self._value(kind) - running
+        if self._trial is not None and kind == "async":
+            room = min(room, self._trial.room(running))
         return room if most is None else min(room, most - self._crew.running_in_all())
 
     def _value(self, kind: Kind) -> int:
@@ -435,8 +454,9 @@ class Dispatcher:
         workers = self._crew.wide(kind)
         while workers and queue and not self._held_back(kind, queue) and (room := self._room(kind)) > 0:
             worker, alone = workers[0], queue.first_alone is not None
-            each = -(-self._value(kind) // max(1, self._most(kind)))
-            most = min(room, each - worker.hands.count, -(-len(queue) // len(workers)), self._sizer.fixed or room)
+            shares = max(1, self._most(kind))  # those that are starting have theirs, too
+            share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
+            most = min(room, share - worker.hands.count, self._sizer.fixed or room)
             if worker.hands.count if alone else most <= 0:
                 return
             worker.alone = alone
@@ -492,6 +512,8 @@ class Dispatcher:
             self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
+        if self._trial is not None:
+            self._trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
         self._crew.note(worker)

@@ -24,7 +24,7 @@ MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
 MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
 AMPLE = 2  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
-MIXED = 0.1  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
+MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
@@ -89,6 +89,16 @@ def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
     if rival.inside and best.kind == "process" and best.concurrency > cores:
         return rival.seconds <= best.seconds
     return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
+
+
+def for_cores(plan: Plan, before: int, cores: int) -> Plan:
+    """The plan for processes where there are so many cores instead of those it was made for: workers in proportion."""
+    if cores == before:
+        return plan
+    ceiling = None if plan.ceiling is None else max(1, round(plan.ceiling * cores / before))
+    reason = f"{plan.reason}; in mid-run the cores went from {before} to {cores}, and the workers with them"
+    concurrency, processes = max(1, round(plan.concurrency * cores / before)), cores if plan.inside else None
+    return replace(plan, concurrency=concurrency, ceiling=ceiling, processes=processes, reason=reason)
 
 
 def async_plan(why: str, most: int | None) -> Plan:

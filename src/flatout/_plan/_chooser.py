@@ -47,7 +47,9 @@ class Chooser:
         self.restate: Callable[[Callable[[Plan], Plan]], None] = lambda again: None
         self.left: Callable[[], int | None] = lambda: None
         self._work = work
+        self._options = options
         self._most = options.max_concurrency
+        self._alone = alone
         self._cores = cores
         self._no_process = no_process
         self._warm = warm
@@ -59,6 +61,14 @@ class Chooser:
         self._situation: Situation | None = None
         self._first_over = threading.Event()
         self._lock = threading.Lock()
+
+    def anew(self) -> Chooser:
+        """One that begins with the next call, as if that were the first; what rules processes out still does."""
+        other = Chooser(
+            self._work, self._options, self._cores, self._no_process, self._warm, self._boot, alone=self._alone
+        )
+        other.adopt, other.restate, other.left = self.adopt, self.restate, self.left
+        return other
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""

@@ -22,6 +22,8 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._elsewhere import NOTICED, Elsewhere
+from flatout._plan._peak import Peak
+from flatout._record import replace
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
 CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
@@ -71,13 +73,15 @@ class Probe:
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
         self._elsewhere: Elsewhere | None = None
+        self._peak: Peak | None = None
         self._own_clock = 0.0
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
-            self._elsewhere = Elsewhere(time.thread_time()) if self._alone else None
+            if self._alone:
+                self._elsewhere, self._peak = Elsewhere(time.thread_time()), Peak()
             with put_off():
                 threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
@@ -169,9 +173,8 @@ class Probe:
         own = part * self._computed_elsewhere()
         own = min(own, usable_cores() * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
         scale = 1 / calls if calls else 2.0
-        return Measurement(
-            gil * scale, (cpu - gil) * scale, (seconds - cpu) * scale, calls=self._calls, own=own * scale
-        )
+        measured = Measurement(gil * scale, (cpu - gil) * scale, (seconds - cpu) * scale, calls=self._calls)
+        return replace(measured, own=own * scale, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
     def _computed_elsewhere(self) -> float:
         if self._elsewhere is None:

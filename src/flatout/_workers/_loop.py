@@ -29,6 +29,7 @@ from flatout._errors import trimmed
 from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
 from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
+from flatout._run_queue import Queued
 from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
@@ -95,7 +96,8 @@ class LoopWorker:
         self._since = 0.0  # when the first of them ended
         self._errors: dict[int, BaseException] = {}
         self._starting: asyncio.Task[None] | None = None
-        self._cpu = time.thread_time()
+        self._cpu, self._reported = time.thread_time(), time.perf_counter()  # at the last report
+        self._queued = Queued()
         self._gone = False
 
     def start(self) -> None:
@@ -197,11 +199,13 @@ class LoopWorker:
         finished.sort(key=itemgetter(0))
         indices, values, seconds = zip(*finished, strict=True)
         # What the loop's thread has computed since the last report: for which task cannot be told.
-        cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
+        then, self._cpu, self._reported = (self._cpu, self._reported), time.thread_time(), time.perf_counter()
+        cpu = self._cpu - then[0]
+        queued = self._queued.since(self._reported - then[1] - cpu)
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
         gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
-        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
+        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps, queued=queued)
         return None if self._gone else event
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
