@@ -86,11 +86,14 @@ def test_a_point_lies_where_its_figures_say() -> None:
 
 def test_the_seat_chooses_and_runs_by_hand() -> None:
     workload = family("tiny")["2ms"]
-    chair = Chair(Order("tiny", workload.name, "law", 30, 2), module="bench.law.seat")
+    chair = Chair(Order("tiny", workload.name, "law", 60, 2), module="bench.law.seat")
     try:
         chair.wait_ready()
-        chosen = chair.turn(60, json.dumps(asdict(Way())))
-        assert chosen["skip"] + chosen["left"] == 30
+        turns = (chair.turn(60, json.dumps(asdict(Way()))) for _ in range(20))
+        chosen = next(
+            turn for turn in turns if "skip" in turn
+        )  # a busy machine may have it changed its mind on the way
+        assert chosen["skip"] + chosen["left"] == 60
         assert {"inline", "thread", "process"} <= set(chosen["predicted"])
         assert chosen["seconds"] > 0.0
         by_hand = chair.turn(60, json.dumps(asdict(Way("inline", 10, 20, 1))))

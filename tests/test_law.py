@@ -55,6 +55,36 @@ def test_one_in_flight_is_one_after_another(calls: int, compute: float, wait: fl
     assert law.exhibition_seconds(calls, compute, wait, in_flight=1, masters=1) == calls * (compute + wait)
 
 
+@given(number, seconds, seconds, number, seconds, seconds)
+def test_a_run_is_no_shorter_than_its_last_call_and_no_longer_for_more_workers_that_start_at_once(
+    calls: int, each: float, call: float, in_flight: int, start: float, busy: float
+) -> None:
+    time = law.run_seconds(calls, each, call, in_flight, start, busy)
+    assert time >= max(call, busy + calls * each)
+    assert law.run_seconds(calls, each, call, in_flight + 1) <= law.run_seconds(calls, each, call, in_flight)
+    assert law.run_seconds(calls + 1, each, call, in_flight, start, busy) >= time
+
+
+def test_no_call_is_shared_out_at_the_end() -> None:
+    assert law.run_seconds(4, each=1.0, seconds=2.0, in_flight=2) == 4.0
+    assert law.run_seconds(5, each=1.0, seconds=2.0, in_flight=2) == 6.0, "one core idles while the last call is made"
+    assert law.run_seconds(0, each=1.0, seconds=2.0, in_flight=2, busy=3.0) == 0.0
+
+
+def test_workers_that_start_one_after_the_other_come_by_half_of_that_later() -> None:
+    """A hundred start for 10 s in all; meanwhile the first ones work."""
+    assert law.run_seconds(10_000, each=0.0, seconds=1.0, in_flight=101, start=0.1) == pytest.approx(10_000 / 101 + 5)
+    assert law.run_seconds(101, each=0.0, seconds=1.0, in_flight=101, start=0.1) == 11.0, "the last begins after 10 s"
+
+
+@given(seconds, seconds, number)
+def test_masters_are_one_under_the_gil_and_the_cores_without(gil: float, free: float, cores: int) -> None:
+    assert law.thread_masters(gil, free, cores) * (1 + 1e-9) >= 1
+    assert law.thread_masters(gil, free, cores) <= cores * (1 + 1e-9)
+    assert law.thread_masters(1.0, 0.0, cores) == 1
+    assert law.thread_masters(0.0, 1.0, cores) == pytest.approx(cores)
+
+
 @given(seconds, seconds, seconds, number, number)
 def test_threads_never_beat_the_gil_nor_lose_to_the_plain_loop(
     gil: float, free: float, wait: float, cores: int, in_flight: int

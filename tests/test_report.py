@@ -176,6 +176,14 @@ def test_the_call_under_way_at_the_choice_counts_whole_in_the_mean_time_of_a_cal
     assert chosen.call_seconds == pytest.approx((0.48 + 0.012) / 41)
 
 
+def test_that_calls_waited_for_a_core_is_told() -> None:
+    counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94, queued_seconds=0.2)
+    report = flatout.Report.of(PLAN, counts, 1.25, CHOICE, 0.80)
+    assert report.chosen
+    assert report.chosen.queued_seconds == pytest.approx(0.005)
+    assert "(10 ms when it was measured), 5 ms of it waiting for a core; 1.92 of at most 2" in str(report)
+
+
 def test_the_table_has_every_kind_and_says_what_came_between() -> None:
     counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94)
     lines = str(flatout.Report.of(PLAN, counts, 1.25, CHOICE, 0.80)).splitlines()

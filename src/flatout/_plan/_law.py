@@ -49,7 +49,7 @@ def inline_seconds_per_call(gil: float, free: float, wait: float) -> float:
 
 
 def thread_seconds_per_call(
-    gil: float, free: float, wait: float, cores: int, in_flight: int, own: float = 0.0
+    gil: float, free: float, wait: float, cores: float, in_flight: int, own: float = 0.0
 ) -> float:
     """Seconds per call in threads, at least.
 
@@ -75,7 +75,7 @@ def process_seconds_per_call(
     free: float,
     wait: float,
     transfer: float,
-    cores: int,
+    cores: float,
     in_flight: int,
     parent: float = 0.0,
     own: float = 0.0,
@@ -87,3 +87,22 @@ def process_seconds_per_call(
     """
     compute = gil + free + transfer
     return max((compute + own) / cores, parent, (wait + compute) / in_flight)
+
+
+def run_seconds(
+    calls: int, each: float, seconds: float, in_flight: int, start: float = 0.0, busy: float = 0.0
+) -> float:
+    """Seconds until so many calls are over, of `seconds` each, at least.
+
+    `each` is what a call costs where the masters, or what is shared, are busy all the time, and `busy` what else keeps them
+    so. Workers begin one after the other, `start` apart: the last has no more than its own calls, and in the mean they come
+    by half of that later. At the end no call is shared out: so many rounds are begun as it takes.
+
+    >>> run_seconds(5, each=1, seconds=2, in_flight=2)
+    6
+    """
+    if not calls:
+        return 0.0
+    rounds = -(-calls // in_flight)
+    late = (in_flight - 1) * start
+    return max(busy + calls * each, rounds * seconds, late + seconds, calls * seconds / in_flight + late / 2)
