@@ -24,6 +24,7 @@ from flatout._events import (
     CancelTask,
     Command,
     Consumed,
+    CpuRead,
     Deliver,
     Draw,
     Event,
@@ -33,6 +34,7 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    ReadCpu,
     RoomChanged,
     SendBatch,
     StartWorker,
@@ -102,6 +104,7 @@ class World:
         self.drawn = 0
         self.input_error: Exception | None = None
         self.to_observe: list[int] = []
+        self.cpu_asked = False
         self.routes: dict[int, Kind | None] = {}
         self.failures: dict[int, int] = {}  # index -> attempts that failed
         self.not_before: dict[int, float] = {}  # index -> when its next attempt may begin
@@ -164,6 +167,9 @@ class World:
                 assert not self.crew[number].killed
                 assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
                 self.to_observe.append(number)
+            case ReadCpu():
+                assert not self.cpu_asked
+                self.cpu_asked = True
             case CancelTask(number, index):
                 assert self.crew[number].inside == "async"
                 assert index in self.crew[number].tasks
@@ -357,6 +363,11 @@ class World:
             worker.overdue |= late
         self.post(WorkerObserved(number, running + ghosts))
 
+    def read_cpu(self, seconds: float = 0.0) -> None:
+        """Answer `ReadCpu`."""
+        self.cpu_asked = False
+        self.post(CpuRead(seconds))
+
     def pass_time(self, seconds: float) -> None:
         """The clock goes on, with a Tick where one is due."""
         wake_at = self.dispatcher.wake_at
@@ -411,6 +422,8 @@ class World:
         working = [w for w in self.crew.values() if w.ready and w.tasks and not w.killed]
         if self.to_observe:
             self.observe(self.to_observe[0])
+        elif self.cpu_asked:
+            self.read_cpu()
         elif killed := [w for w in self.crew.values() if w.killed]:
             self.exit(killed[0], WorkerDied("killed", -9), [])
         elif starting := [w for w in self.crew.values() if not w.ready]:
@@ -622,6 +635,11 @@ class AnyWorld(RuleBasedStateMachine):
     @rule()
     def observe(self) -> None:
         self.world.observe(self.world.to_observe[0])
+
+    @while_running(lambda self: self.world.cpu_asked)
+    @rule(seconds=st.sampled_from([0.0, 0.001, 1.0]))
+    def read_cpu(self, seconds: float) -> None:
+        self.world.read_cpu(seconds)
 
     @while_running(lambda self: True)
     @rule(steps=st.integers(1, 20))

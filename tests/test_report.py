@@ -133,7 +133,8 @@ PREDICTIONS = (
 )
 PLAN = flatout.Plan("process", 2, 2, reason="so", measured=MEASURED, predictions=PREDICTIONS)
 CHOICE = Choice(
-    seconds=1.0, tasks=5, left=40, busy_seconds=0.5, cpu_seconds=0.5, under_way=0.0, process_seconds=0.75
+    seconds=1.0, tasks=5, left=40, busy_seconds=0.5, cpu_seconds=0.5, under_way=0.0,
+    queued_seconds=0.1, process_seconds=0.75,
 )  # fmt: skip
 
 
@@ -177,7 +178,7 @@ def test_the_call_under_way_at_the_choice_counts_whole_in_the_mean_time_of_a_cal
 
 
 def test_that_calls_waited_for_a_core_is_told() -> None:
-    counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94, queued_seconds=0.2)
+    counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94, queued_seconds=0.3)
     report = flatout.Report.of(PLAN, counts, 1.25, CHOICE, 0.80)
     assert report.chosen
     assert report.chosen.queued_seconds == pytest.approx(0.005)

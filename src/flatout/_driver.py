@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -18,12 +19,14 @@ from flatout._events import (
     BatchFinished,
     CancelTask,
     Command,
+    CpuRead,
     Deliver,
     Draw,
     Event,
     Finish,
     KillWorker,
     Observe,
+    ReadCpu,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -129,6 +132,7 @@ class Driver:
             StartWorker: self._start_worker,
             SendBatch: lambda command: self._workers[command.worker].send(command.batch),
             Observe: self._observe,
+            ReadCpu: lambda command: self.post(CpuRead(time.process_time())),
             CancelTask: lambda command: self._workers[command.worker].cancel(command.index),
             KillWorker: lambda command: self._workers[command.worker].kill(),
             StopWorker: lambda command: self._workers.pop(command.worker).stop(),
@@ -244,7 +248,9 @@ class Driver:
                     self._handle(event)
             while self._events and not self._outlet.finished:
                 self._handle(self._events.popleft())
-        except Exception as error:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a SystemExit of somebody's would only end this thread, and the run would hang
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:

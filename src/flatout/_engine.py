@@ -76,7 +76,7 @@ class Engine:
         self._iterables = iterables
         self._given_source = source
         self._options = options
-        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
+        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._driver.hire = self._hire
@@ -321,23 +321,23 @@ class Engine:
         before = self._unwatched
         begun += before.settled
         left = None if self.total is None else max(0, self.total - begun)
-        busy, cpu = busy + before.busy_seconds, cpu + before.cpu_seconds
-        self.choice = Choice(self.seconds, begun, left, busy, cpu, under_way, time.process_time())
+        spent = busy + before.busy_seconds, cpu + before.cpu_seconds, under_way, self.statistics().queued_seconds
+        self.choice = Choice(self.seconds, begun, left, *spent, time.process_time())
 
     def _note_change(self, plan: Plan) -> None:
         """From now on by another plan. One that is gone back to was predicted for what was left long ago."""
         counts = self.statistics()
         left = None if self.total is None else self.total - counts.settled
-        spent = counts.busy_seconds, counts.cpu_seconds
-        gone_back = plan.predictions and plan.predictions is self._predictions
-        self.choice = (
-            None if gone_back else Choice(self.seconds, counts.settled, left, *spent, 0.0, time.process_time())
-        )
+        spent = counts.busy_seconds, counts.cpu_seconds, 0.0, counts.queued_seconds
+        gone_back = bool(plan.predictions) and plan.predictions is self._predictions
+        choice = Choice(self.seconds, counts.settled, left, *spent, time.process_time())
+        self.choice = None if gone_back else choice
 
     def _restate(self, again: Callable[[Plan], Plan]) -> None:
-        """The plan stays, its figures are made anew."""
-        if self._plan is not None and self._plan.predictions:
+        """The plan stays, its figures are made anew; unless it has been changed meanwhile."""
+        if self._plan is not None and self._plan.predictions is self._predictions:
             self._plan = again(self._plan)
+            self._predictions = self._plan.predictions
 
     def _oversee(self) -> None:
         """The caller goes on by itself: have somebody look in."""

@@ -109,6 +109,13 @@ class LoopIdle:
 
 
 @record
+class CpuRead:
+    """The CPU seconds that this process has used so far; the answer to `ReadCpu`."""
+
+    seconds: float
+
+
+@record
 class WorkerExited:
     """A worker is gone. `suspects` are the tasks it may have died of, `error` what of (None: it left in peace).
 
@@ -158,6 +165,7 @@ Event = (
     | TasksReturned
     | WorkerObserved
     | LoopIdle
+    | CpuRead
     | WorkerExited
     | RoomChanged
     | Consumed
@@ -197,6 +205,11 @@ class Observe:
 
 
 @record
+class ReadCpu:
+    """Find out how much this process has computed."""
+
+
+@record
 class CancelTask:
     """End one task of a worker that can end a task alone (the event loop); it still reports the task."""
 
@@ -233,4 +246,4 @@ class Finish:
     cancelled: bool = False
 
 
-Command = Draw | StartWorker | SendBatch | Observe | CancelTask | KillWorker | StopWorker | Deliver | Finish
+Command = Draw | StartWorker | SendBatch | Observe | ReadCpu | CancelTask | KillWorker | StopWorker | Deliver | Finish

@@ -149,6 +149,7 @@ class Options:
 
     via: Kind | Literal["auto"] | Plan = "auto"
     max_concurrency: int | None = None
+    max_per_second: float | None = None
     chunksize: int | None = None
     buffersize: int | None = None
     timeout: float | None = None
@@ -260,7 +261,8 @@ class Choice:
 
     seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
     where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
-    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    and under_way: of that alone; queued_seconds: how long all waited for a core, as far as is known. process_seconds: CPU
+    time of this process since it began.
     """
 
     seconds: float
@@ -269,6 +271,7 @@ class Choice:
     busy_seconds: float
     cpu_seconds: float
     under_way: float
+    queued_seconds: float
     process_seconds: float
 
 
@@ -277,8 +280,9 @@ class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
     busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
-    known; retried counts further attempts, died lost workers. The caller's
-    own thread is not counted as a worker.
+    known; retried counts further attempts, died lost workers. The caller's own thread is not counted as a worker. limit:
+    tasks that may be in flight now. decisions: what has changed that, or the rate at which tasks start, and why; the last
+    dozen of them.
     """
 
     drawn: int = 0
@@ -293,6 +297,8 @@ class Statistics:
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
     queued_seconds: float = 0.0
+    limit: int = 1
+    decisions: tuple[str, ...] = ()
 
     @property
     def settled(self) -> int:

@@ -134,7 +134,7 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
         seconds=took,
         predicted=predicted.seconds * _share(tasks, choice.left),
         call_seconds=(busy + choice.under_way) / (tasks + (choice.under_way > 0)),
-        queued_seconds=counts.queued_seconds / tasks,
+        queued_seconds=(counts.queued_seconds - choice.queued_seconds) / tasks,
         in_flight=busy / took,
         compute_share=computing,
         own_share=own_share,

@@ -26,10 +26,9 @@ class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
-    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many
-    worker processes are there from earlier runs. adopt: takes the plan, in the caller's thread
-    or, in the middle of a call, the probe's; then restate, at the end of that call, has its figures made anew. alone: see
-    `Probe`.
+    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker
+    processes are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the
+    probe's; then restate, at the end of that call, has its figures made anew. alone: see `Probe`.
     """
 
     def __init__(
