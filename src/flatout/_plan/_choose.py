@@ -160,8 +160,10 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
     each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
-    rest = _rest(measured, situation) * gil  # of the call that goes on in the caller's thread
-    seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, THREAD_START, busy=rest + k * THREAD_START)
+    # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
+    begun = _law.workers_begun(n, measured.seconds, k, THREAD_START)
+    busy = _rest(measured, situation) * gil + begun * THREAD_START
+    seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, THREAD_START, busy)
     return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 

@@ -92,17 +92,31 @@ def process_seconds_per_call(
 def run_seconds(
     calls: int, each: float, seconds: float, in_flight: int, start: float = 0.0, busy: float = 0.0
 ) -> float:
-    """Seconds until so many calls are over, of `seconds` each, at least.
+    """Seconds until so many calls are over, of `seconds` each.
 
     `each` is what a call costs where the masters, or what is shared, are busy all the time, and `busy` what else keeps them
-    so. Workers begin one after the other, `start` apart: the last has no more than its own calls, and in the mean they come
-    by half of that later. At the end no call is shared out: so many rounds are begun as it takes.
+    so. Where they are not, whoever is free takes the next call; no call is shared out at the end. Workers begin one after
+    the other, `start` apart. Where that takes longer than a call they do not keep step, and the last calls are half over.
 
     >>> run_seconds(5, each=1, seconds=2, in_flight=2)
-    6
+    6.0
     """
     if not calls:
         return 0.0
-    rounds = -(-calls // in_flight)
-    late = (in_flight - 1) * start
-    return max(busy + calls * each, rounds * seconds, late + seconds, calls * seconds / in_flight + late / 2)
+    k = workers_begun(calls, seconds, in_flight, start)
+    late = (k - 1) * start
+    in_step = -(-calls // k) * seconds + (calls - 1) % k * start
+    out_of_step = calls * seconds / k + late / 2 + seconds / 2
+    return max(busy + calls * each, float(in_step if late <= seconds else out_of_step))
+
+
+def workers_begun(calls: int, seconds: float, in_flight: int, start: float) -> int:
+    """How many of the workers that begin one after the other find anything to do.
+
+    The first K of them have done K**2 start / (2 seconds) + K / 2 calls when the next one could have done one: where that
+    is all of them, no other is needed.
+    """
+    if start == 0.0:
+        return min(in_flight, calls)
+    ratio = start / seconds if seconds else math.inf
+    return max(1, min(in_flight, calls, math.ceil(2 * calls / (0.5 + math.sqrt(0.25 + 2 * calls * ratio)))))
