@@ -116,7 +116,9 @@ def workers_begun(calls: int, seconds: float, in_flight: int, start: float) -> i
     The first K of them have done K**2 start / (2 seconds) + K / 2 calls when the next one could have done one: where that
     is all of them, no other is needed.
     """
-    if start == 0.0:
-        return min(in_flight, calls)
-    ratio = start / seconds if seconds else math.inf
-    return max(1, min(in_flight, calls, math.ceil(2 * calls / (0.5 + math.sqrt(0.25 + 2 * calls * ratio)))))
+    if not start:
+        return max(1, min(in_flight, calls))
+    if not (calls and seconds):
+        return 1
+    needed = math.ceil(2 * calls / (0.5 + math.sqrt(0.25 + 2 * calls * start / seconds)))
+    return max(1, min(in_flight, calls, needed))
