@@ -19,7 +19,9 @@ from typing import Any
 import pytest
 
 import flatout
+from flatout._dispatch import _batching
 from flatout._model import Batch, Measurement, Options, Work, way
+from flatout._plan import _choose
 from flatout._plan._choose import Situation, choose, predict, restate
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
@@ -147,6 +149,33 @@ def test_what_is_impossible_takes_for_ever() -> None:
     predictions = predict(COMPUTES, Situation(8, left=10, no_process="no"))
     assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process", "process"]
     assert all(p.impossible for p in predictions if p.seconds == math.inf)
+
+
+def test_batches_are_what_the_dispatcher_makes_of_them() -> None:
+    assert _choose.BATCH == _batching.TARGET
+
+
+def test_workers_that_are_there_already_start_sooner() -> None:
+    def seconds(idle: int) -> float:
+        return predict(COMPUTES, Situation(8, left=100, warm=True, idle=idle))[3].seconds
+
+    assert seconds(0) > seconds(4) > seconds(8) == seconds(9)
+
+
+def test_all_cores_together_do_less_than_so_many_times_what_one_does() -> None:
+    """Two do 1.885 times as much where that was measured (`make bench` measures it)."""
+    assert Situation(1).masters == 1
+    assert 1.8 < Situation(2).masters < 2
+    (process,) = (p for p in predict(COMPUTES, Situation(2, left=1000, warm=True)) if p.way == "process")
+    assert 10 / 2 < process.seconds < 10 / 1.8
+
+
+def test_of_few_calls_the_last_one_is_waited_for() -> None:
+    def seconds(left: int) -> float:
+        return predict(COMPUTES, Situation(4, left=left, warm=True, idle=4))[3].seconds
+
+    assert seconds(5) == pytest.approx(seconds(8), rel=0.1), "a second round, whole or not"
+    assert seconds(5) > 1.7 * seconds(4)
 
 
 def test_a_plan_is_stated_anew_with_the_figures_of_the_whole_first_call() -> None:

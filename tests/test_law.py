@@ -1,5 +1,6 @@
 """The law gives the known numbers exactly and never bends the wrong way."""
 
+import heapq
 import math
 
 import pytest
@@ -53,6 +54,64 @@ def test_no_run_is_shorter_than_one_call_and_more_calls_never_shorter(
 @given(number, seconds, seconds)
 def test_one_in_flight_is_one_after_another(calls: int, compute: float, wait: float) -> None:
     assert law.exhibition_seconds(calls, compute, wait, in_flight=1, masters=1) == calls * (compute + wait)
+
+
+@given(number, seconds, seconds, number, seconds, seconds)
+def test_a_run_is_no_shorter_than_its_last_call_nor_than_what_keeps_the_masters_busy(
+    calls: int, each: float, call: float, in_flight: int, start: float, busy: float
+) -> None:
+    time = law.run_seconds(calls, each, call, in_flight, start, busy)
+    assert time >= max(call, busy + calls * each)
+
+
+def simulated(calls: int, seconds: float, in_flight: int, start: float) -> float:
+    """Whoever is free takes the next call; workers begin one after the other."""
+    free = [number * start for number in range(in_flight)]
+    heapq.heapify(free)
+    end = 0.0
+    for _ in range(calls):
+        end = heapq.heappop(free) + seconds
+        heapq.heappush(free, end)
+    return end
+
+
+@given(
+    st.integers(min_value=1, max_value=3000),
+    st.floats(min_value=1e-4, max_value=1.0),
+    st.integers(min_value=1, max_value=600),
+    st.sampled_from([0.0, 0.0001, 0.001, 0.01]),
+)
+def test_workers_that_wait_are_predicted_as_a_simulation_has_them(
+    calls: int, call: float, in_flight: int, start: float
+) -> None:
+    predicted = law.run_seconds(calls, 0.0, call, in_flight, start)
+    real = simulated(calls, call, in_flight, start)
+    assert predicted == pytest.approx(real, rel=0.1, abs=start)
+
+
+def test_no_call_is_shared_out_at_the_end() -> None:
+    assert law.run_seconds(4, each=1.0, seconds=2.0, in_flight=2) == 4.0
+    assert law.run_seconds(5, each=1.0, seconds=2.0, in_flight=2) == 6.0, "one core idles while the last call is made"
+    assert law.run_seconds(0, each=1.0, seconds=2.0, in_flight=2, busy=3.0) == 0.0
+
+
+def test_workers_that_start_one_after_the_other_come_by_half_of_that_later() -> None:
+    """A hundred start for 10 s in all; meanwhile the first ones work."""
+    assert law.run_seconds(10_000, each=0.0, seconds=1.0, in_flight=101, start=0.1) == pytest.approx(10_000 / 101 + 5.5)
+    assert law.run_seconds(101, each=0.0, seconds=100.0, in_flight=101, start=0.1) == 110.0, (
+        "the last begins after 10 s"
+    )
+    assert law.workers_begun(101, 1.0, 101, 0.1) == 41, (
+        "those that begin in the first 4 s have done it all a second later"
+    )
+
+
+@given(seconds, seconds, number)
+def test_masters_are_one_under_the_gil_and_the_cores_without(gil: float, free: float, cores: int) -> None:
+    assert law.thread_masters(gil, free, cores) * (1 + 1e-9) >= 1
+    assert law.thread_masters(gil, free, cores) <= cores * (1 + 1e-9)
+    assert law.thread_masters(1.0, 0.0, cores) == 1
+    assert law.thread_masters(0.0, 1.0, cores) == pytest.approx(cores)
 
 
 @given(seconds, seconds, seconds, number, number)

@@ -133,7 +133,8 @@ PREDICTIONS = (
 )
 PLAN = flatout.Plan("process", 2, 2, reason="so", measured=MEASURED, predictions=PREDICTIONS)
 CHOICE = Choice(
-    seconds=1.0, tasks=5, left=40, busy_seconds=0.5, cpu_seconds=0.5, under_way=0.0, process_seconds=0.75
+    seconds=1.0, tasks=5, left=40, busy_seconds=0.5, cpu_seconds=0.5, under_way=0.0,
+    queued_seconds=0.1, process_seconds=0.75,
 )  # fmt: skip
 
 
@@ -174,6 +175,14 @@ def test_the_call_under_way_at_the_choice_counts_whole_in_the_mean_time_of_a_cal
     chosen = chosen_of(replace(CHOICE, under_way=0.012))
     assert chosen
     assert chosen.call_seconds == pytest.approx((0.48 + 0.012) / 41)
+
+
+def test_that_calls_waited_for_a_core_is_told() -> None:
+    counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94, queued_seconds=0.3)
+    report = flatout.Report.of(PLAN, counts, 1.25, CHOICE, 0.80)
+    assert report.chosen
+    assert report.chosen.queued_seconds == pytest.approx(0.005)
+    assert "(10 ms when it was measured), 5 ms of it waiting for a core; 1.92 of at most 2" in str(report)
 
 
 def test_the_table_has_every_kind_and_says_what_came_between() -> None:

@@ -66,8 +66,8 @@ class Play:
 
     def _chosen(self) -> Chosen | None:
         answer = self._calmly(Way())
-        if "over" in answer:
-            self._outcome.note = "" if self._outcome.chosen else answer["over"]
+        if "over" in answer or "changed" in answer:
+            self._outcome.note = "" if self._outcome.chosen else answer.get("over") or answer["changed"]
             return None
         predicted = {kind: (seconds, in_flight) for kind, (seconds, in_flight) in answer["predicted"].items()}
         turn = Turn(answer["seconds"], answer["others"])
@@ -86,10 +86,11 @@ class Play:
             self._settings.calm()
             began = time.monotonic()
             answers.append(self._ask(way))
-            if "over" in answers[-1] or answers[-1]["others"] <= DISTURBED or self._settings.patience <= 0:
+            calm = answers[-1]["others"] <= DISTURBED or self._settings.patience <= 0
+            if "over" in answers[-1] or (calm and "changed" not in answers[-1]):
                 break
             self._settings.patience -= time.monotonic() - began
-        return min(answers, key=lambda answer: answer["others"])
+        return min(answers, key=lambda answer: ("changed" in answer, answer["others"]))
 
     def _ask(self, way: Way) -> dict[str, Any]:
         return self._chair.turn(PATIENCE, json.dumps(asdict(way)))

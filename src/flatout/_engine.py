@@ -30,7 +30,7 @@ from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
-from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Statistics, Work
+from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._choose import Situation, describe, for_cores
 from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
@@ -100,6 +100,8 @@ class Engine:
         self._started: float | None = None
         self._ended: float | None = None
         self._process_seconds = 0.0  # CPU time of this process when the run ended
+        self._predictions: tuple[Prediction, ...] = ()  # of the plan that was adopted
+        self._unwatched = Statistics()  # when the chooser began to watch
         self.choice: Choice | None = None
 
     # Start
@@ -184,9 +186,11 @@ class Engine:
         return self._plan is None or self._plan.kind == "inline"
 
     def _left(self) -> int | None:
-        """Tasks that nobody has begun, as long as the chooser sees every call."""
-        assert self.chooser is not None
-        return None if self.total is None else max(0, self.total - self.chooser.spent()[0][2])
+        """Tasks that nobody has begun; the last batch of the caller's thread may not have been reported yet."""
+        if self.total is None:
+            return None
+        begun = 0 if self.chooser is None else self._unwatched.settled + self.chooser.spent()[0][2]
+        return max(0, self.total - max(begun, self.statistics().settled + 1))
 
     def _source(self) -> Any:
         if self._given_source is not None:
@@ -297,9 +301,8 @@ class Engine:
     def adopt(self, plan: Plan) -> None:
         """Go on by this plan; called once, by the caller's thread or the probe's."""
         if self.chooser is not None:
-            (busy, cpu, begun), under_way = self.chooser.spent()
-            left = None if self.total is None else max(0, self.total - begun)
-            self.choice = Choice(self.seconds, begun, left, busy, cpu, under_way, time.process_time())
+            self._note_choice(self.chooser)
+        self._predictions = plan.predictions
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
         self._plan = plan
@@ -313,6 +316,30 @@ class Engine:
         if plan.kind == "inline":
             self._oversee()
         return self._driver.post(PlanChosen(plan))
+
+    def _note_choice(self, chooser: Chooser) -> None:
+        """So far every call was one that a chooser watched, in the caller's thread."""
+        (busy, cpu, begun), under_way = chooser.spent()
+        before = self._unwatched
+        begun += before.settled
+        left = None if self.total is None else max(0, self.total - begun)
+        spent = busy + before.busy_seconds, cpu + before.cpu_seconds, under_way, self.statistics().queued_seconds
+        self.choice = Choice(self.seconds, begun, left, *spent, time.process_time())
+
+    def _note_change(self, plan: Plan) -> None:
+        """From now on by another plan. One that is gone back to was predicted for what was left long ago."""
+        counts = self.statistics()
+        left = None if self.total is None else self.total - counts.settled
+        spent = counts.busy_seconds, counts.cpu_seconds, 0.0, counts.queued_seconds
+        gone_back = bool(plan.predictions) and plan.predictions is self._predictions
+        choice = Choice(self.seconds, counts.settled, left, *spent, time.process_time())
+        self.choice = None if gone_back else choice
+
+    def _restate(self, again: Callable[[Plan], Plan]) -> None:
+        """The plan stays, its figures are made anew; unless it has been changed meanwhile."""
+        if self._plan is not None and self._plan.predictions is self._predictions:
+            self._plan = again(self._plan)
+            self._predictions = self._plan.predictions
 
     def _oversee(self) -> None:
         """The caller goes on by itself: have somebody look in."""
@@ -330,17 +357,14 @@ class Engine:
         except (NotPicklable, OSError):
             self._plan, self._setup = before, setup
             return
+        self._note_change(plan)
         self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
 
     def _probe_again(self) -> None:
         """Have the next calls of the caller's thread watched as if they were the first."""
         assert self.chooser is not None
+        self._unwatched = self.statistics()
         self.chooser = self.chooser.anew()
-
-    def _restate(self, again: Callable[[Plan], Plan]) -> None:
-        """The plan stays, its figures are made anew."""
-        if self._plan is not None and self._plan.predictions:
-            self._plan = again(self._plan)
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""

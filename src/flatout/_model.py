@@ -261,7 +261,8 @@ class Choice:
 
     seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
     where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
-    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    and under_way: of that alone; queued_seconds: how long all waited for a core, as far as is known. process_seconds: CPU
+    time of this process since it began.
     """
 
     seconds: float
@@ -270,6 +271,7 @@ class Choice:
     busy_seconds: float
     cpu_seconds: float
     under_way: float
+    queued_seconds: float
     process_seconds: float
 
 

@@ -8,14 +8,17 @@ from flatout._plan._choose import UNKNOWN
 from flatout._record import record
 from flatout._units import duration
 
+NOTED = 0.05  # share of a call's time from which waiting for a core is told; guessed
+
 
 @record
 class Chosen:
     """What became of the tasks that the choice was made for, those that the first calls had not been.
 
     tasks: how many have ended. seconds: how long that took. predicted: what the law expected of the chosen kind for so
-    many, `plan.predictions` of every kind for all that were left. call_seconds: mean time of a call. in_flight: calls
-    under way at a time, in the mean (Little's law: in_flight = tasks * call_seconds / seconds).
+    many, `plan.predictions` of every kind for all that were left. call_seconds: mean time of a call, and
+    queued_seconds: how much of that it waited for a core, as far as is known. in_flight: calls under way at a time, in the
+    mean (Little's law: in_flight = tasks * call_seconds / seconds).
 
     Shares of the time that the usable cores had: compute_share in calls; own_share in this process beside its calls
     (drawing inputs, handing tasks out, taking results, and whatever else the program did); idle_share: the rest, in
@@ -26,6 +29,7 @@ class Chosen:
     seconds: float
     predicted: float
     call_seconds: float
+    queued_seconds: float
     in_flight: float
     compute_share: float
     own_share: float
@@ -130,6 +134,7 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
         seconds=took,
         predicted=predicted.seconds * _share(tasks, choice.left),
         call_seconds=(busy + choice.under_way) / (tasks + (choice.under_way > 0)),
+        queued_seconds=(counts.queued_seconds - choice.queued_seconds) / tasks,
         in_flight=busy / took,
         compute_share=computing,
         own_share=own_share,
@@ -163,8 +168,10 @@ def _why(chosen: Chosen, plan: Plan) -> list[str]:
     measured = plan.measured
     least = "" if measured is None or measured.calls else "at least "
     before = f" ({least}{duration(measured.seconds)} when it was measured)" if measured else ""
+    queued = chosen.queued_seconds
+    queue = f", {duration(queued)} of it waiting for a core" if queued > NOTED * chosen.call_seconds else ""
     return [
-        f"  a call took {duration(chosen.call_seconds)}{before}; "
+        f"  a call took {duration(chosen.call_seconds)}{before}{queue}; "
         f"{chosen.in_flight:.3g} of at most {plan.ceiling or plan.concurrency} were under way at a time",
         f"  the cores: {chosen.compute_share:.0%} computing in calls, {chosen.own_share:.0%} in this process beside them, "
         f"{chosen.idle_share:.0%} idle or with other programs",

@@ -12,13 +12,22 @@ from flatout._units import duration
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
 LEAST_GAIN = 0.002  # seconds that the move must save at least
 UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
-THREAD_START = 0.00015  # seconds (measured: 0.12-0.2 ms)
+HAND_OVER = 0.0005  # seconds until a thread of flatout's own drives the run (measured: 0.4-0.9 ms)
+THREAD_START = 0.00012  # seconds, of which the GIL is held for nearly all (measured with 100-400: 0.09-0.14 ms)
 PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
+PROCESS_READY = 0.0015  # the same for one that is there from an earlier run (measured: 1.3-2 ms)
 ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
-THREAD_TASK = (
-    10e-6  # seconds to hand a task to a thread and take its result, in batches where tasks are short (measured)
+THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, and
+THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
+BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
+PROCESS_TASK = (
+    0.8e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.4 in each of the two), and
 )
-PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 in this one, 0.2 in that)
+PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
+ALL_BUSY = (
+    0.94  # of its speed that a core keeps while all others compute, too (measured: two do 1.885 times as much as one;
+)
+# where two share what one has, they do less: that is not known beforehand, and the report shows it in the time of a call)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
@@ -36,7 +45,8 @@ class Situation:
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
     warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
-    the caller's thread has been on the first call, where the decision falls in the middle of that.
+    the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
+    that are there from an earlier run.
     """
 
     cores: int
@@ -46,6 +56,12 @@ class Situation:
     gil: bool = True
     most: int | None = None
     under_way: float = 0.0
+    idle: int = 0
+
+    @property
+    def masters(self) -> float:
+        """How many cores' worth of computing all cores do together."""
+        return 1 + (self.cores - 1) * ALL_BUSY
 
 
 def choose(measured: Measurement, situation: Situation) -> Plan:
@@ -135,15 +151,19 @@ def _left(situation: Situation) -> int:
 
 
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
+    """The driver is a thread, too: what it does for a call takes the GIL from all."""
     n, m = _left(situation), situation.cores
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
     if measured.calls == 1 and useful > START:
-        useful *= FIRST_CALL
+        useful, gil = useful * FIRST_CALL, gil / FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
-    each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)
-    shared = (n + _rest(measured, situation)) * gil  # with the call that goes on in the caller's thread
-    seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
+    handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
+    each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
+    # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
+    begun = _law.workers_begun(n, measured.seconds, k, THREAD_START)
+    busy = _rest(measured, situation) * gil + begun * THREAD_START
+    seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, THREAD_START, busy)
     return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 
@@ -153,10 +173,9 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     impossible = situation.no_process or measured.unpicklable
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    parent = transfer / 2 + PROCESS_TASK
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
-    start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
-    seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
+    moving = transfer + PROCESS_TASK + PROCESS_BATCH * _batches_per_call(measured.seconds + transfer)
+    each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, moving / 2, own)
+    seconds = _starting(situation, k) + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
 
 
@@ -167,11 +186,29 @@ def _mixture(measured: Measurement, situation: Situation) -> Prediction:
     impossible = situation.no_process or measured.unpicklable or _no_need_to_mix(measured, n, m)
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(AMPLE * useful, m, n, situation.most, MOST_THREADS)
-    parent = transfer / 2 + MIXED_TASK
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
-    start = min(m, k) * PROCESS_START + -(-k // m) * THREAD_START + (0.0 if situation.warm else ZYGOTE_START)
-    seconds = start + max(n * each, measured.seconds if n else 0.0)
+    moving = transfer + 2 * MIXED_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, moving / 2, own)
+    start = _starting(situation, min(m, k)) + -(-k // m) * THREAD_START
+    seconds = start + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
+
+
+def _batches_per_call(seconds: float) -> float:
+    """Short calls travel together."""
+    return min(1.0, seconds / BATCH)
+
+
+def _starting(situation: Situation, processes: int) -> float:
+    """Seconds until so many worker processes are at work."""
+    ready = min(processes, situation.idle)
+    zygote = 0.0 if situation.warm else ZYGOTE_START
+    return HAND_OVER + (PROCESS_READY if ready else 0.0) + (processes - ready) * PROCESS_START + zygote
+
+
+def _run_seconds(measured: Measurement, situation: Situation, each: float, seconds: float, in_flight: int) -> float:
+    """Of workers that begin together, beside the call that goes on in the caller's thread."""
+    rest = _rest(measured, situation) * (measured.gil + measured.free) / situation.masters
+    return _law.run_seconds(_left(situation), each, seconds, in_flight, busy=rest)
 
 
 def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:

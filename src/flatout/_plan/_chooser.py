@@ -27,10 +27,10 @@ class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
-    start, else empty. warm: tells whether the zygote runs. boot: starts it. adopt: takes the plan, in the caller's thread
-    or, in the middle of a call, the probe's; then restate, at the end of that call, has its figures made anew. alone: see
-    `Probe`. duels: whether a duel is to show what computing gains from threads, as where there is no GIL; `pair` is told
-    how many tasks the batches that are fought over are to have.
+    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes are there
+    from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
+    at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
+    gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class Chooser:
         no_process: str,
         warm: Callable[[], bool],
         boot: Callable[[], object],
+        idle: Callable[[], int] = lambda: 0,
         *,
         alone: bool = True,
         duels: bool = False,
@@ -60,6 +61,7 @@ class Chooser:
         self._no_process = no_process
         self._warm = warm
         self._boot = boot
+        self._idle = idle
         self._probe = Probe(self._decide, self._computing, alone=alone)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
@@ -71,7 +73,7 @@ class Chooser:
 
     def anew(self) -> Chooser:
         """One that begins with the next call, as if that were the first; what rules processes out still does."""
-        arguments = self._work, self._options, self._cores, self._no_process, self._warm, self._boot
+        arguments = self._work, self._options, self._cores, self._no_process, self._warm, self._boot, self._idle
         other = Chooser(*arguments, alone=self._alone, duels=self._duel is not None)
         other.adopt, other.restate, other.left, other.pair = self.adopt, self.restate, self.left, self.pair
         return other
@@ -151,7 +153,8 @@ class Chooser:
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
-        return Situation(self._cores, self.left(), self._no_process, self._warm(), self._gil, self._most)
+        how = self._no_process, self._warm(), self._gil, self._most
+        return Situation(self._cores, self.left(), *how, idle=self._idle())
 
     def over(self) -> Plan:
         """The plan of a run that was over before a choice was due."""

@@ -49,7 +49,7 @@ def inline_seconds_per_call(gil: float, free: float, wait: float) -> float:
 
 
 def thread_seconds_per_call(
-    gil: float, free: float, wait: float, cores: int, in_flight: int, own: float = 0.0
+    gil: float, free: float, wait: float, cores: float, in_flight: int, own: float = 0.0
 ) -> float:
     """Seconds per call in threads, at least.
 
@@ -75,7 +75,7 @@ def process_seconds_per_call(
     free: float,
     wait: float,
     transfer: float,
-    cores: int,
+    cores: float,
     in_flight: int,
     parent: float = 0.0,
     own: float = 0.0,
@@ -87,3 +87,38 @@ def process_seconds_per_call(
     """
     compute = gil + free + transfer
     return max((compute + own) / cores, parent, (wait + compute) / in_flight)
+
+
+def run_seconds(
+    calls: int, each: float, seconds: float, in_flight: int, start: float = 0.0, busy: float = 0.0
+) -> float:
+    """Seconds until so many calls are over, of `seconds` each.
+
+    `each` is what a call costs where the masters, or what is shared, are busy all the time, and `busy` what else keeps them
+    so. Where they are not, whoever is free takes the next call; no call is shared out at the end. Workers begin one after
+    the other, `start` apart. Where that takes longer than a call they do not keep step, and the last calls are half over.
+
+    >>> run_seconds(5, each=1, seconds=2, in_flight=2)
+    6.0
+    """
+    if not calls:
+        return 0.0
+    k = workers_begun(calls, seconds, in_flight, start)
+    late = (k - 1) * start
+    in_step = -(-calls // k) * seconds + (calls - 1) % k * start
+    out_of_step = calls * seconds / k + late / 2 + seconds / 2
+    return max(busy + calls * each, float(in_step if late <= seconds else out_of_step))
+
+
+def workers_begun(calls: int, seconds: float, in_flight: int, start: float) -> int:
+    """How many of the workers that begin one after the other find anything to do.
+
+    The first K of them have done K**2 start / (2 seconds) + K / 2 calls when the next one could have done one: where that
+    is all of them, no other is needed.
+    """
+    if not start:
+        return max(1, min(in_flight, calls))
+    if not (calls and seconds):
+        return 1
+    needed = math.ceil(2 * calls / (0.5 + math.sqrt(0.25 + 2 * calls * start / seconds)))
+    return max(1, min(in_flight, calls, needed))

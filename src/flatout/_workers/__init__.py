@@ -7,3 +7,9 @@ def zygote_runs() -> bool:
     """Whether the zygote runs already; where nobody has needed its pool yet, that is not imported to find out."""
     warm = getattr(sys.modules.get("flatout._workers._pool"), "warm", None)  # another thread may be importing it
     return warm is not None and bool(warm())
+
+
+def idle_processes() -> int:
+    """How many worker processes wait for a run, found out in the same way."""
+    idle = getattr(sys.modules.get("flatout._workers._pool"), "idle", None)
+    return int(idle()) if idle is not None else 0

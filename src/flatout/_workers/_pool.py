@@ -125,6 +125,11 @@ class Pool:
         return not self._broken and self._zygote.poll() is None
 
     @property
+    def idle(self) -> int:
+        """Workers that wait for a run."""
+        return len(self._idle)
+
+    @property
     def lost(self) -> bool:
         """Whether the zygote is gone, or about to be: it has let go of some that it has open, and not yet of the rest."""
         if self._zygote.poll() is not None or _is_exiting(self._zygote.pid):
@@ -316,6 +321,12 @@ def let_go() -> None:
 def warm() -> bool:
     """Whether the zygote runs already."""
     return _pool is not None and _pool.alive
+
+
+def idle() -> int:
+    """How many workers wait for a run."""
+    pool = _pool
+    return pool.idle if pool is not None and pool.alive else 0
 
 
 def _forget_parents_pool() -> None:
