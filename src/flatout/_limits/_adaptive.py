@@ -64,7 +64,7 @@ class Adaptive:
         self._worse = 0  # windows in a row that were far below it
         self._window = Window(self.value)
         self._changed_at = -math.inf
-        self._least = math.inf, 0  # the least mean time of a call in a window, and with how many in flight
+        self._least: tuple[float, float] = math.inf, math.inf  # the least mean time of a call in a window, and with how many in flight
         self._quickest = math.inf  # mean of the tasks that ended together, the least so far
 
     @property
@@ -96,7 +96,7 @@ class Adaptive:
         began = now - seconds / count if seconds else math.nan
         if self._refusals.ended(count, busy, began, self.value):
             return self._cut(now)
-        if not self._explores:
+        if self._refusals.over or not self._explores:
             return self._recover(now)
         if busy < count:
             self._quickest = min(self._quickest, seconds / count if comparable else 0.0)
@@ -133,7 +133,7 @@ class Adaptive:
         """A window is full: go on with it where chance might decide, else close it."""
         window, changing = self._window, self._before is not None and self._idle_windows > 0
         doubtful = window.error > PRECISE or (self._before is not None and self._doubtful(window))
-        if changing or not doubtful or not window.extend():
+        if changing or self._refusals.bound or not doubtful or not window.extend():
             self._open(window.latest)
             self._close(window, now)
 
@@ -142,7 +142,7 @@ class Adaptive:
             self._start = None
             return
         if self._before is None or self._idle_windows == 0:
-            self._least = min(self._least, (window.mean, self.value))
+            self._note_time(window.mean)
         if self._idle_windows > 0:
             self._idle_windows -= 1
             if self._before is None:
@@ -174,7 +174,7 @@ class Adaptive:
     def _needed(self) -> float:
         """What throughput must be after the step on trial, in terms of that before."""
         assert self._before is not None
-        if not self._upward:
+        if not self._upward or self._refusals.bound:
             return 1 / GAIN
         return 1 + (GAIN - 1) * min(1.0, self.value / self._before - 1)
 
@@ -210,6 +210,12 @@ class Adaptive:
         target = max(self.value // 2, math.ceil(ROOM * self.value * least / mean), 1)
         return target if target <= WORTH * self.value else self.value
 
+    def _note_time(self, mean: float) -> None:
+        """A window of calls took so long on average: what is least, and with how many in flight at most, is remembered."""
+        least, at = self._least
+        if mean < least:
+            self._least = mean, min(at, self.value)
+
     def _try(self, target: int, throughput: float, error: float, now: float, reason: str) -> None:
         """Put a value on trial."""
         before = self.value
@@ -238,8 +244,9 @@ class Adaptive:
         self._start, self._before, self._upward, self._idle_windows = None, None, True, 1
 
     def _recover(self, now: float) -> None:
-        """Where only refusals count: go back to what was asked for, once nothing is refused."""
-        if self._refusals.clean >= max(self.value, FEWEST):
+        """Where only refusals count: go back to what was in flight before, once nothing is refused."""
+        if self._refusals.over or self._refusals.clean >= max(self.value, FEWEST):
             self._refusals.begin()
+            self._begin_anew()
             target = self._refusals.next_above(self.value, self._ceiling, self._ceiling)
             self._set(target, now, "nothing is refused any more")

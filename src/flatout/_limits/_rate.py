@@ -10,7 +10,8 @@ KEPT = 0.97  # of a rate that was refused, or measured, to go on with; guessed, 
 ENOUGH = 8  # accepted starts between two refusals from which their rate is known; guessed
 WINDOW = 16  # accepted starts before the next step up; guessed
 FIRST_STEP = 0.02  # the share by which a learned rate is raised after a refusal, doubled with each further step; guessed
-SLOWEST = 1 / 60  # starts a second below which no learned rate goes; guessed: a service is asked once a minute
+SLOWEST = 0.5  # starts a second below which no learned rate goes: a service that is down is asked every 2 s; guessed
+QUICKLY = 4  # times as many starts after each that is accepted, below a rate that once was; guessed
 SHORTEST = 0.001  # seconds over which a rate is measured at least; guessed
 
 Say = Callable[[str, str, str], None]
@@ -67,7 +68,7 @@ class Pace:
     Little more is known after the first, or where all is refused: then it is at least halved.
 
     From there the rate is raised after every `WINDOW` accepted starts, by 2 %, then 4, 8, ...; below what was accepted
-    before it doubles. Neither happens while fewer tasks start than might.
+    before it rises by `QUICKLY`. Neither happens while fewer tasks start than might.
     """
 
     def __init__(self, most: float | None = None, say: Say = lambda before, after, reason: None) -> None:
@@ -126,7 +127,7 @@ class Pace:
             return
         self._accepted += count
         if self.learned < KEPT * self._known and self._most > self.learned:
-            self._raise(min(2 * self.learned, KEPT * self._known), now)
+            self._raise(min(QUICKLY * self.learned, KEPT * self._known), now)
         elif self._accepted >= WINDOW and self._started >= 0.8 * self.learned * (now - self._raised_at) - 1:
             self._raise(self.learned * (1 + self._step), now)
             self._step = min(2 * self._step, 1.0)
