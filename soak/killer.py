@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 # How often which, of every so many; STOP is followed by CONT.
 BLOWS = {"SIGKILL": 8, "SIGTERM": 4, "SIGSEGV": 4, "SIGSTOP": 4, "zygote": 1}
@@ -16,12 +17,16 @@ LONGEST_STOP = 0.3  # seconds
 
 
 class Killer:
-    """A thread that kills about `per_second` processes a second from `start` until `stop`."""
+    """A thread that kills about `per_second` processes a second from `start` until `stop`.
 
-    def __init__(self, seed: int, per_second: float) -> None:
+    diary: a file for the moments at which it has killed a zygote, by CLOCK_BOOTTIME.
+    """
+
+    def __init__(self, seed: int, per_second: float, diary: Path) -> None:
         self.blows: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._per_second = per_second
+        self._diary = diary
         self._struck: set[tuple[int, str]] = set()
         self._zygotes: list[float] = []
         self._stops: list[float] = []
@@ -68,6 +73,8 @@ class Killer:
         if name == "zygote":
             self._zygotes.append(time.monotonic())
             self._send(zygote, os.getpid(), signal.SIGKILL)
+            with self._diary.open("a") as file:
+                print(time.clock_gettime(time.CLOCK_BOOTTIME), file=file)
         elif workers := _children(zygote):
             self._strike_worker(self._random.choice(workers), zygote, name)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import threading
 import time
 from collections.abc import Callable
@@ -42,16 +43,37 @@ def children() -> list[int]:
     return found
 
 
-def commands() -> list[str]:
-    """What the children are, zombies apart: those are collected here."""
+def commands(zygote_killed: float = 0.0) -> list[str]:
+    """What the children are, zombies apart: those are collected here.
+
+    zygote_killed: when, by CLOCK_BOOTTIME, for the last time. What was a daemon by then has nobody to end it, which the
+    documentation says: such are ended here.
+    """
     for pid in zombies():
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, os.WNOHANG)
     found = []
     for pid in children():
-        with contextlib.suppress(OSError), open(f"/proc/{pid}/cmdline", "rb") as file:
-            found.append(f"{pid} {file.read().replace(bytes(1), b' ').decode(errors='replace'):.100}")
+        with contextlib.suppress(OSError):
+            if _began(pid) <= zygote_killed and os.getsid(pid) == pid:
+                os.kill(pid, signal.SIGKILL)
+                continue
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                found.append(f"{pid} {file.read().replace(bytes(1), b' ').decode(errors='replace'):.100}")
     return found
+
+
+def end_children() -> None:
+    """What is left has been told: let it stay no longer."""
+    for pid in children():
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+
+
+def _began(pid: int) -> float:
+    """When, by CLOCK_BOOTTIME."""
+    with open(f"/proc/{pid}/stat") as file:
+        return int(file.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
 
 
 _OF_OTHERS = ("psm_", "sem.", "loky", "joblib", "pym-")  # what the standard library and others leave there meanwhile

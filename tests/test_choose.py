@@ -19,10 +19,11 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._model import Batch, Measurement, Options, Work
-from flatout._plan._choose import Situation, choose, predict
+from flatout._model import Batch, Measurement, Options, Work, way
+from flatout._plan._choose import Situation, choose, predict, restate
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
+from flatout._record import replace
 
 COMPUTES = Measurement(gil=0.010, free=0.0, wait=0.0, transfer=5e-6)
 COMPUTES_FREE = Measurement(gil=0.0, free=0.010, wait=0.0, transfer=5e-6)
@@ -50,6 +51,36 @@ def test_waiting_goes_to_many_threads() -> None:
     assert plan.kind == "thread"
     assert plan.ceiling is not None
     assert plan.ceiling > 100
+
+
+@pytest.mark.parametrize("cores", [2, 8])
+@pytest.mark.parametrize("waits", [False, True], ids=["as BLAS", "as Rayon"])
+def test_a_call_that_fills_all_cores_gains_nothing(cores: int, waits: bool) -> None:
+    """Its own thread computes with the others, or waits for them; a program that it has started is the same."""
+    own = 0.010 * (cores if waits else cores - 1)
+    fills = Measurement(0.0, 0.0 if waits else 0.010, 0.010 if waits else 0.0, transfer=5e-6, own=own)
+    assert fills.cores == pytest.approx(cores)
+    plan = choose(fills, Situation(cores, left=1000))
+    assert plan.kind == "inline"
+    assert [p.concurrency for p in plan.predictions if not p.impossible] == [1, 1, 1]
+    assert f"{cores}.0 cores busy with its own threads or processes" in str(plan)
+
+
+@pytest.mark.parametrize(("cores", "own", "workers"), [(8, 0.010, 4), (8, 0.030, 2), (8, 0.015, 4), (64, 0.070, 8)])
+def test_a_call_that_fills_some_cores_shares_them(cores: int, own: float, workers: int) -> None:
+    """About so many workers as the cores that a call keeps busy go into all of them."""
+    held = Measurement(0.010, 0.0, 0.0, transfer=5e-6, own=own)
+    assert choose(held, Situation(cores, left=1000)).concurrency == workers
+    assert choose(held, Situation(cores, left=1000)).kind == "process"
+    let_go = Measurement(0.0, 0.010, 0.0, transfer=5e-6, own=own)
+    assert choose(let_go, Situation(cores, left=1000)).concurrency == workers
+    assert choose(let_go, Situation(cores, left=1000)).kind == "thread"
+
+
+def test_a_call_that_waits_for_a_program_that_computes_is_not_taken_to_wait() -> None:
+    program = Measurement(0.0005, 0.0, 0.0495, transfer=5e-6, own=0.050)
+    plan = choose(program, Situation(4, left=1000))
+    assert (plan.kind, plan.concurrency) == ("thread", 4)
 
 
 def test_one_core_computes_in_the_plain_loop() -> None:
@@ -105,7 +136,8 @@ def test_every_kind_has_a_prediction_and_the_plan_a_reason_with_figures(
     left: int | None, measured: Measurement
 ) -> None:
     plan = choose(measured, Situation(4, left=left))
-    assert [prediction.kind for prediction in plan.predictions] == ["inline", "async", "thread", "process"]
+    kinds = ["inline", "async", "thread", "process", "process of threads"]
+    assert [way(prediction.kind, prediction.inside) for prediction in plan.predictions] == kinds
     assert all(prediction.seconds >= 0 or prediction.impossible for prediction in plan.predictions)
     assert any(character.isdigit() for character in plan.reason)
     assert predict(measured, Situation(4, left=left)) == plan.predictions
@@ -113,8 +145,51 @@ def test_every_kind_has_a_prediction_and_the_plan_a_reason_with_figures(
 
 def test_what_is_impossible_takes_for_ever() -> None:
     predictions = predict(COMPUTES, Situation(8, left=10, no_process="no"))
-    assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process"]
+    assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process", "process"]
     assert all(p.impossible for p in predictions if p.seconds == math.inf)
+
+
+def test_a_plan_is_stated_anew_with_the_figures_of_the_whole_first_call() -> None:
+    half = Measurement(gil=0.0, free=0.0, wait=0.06, calls=0)
+    plan = choose(half, Situation(2, left=19))
+    assert "at least" in str(plan)
+    whole = Measurement(gil=0.0, free=0.0, wait=0.2, calls=1)
+    again = restate(plan, whole, Situation(2, left=19, under_way=0.03))
+    assert (again.kind, again.concurrency, again.ceiling) == (plan.kind, plan.concurrency, plan.ceiling)
+    assert again.measured is whole
+    assert again.predicted
+    assert again.predicted.seconds >= 0.2
+    inline = next(prediction for prediction in again.predictions if prediction.kind == "inline")
+    assert inline.seconds == pytest.approx(19.85 * 0.2), "of the first call 0.17 s were left"
+    assert "at least" not in str(again)
+
+
+def test_what_turns_out_to_be_impossible_does_not_change_a_plan_that_is_followed() -> None:
+    plan = choose(COMPUTES, Situation(8, left=1000))
+    assert restate(plan, replace(COMPUTES, unpicklable="the moon is full"), Situation(8, left=1000)) is plan
+
+
+HALF_WAITS = Measurement(0.005, 0.0, 0.005)
+
+
+def test_calls_that_wait_and_hold_the_gil_go_to_threads_in_a_process_for_each_core() -> None:
+    plan = choose(HALF_WAITS, Situation(4, left=1000))
+    assert (plan.way, plan.processes) == ("process of threads", 4)
+    assert plan.concurrency >= 8, "the law's own number is for calls that all take the mean"
+    assert "threads in 4 processes should take" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("measured", "way_of_it"),
+    [
+        (Measurement(0.01, 0.0, 0.0005), "process"),  # hardly waits
+        (Measurement(0.00001, 0.0, 0.1, calls=9), "thread"),  # hardly computes
+        (Measurement(0.0001, 0.005, 0.005), "thread"),  # computes without the GIL
+        (Measurement(0.005, 0.0, 0.005, unpicklable="a lock"), "thread"),
+    ],
+)
+def test_there_is_no_mixture_where_threads_or_processes_do_as_well(measured: Measurement, way_of_it: str) -> None:
+    assert choose(measured, Situation(4, left=1000)).way == way_of_it
 
 
 # --- what may still change

@@ -35,6 +35,7 @@ from flatout._events import (
     Observe,
     PlanChosen,
     ReadCpu,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -46,7 +47,7 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._model import Batch, Failure, Kind, Options, Plan, Retry, Settled
+from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Retry, Settled
 
 
 class Transient(Exception):
@@ -63,6 +64,7 @@ class Hired:
 
     number: int
     kind: Kind
+    inside: Inside = ""  # what runs its tasks, where it has many in flight
     ready: bool = False
     killed: bool = False
     tasks: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -70,8 +72,8 @@ class Hired:
     left_behind: dict[int, float] = field(default_factory=dict)  # they ignored their cancellation: index -> when begun
 
     def running(self) -> list[int]:
-        """The tasks it is on: the first, or all of them in the event loop."""
-        return list(self.tasks) if self.kind == "async" else list(self.tasks)[:1]
+        """The tasks it is on: the first, or all of them where many are in flight."""
+        return list(self.tasks) if self.inside else list(self.tasks)[:1]
 
 
 class World:
@@ -107,6 +109,8 @@ class World:
         self.failures: dict[int, int] = {}  # index -> attempts that failed
         self.not_before: dict[int, float] = {}  # index -> when its next attempt may begin
         self.alone: set[int] = set()  # tasks that were among several suspects
+        self.apart: set[int] = set()  # tasks that memory did not suffice for, until they have had their turn
+        self.room: int | None = None  # worker processes that there is memory for
         self.reported: dict[int, object] = {}  # index -> the value it ended in
         self.failed: dict[int, int] = {}  # index -> attempts made; those that failed for good
         self.delivered: dict[int, object] = {}
@@ -152,8 +156,10 @@ class World:
                 waiting = [i for i in due if self.routes[i] in (None, kind)]
                 starting = sum(w.kind == kind and not w.ready for w in self.crew.values())
                 assert starting < len(waiting), "a worker is started only for a task that waits"
-                assert not any(w.kind == kind and w.ready and not w.tasks for w in self.crew.values() if not w.killed)
-                self.crew[number] = Hired(number, kind)
+                assert not any(
+                    w.kind == kind and w.ready and not (w.tasks or w.killed or w.inside) for w in self.crew.values()
+                )
+                self.crew[number] = Hired(number, kind, self.inside(kind))
             case SendBatch(number, batch):
                 self._sent(self.crew[number], batch)
             case Observe(number):
@@ -165,7 +171,7 @@ class World:
                 assert not self.cpu_asked
                 self.cpu_asked = True
             case CancelTask(number, index):
-                assert self.crew[number].kind == "async"
+                assert self.crew[number].inside == "async"
                 assert index in self.crew[number].tasks
                 self.crew[number].overdue.add(index)
             case KillWorker(number):
@@ -194,6 +200,11 @@ class World:
         """Tasks that may travel together under the plan of this moment."""
         return self.options.chunksize or (self.plans[-1].chunksize if self.plans else None)
 
+    def inside(self, kind: Kind) -> Inside:
+        """What runs the tasks in new workers of this kind."""
+        plan = self.dispatcher.plan
+        return "async" if kind == "async" else plan.inside if plan is not None and plan.kind == kind else ""
+
     def waiting(self) -> list[int]:
         """Tasks that nobody has."""
         held = {index for worker in self.crew.values() for index in worker.tasks}
@@ -205,7 +216,10 @@ class World:
         assert len(batch) >= 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
-        assert self.ahead or worker.kind == "async" or not worker.tasks, "nothing is sent ahead"
+        assert self.ahead or worker.inside or not worker.tasks, "nothing is sent ahead"
+        in_flight = set(worker.tasks) if worker.inside else set()
+        assert not in_flight & self.alone, "nothing joins one of several suspects"
+        assert not (in_flight and batch.first in self.alone), "and it joins nothing"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
         for index in range(batch.first, batch.end):
             assert self.routes[index] == batch.route
@@ -218,8 +232,16 @@ class World:
             if self.options.on_error == "raise" and self.failed:
                 assert index < min(self.failed), "nothing behind a failure is begun"
             worker.tasks[index] = (batch.attempt, self.now)
+        if worker.kind == "process":
+            self._sent_to_process(worker)
         running = sum(len(w.running()) for w in self.crew.values())
         assert self.options.max_concurrency is None or running <= self.options.max_concurrency
+
+    def _sent_to_process(self, worker: Hired) -> None:
+        beside = [w for w in self.crew.values() if w.kind == "process" and w.tasks and w is not worker]
+        assert self.room is None or len(beside) < max(1, self.room), "no more than there is memory for"
+        in_hand = {index for w in [worker, *beside] for index in w.tasks}
+        assert len(in_hand) == 1 or not in_hand & self.apart, "what memory did not suffice for is run apart"
 
     def _delivered(self, settled: Settled) -> None:
         assert len(settled) >= 1
@@ -273,6 +295,7 @@ class World:
         first, count = indices[0], len(indices)
         for index in indices:
             attempt, _ = worker.tasks.pop(index)
+            self.apart.discard(index)
             values.append(None if index in errors else f"value {index}.{attempt}")
             if index not in errors:
                 self.reported[index] = values[-1]
@@ -293,20 +316,35 @@ class World:
             del worker.tasks[index]
         self.post(TasksReturned(worker.number, first, count))
 
-    def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
+    def exit(
+        self,
+        worker: Hired,
+        error: Exception | None,
+        suspects: list[int],
+        fatal: bool = False,
+        starved: bool = False,
+    ) -> None:
         """A worker is gone."""
         self._leave(worker)
         blamed = worker.overdue & worker.tasks.keys()
         suspected = (set(suspects) & worker.tasks.keys()) - blamed if error and not worker.killed else set()
-        if len(suspected) == 1:
+        unasked = worker.inside != "" and self.options.retry.attempts == 1  # all were begun: none is run once more
+        if len(suspected) == 1 or unasked:
             blamed |= suspected
         else:
             self.alone |= suspected
         for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
         self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
+        if starved and not worker.killed:
+            self.apart |= blamed | suspected
         self.fatal = self.fatal or fatal
-        self.post(WorkerExited(worker.number, error, suspects, fatal))
+        self.post(WorkerExited(worker.number, error, suspects, fatal, starved))
+
+    def change_room(self, processes: int) -> None:
+        """There is more memory, or less."""
+        self.room = processes
+        self.post(RoomChanged(processes))
 
     def observe(self, number: int) -> None:
         """Answer `Observe`."""
@@ -360,7 +398,7 @@ class World:
             self.failed[index] = attempt
 
     def _next_begins(self, worker: Hired) -> None:
-        if worker.kind != "async" and worker.tasks:
+        if not worker.inside and worker.tasks:
             index = next(iter(worker.tasks))
             worker.tasks[index] = (worker.tasks[index][0], self.now)
 
@@ -429,8 +467,14 @@ class World:
             assert counts.cancelled == 0
 
 
+def may_return(worker: Hired) -> bool:
+    """Whether a worker may have tasks that it has not begun, and can return them."""
+    return worker.kind == "process" and not worker.inside and len(worker.tasks) > 1
+
+
 Step = TypeVar("Step", bound=Callable[..., None])
 PLANS: list[Kind] = ["inline", "async", "thread", "process"]
+INSIDES: list[Inside] = ["", "", "thread", "async"]
 SELDOM = 7  # of some numbers the one that lets happen what would end most runs early
 ROUTES: list[Kind | None] = [None, None, None, "thread", "process", "async"]
 RETRIED: list[type[BaseException] | tuple[type[BaseException], ...]] = [
@@ -449,12 +493,15 @@ POISON = WorkerDied("killed by a signal", -11)
 def plans(draw: st.DrawFn, seat: bool = True) -> Plan:
     """Plans of every kind; inline ones only where there is a seat."""
     concurrency = draw(st.integers(1, 4))
+    kind = draw(st.sampled_from(PLANS if seat else PLANS[1:]))
     return Plan(
-        draw(st.sampled_from(PLANS if seat else PLANS[1:])),
+        kind,
         concurrency,
         draw(st.none() | st.integers(concurrency, 2 * concurrency)),
         draw(st.none() | st.integers(1, 5)),
         draw(st.none() | st.integers(1, 12)),
+        processes=draw(st.integers(1, 3)),
+        inside=draw(st.sampled_from(INSIDES)) if kind == "process" else "",
     )
 
 
@@ -531,7 +578,7 @@ class AnyWorld(RuleBasedStateMachine):
     )
     def work(self, data: st.DataObject, wrong: set[int], error: Exception, more: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
-        indices = self.some_of_a_loop(data, worker) if worker.kind == "async" else self.some_in_a_row(data, worker)
+        indices = self.some_of_a_loop(data, worker) if worker.inside else self.some_in_a_row(data, worker)
         errors = {indices[place]: error for place in wrong if place < len(indices)}
         self.world.finish_tasks(worker, indices, errors, more)
         if more:
@@ -548,16 +595,16 @@ class AnyWorld(RuleBasedStateMachine):
             end += 1
         return indices[start:end]
 
-    @while_running(lambda self: any(w.kind == "async" and w.ready for w in self.world.crew.values()))
+    @while_running(lambda self: any(w.inside == "async" and w.ready for w in self.world.crew.values()))
     @rule()
     def idle(self) -> None:
-        loop = next(w for w in self.world.crew.values() if w.kind == "async" and w.ready)
+        loop = next(w for w in self.world.crew.values() if w.inside == "async" and w.ready)
         self.world.post(LoopIdle(loop.number))
 
-    @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
+    @while_running(lambda self: any(may_return(w) for w in self.world.crew.values()))
     @rule(data=st.data())
     def return_unbegun(self, data: st.DataObject) -> None:
-        workers = [w for w in self.world.crew.values() if w.kind == "process" and len(w.tasks) > 1]
+        workers = [w for w in self.world.crew.values() if may_return(w)]
         worker = data.draw(st.sampled_from(workers))
         first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
         end = first + 1
@@ -566,8 +613,8 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.give_back(worker, first, end - first)
 
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
-    @rule(data=st.data(), fatal=st.integers(0, 19), peaceful=st.booleans())
-    def die(self, data: st.DataObject, fatal: int, peaceful: bool) -> None:
+    @rule(data=st.data(), fatal=st.integers(0, 19), peaceful=st.booleans(), starved=st.booleans())
+    def die(self, data: st.DataObject, fatal: int, peaceful: bool, starved: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.number != SEAT]))
         if not worker.ready and fatal == SELDOM:
             self.world.exit(worker, POISON, [], fatal=True)
@@ -577,7 +624,12 @@ class AnyWorld(RuleBasedStateMachine):
                 error = None
             some = st.lists(st.sampled_from([*worker.tasks, 0, 1, 10**6]), max_size=4)
             suspects = data.draw(st.just([]) | st.just(worker.running()) | st.just(list(worker.tasks)) | some)
-            self.world.exit(worker, error, suspects)
+            self.world.exit(worker, error, suspects, starved=starved and error is POISON)
+
+    @while_running(lambda self: True)
+    @rule(processes=st.integers(0, 4))
+    def change_room(self, processes: int) -> None:
+        self.world.change_room(processes)
 
     @while_running(lambda self: self.world.to_observe)
     @rule()
@@ -702,12 +754,52 @@ AnyWorld.TestCase.settings = settings(
 TestAnyWorld = AnyWorld.TestCase
 
 
+@st.composite
+def hungry_worlds(draw: st.DrawFn) -> World:
+    """Worlds of processes, whose tasks are run again."""
+    options = Options(
+        chunksize=draw(st.sampled_from([1, 1, 2])),
+        retry=Retry(draw(st.integers(2, 4)), Exception, draw(st.sampled_from([0.0, 0.3]))),
+        on_error=draw(st.sampled_from(["return", "raise"])),
+    )
+    plan = Plan("process", draw(st.integers(2, 4)))
+    flags = {name: draw(st.booleans()) for name in ("collect", "routed", "ahead")}
+    return World(options, plan, draw(st.integers(5, 20)), seat=draw(st.booleans()), **flags)
+
+
+class HungryWorld(AnyWorld):
+    """What memory does not suffice for comes seldom elsewhere."""
+
+    @initialize(world=hungry_worlds())
+    def begin(self, world: World) -> None:
+        self.world = world
+        for _ in range(12):
+            if world.finish is None:
+                world.step()
+
+    @while_running(lambda self: any(w.kind == "process" and w.tasks for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def starve(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and w.tasks and not w.killed]
+        if workers:
+            worker = data.draw(st.sampled_from(workers))
+            self.world.exit(worker, POISON, worker.running(), starved=True)
+
+
+HungryWorld.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestHungryWorld = HungryWorld.TestCase
+
+
 # Stories
 
 
-def brain(plan: Plan | None = None, total: int | None = None, *, collect: bool = False, **options: Any) -> Dispatcher:
+def brain(
+    plan: Plan | None = None, total: int | None = None, *, collect: bool = False, ahead: bool = True, **options: Any
+) -> Dispatcher:
     """A dispatcher that has drawn nothing yet."""
-    return Dispatcher(Options(**options), plan, total, collect=collect)
+    return Dispatcher(Options(**options), plan, total, collect=collect, ahead=ahead)
 
 
 def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
@@ -1214,3 +1306,95 @@ def test_times_that_cannot_be_are_not_reckoned_with(seconds: float) -> None:
     assert told(dispatcher.handle(BatchFinished(1, 0, ["a"], (), seconds, seconds), 1.0)) == ["a"]
     counts = dispatcher.statistics()
     assert (counts.busy_seconds, counts.cpu_seconds) == (0.0, 0.0)
+
+
+# Mixtures: several tasks in flight in one process
+
+
+def mixture(processes: int = 1, **options: Any) -> Dispatcher:
+    return brain(Plan("process", 4, processes=processes, inside="thread"), on_error="return", **options)
+
+
+def test_a_mixture_has_so_many_in_flight_in_all_spread_evenly_over_its_processes() -> None:
+    dispatcher = mixture(processes=2)
+    commands = crew_of(dispatcher, 2, 20)
+    assert sent(commands) == [(1, [0, 1]), (2, [2, 3])]
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["b"]), 1.0)) == [(1, [4])]
+
+
+def test_the_tasks_in_flight_in_a_process_that_dies_all_fail_unless_retry_is_asked_for() -> None:
+    dispatcher = mixture()
+    crew_of(dispatcher, 1, 4)
+    dispatcher.handle(InputEnded(), 1.0)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == [POISON] * 4
+
+
+def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
+    dispatcher = mixture(retry=Retry(2, backoff=0.0))
+    crew_of(dispatcher, 1, 6)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == []
+    commands = dispatcher.handle(WorkerReady(2), 1.0)
+    for index in range(4):
+        assert sent(commands) == [(2, [index])], "alone, and nothing joins it"
+        commands = dispatcher.handle(BatchFinished(2, index, ["fine"]), 2.0)
+        assert told(commands) == ["fine"]
+    assert sent(commands) == [(2, [4, 5])], "then the others, together"
+
+
+# Memory
+
+
+def test_with_less_memory_the_run_goes_on_with_fewer_processes_and_with_more_it_grows_again() -> None:
+    dispatcher = brain(Plan("process", 3), chunksize=1, ahead=False)
+    crew_of(dispatcher, 3, 12)
+    commands = dispatcher.handle(RoomChanged(1), 1.0)
+    assert not of(commands, KillWorker)
+    assert of(dispatcher.handle(BatchFinished(1, 0, ["a"]), 2.0), StopWorker) == [StopWorker(1)]
+    assert of(dispatcher.handle(BatchFinished(2, 1, ["b"]), 2.0), StopWorker) == [StopWorker(2)]
+    assert sent(dispatcher.handle(BatchFinished(3, 2, ["c"]), 2.0)) == [(3, [3])]  # at least one works on
+    assert not of(dispatcher.handle(Tick(), 2.0), StartWorker)
+    assert len(of(dispatcher.handle(RoomChanged(5), 3.0), StartWorker)) == 2
+
+
+def test_no_more_processes_are_hired_than_there_is_memory_for() -> None:
+    dispatcher = brain(Plan("process", 4))
+    dispatcher.handle(RoomChanged(2), 0.0)
+    dispatcher.handle(Tick(), 0.0)
+    assert len(of(dispatcher.handle(inputs(0, 9), 0.0), StartWorker)) == 2
+
+
+def test_memory_holds_back_no_threads() -> None:
+    dispatcher = brain(Plan("thread", 4))
+    dispatcher.handle(RoomChanged(1), 0.0)
+    dispatcher.handle(Tick(), 0.0)
+    assert len(of(dispatcher.handle(inputs(0, 9), 0.0), StartWorker)) == 4
+
+
+def test_a_task_that_memory_did_not_suffice_for_is_run_again_alone() -> None:
+    dispatcher = brain(Plan("process", 2), chunksize=1, ahead=False, retry=Retry(2, backoff=1.0))
+    crew_of(dispatcher, 2, 6)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0], starved=True), 1.0)
+    assert sent(dispatcher.handle(BatchFinished(2, 1, ["b"]), 1.5)) == [(2, [2])]  # its time has not come yet
+    (third,) = of(commands, StartWorker)
+    assert sent(dispatcher.handle(WorkerReady(third.worker), 1.5)) == [(third.worker, [3])]
+    assert not sent(dispatcher.handle(Tick(), 2.0))
+    assert not sent(dispatcher.handle(BatchFinished(2, 2, ["c"]), 3.0))  # another is still at work
+    assert [tasks for _, tasks in sent(dispatcher.handle(BatchFinished(third.worker, 3, ["d"]), 4.0))] == [[0]]
+    on_it = next(number for number in (2, third.worker) if 0 in dispatcher._crew.workers[number].hands)
+    assert sorted(tasks for _, tasks in sent(dispatcher.handle(BatchFinished(on_it, 0, ["a"]), 5.0))) == [[4], [5]]
+
+
+def test_a_task_whose_worker_has_died_never_runs_in_the_caller() -> None:
+    """Where no process is ready, the caller stands in for cheap tasks, but not for one that may end it."""
+    dispatcher = brain(None, retry=Retry(2, backoff=0.0))
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    dispatcher.handle(inputs(0, 1), 0.0)
+    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)  # cheap: the seat would stand in
+    dispatcher.handle(inputs(1, 2, "process"), 0.0)
+    dispatcher.handle(PlanChosen(Plan("process", 1)), 0.0)
+    dispatcher.handle(WorkerReady(1), 0.0)
+    dispatcher.handle(BatchFinished(1, 1, [1], seconds=1e-6), 0.0)
+    dispatcher.handle(inputs(2, 3), 0.0)
+    assert not [c for c in sent(dispatcher.handle(WorkerExited(1, POISON, [2]), 0.0)) if c[0] == SEAT]

@@ -30,3 +30,22 @@ def test_ctrl_c_ends_a_soak_quietly() -> None:
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "Traceback" not in errors
+
+
+ONLY_LOOPS = """
+import asyncio, pathlib, sys
+import flatout
+from soak.inside import Soak
+
+class OnlyLoops(Soak):
+    def _plainly(self, rng):
+        flatout.map(asyncio.sleep, [0, 0], via="async").wait()
+    _by_executors = _in_a_loop = _plainly
+
+sys.exit(0 if OnlyLoops(seed=1, seconds=0.0, kills_per_second=1e-3, diary=pathlib.Path("/dev/null")).run() else 1)
+"""
+
+
+def test_what_a_first_event_loop_opens_for_good_is_not_taken_for_a_leftover() -> None:
+    done = subprocess.run([sys.executable, "-c", ONLY_LOOPS], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -62,7 +62,7 @@ class BatchFinished:
 
     `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
     inputs and results took to move, where they had to. `indices`, in ascending order, says which tasks they are where
-    there are gaps, as in an event loop.
+    there are gaps, as in an event loop. `queued`: seconds that were spent waiting for a core, where that is known.
     """
 
     worker: int
@@ -73,6 +73,7 @@ class BatchFinished:
     cpu_seconds: float = 0.0
     size: int = 0
     indices: Sequence[int] = ()
+    queued: float = 0.0
 
     def runs(self) -> list[tuple[int, int, int]]:
         """The tasks without the gaps: (first index, offset of its value, count)."""
@@ -120,13 +121,22 @@ class WorkerExited:
 
     A single suspect is to blame; of several, each is run again alone.
 
-    `fatal`: another worker would fare no better (its initializer failed), so that the run must end.
+    `fatal`: another worker would fare no better (its initializer failed), so that the run must end. `starved`: the system
+    killed it as memory ran out, which may have been its neighbours' fault.
     """
 
     worker: int
     error: BaseException | None = None
     suspects: Sequence[int] = ()
     fatal: bool = False
+    starved: bool = False
+
+
+@record
+class RoomChanged:
+    """There is memory for so many worker processes from now on; at least one is had all the same."""
+
+    processes: int
 
 
 @record
@@ -157,6 +167,7 @@ Event = (
     | LoopIdle
     | CpuRead
     | WorkerExited
+    | RoomChanged
     | Consumed
     | CancelRequested
     | Tick

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     Kind = Literal["inline", "async", "thread", "process"]
+    Inside = Literal["", "async", "thread"]
     OnError = Literal["raise", "return", "skip"]
 else:
-    Kind = OnError = str
+    Kind = Inside = OnError = str
 
 KINDS: tuple[Kind, ...] = ("inline", "async", "thread", "process")
 
@@ -162,10 +163,11 @@ class Options:
 class Measurement:
     """What the probe saw, per call, in seconds: the c = gil + free and w of the exhibition law.
 
-    gil: computing while holding the GIL. free: computing after letting go of it, threads and processes of the
-    function's own included. wait: neither. transfer: pickling input and result, both ways. calls: finished calls that
-    were measured, 0 when the decision fell in the middle of the first. unpicklable: why it cannot cross a process
-    border, empty where it can.
+    gil: computing while holding the GIL. free: computing after letting go of it. wait: neither; for threads of its own,
+    perhaps. transfer: pickling input and result, both ways. calls: finished calls that were measured, 0 when the decision
+    fell in the middle of the first. unpicklable: why it cannot cross a process border, empty where it can. own: what
+    threads and child processes of the call's own compute meanwhile, which is no part of its wall time. peak_bytes: of
+    memory that a call takes for a while, 0 where that cannot be told.
     """
 
     gil: float
@@ -174,24 +176,41 @@ class Measurement:
     transfer: float = 0.0
     calls: int = 1
     unpicklable: str = ""
+    own: float = 0.0
+    peak_bytes: int = 0
 
     @property
     def seconds(self) -> float:
         """Wall time of one call."""
         return self.gil + self.free + self.wait
 
+    @property
+    def cores(self) -> float:
+        """How many cores one call keeps busy by itself, on average."""
+        return (self.gil + self.free + self.own) / self.seconds if self.seconds else 0.0
+
 
 @record
 class Prediction:
-    """What the law expects of one kind: seconds for all tasks that are left (for 1000 where their number is unknown).
+    """What the law expects of one way: seconds for all tasks that are left (for 1000 where their number is unknown).
 
-    `impossible` says why this kind is out of the question, empty where it is not.
+    In the words of the exhibition: `concurrency` tables are in play, `masters` calls can compute at once, and more than
+    `useful` tables bring nothing, since the masters are busy all the time then (k* = m (c + w) / c). `impossible` says why
+    this way is out of the question, empty where it is not. `inside`: see `Plan`.
     """
 
     kind: Kind
     concurrency: int
     seconds: float
     impossible: str = ""
+    inside: Inside = ""
+    masters: float = 1.0
+    useful: float = 1.0
+
+    @property
+    def way(self) -> str:
+        """See `Plan.way`."""
+        return way(self.kind, self.inside)
 
 
 @record
@@ -201,6 +220,9 @@ class Plan:
     kind: the kind of worker. concurrency: tasks in flight at the start. ceiling: most tasks in flight, to which a run
     may grow from `concurrency`; None: it does not grow. chunksize: tasks sent together, None: from their measured time.
     buffersize: inputs and results held at most, None: from concurrency and chunksize. reason: one sentence with the figures.
+
+    A mixture has several tasks in flight in each process. inside: what runs them there, "thread" or "async" (an event loop);
+    empty: nothing, a process runs one after another. processes: how many there are then, None: one for each usable core.
     """
 
     kind: Kind
@@ -211,18 +233,54 @@ class Plan:
     reason: str = "given by the caller"
     measured: Measurement | None = None
     predictions: tuple[Prediction, ...] = ()
+    processes: int | None = None
+    inside: Inside = ""
+
+    @property
+    def predicted(self) -> Prediction | None:
+        """Of the predictions, the one that the plan follows; None where it was not chosen by prediction."""
+        return next((p for p in self.predictions if (p.kind, p.inside) == (self.kind, self.inside)), None)
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.reason}"
+        return f"{self.way}: {self.reason}"
+
+    @property
+    def way(self) -> str:
+        """The kind, and what runs the tasks inside."""
+        return way(self.kind, self.inside)
+
+
+def way(kind: Kind, inside: Inside = "") -> str:
+    """What a kind of worker is called, with what runs its tasks: "process of threads"."""
+    return {"thread": "process of threads", "async": "process of loops"}.get(inside, kind)
+
+
+@record
+class Choice:
+    """The moment at which a run chose: what came before it was the probe's, what comes after it is the plan's.
+
+    seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
+    where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
+    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    """
+
+    seconds: float
+    tasks: int
+    left: int | None
+    busy_seconds: float
+    cpu_seconds: float
+    under_way: float
+    process_seconds: float
 
 
 @record
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
-    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers. The caller's
-    own thread is not counted as a worker. limit: tasks that may be in flight now. decisions: what has changed that, or the
-    rate at which tasks start, and why; the last dozen of them.
+    busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
+    known; retried counts further attempts, died lost workers. The caller's own thread is not counted as a worker. limit:
+    tasks that may be in flight now. decisions: what has changed that, or the rate at which tasks start, and why; the last
+    dozen of them.
     """
 
     drawn: int = 0
@@ -236,6 +294,7 @@ class Statistics:
     peak_workers: int = 0
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    queued_seconds: float = 0.0
     limit: int = 1
     decisions: tuple[str, ...] = ()
 

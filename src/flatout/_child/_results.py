@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._child._end import DescriptorLost, give_up
+from flatout._run_queue import Queued
 from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
@@ -57,6 +58,23 @@ class Channel:
             finally:
                 self._sending = False
 
+    def send_results(self, outcomes: Outcomes, slots: memoryview) -> None:
+        """Send outcomes, and note on the page which task is to blame while code of the user's pickles them."""
+        first, indices = outcomes.first, outcomes.indices
+
+        def note(position: int) -> None:
+            _page.note_packing(slots, indices[position] if indices else first + position)
+
+        packed, unpicklable = _values.pack(outcomes.values, "the result", False, note)
+        failed: list[tuple[int, _exceptions.PackedError]] = []
+        for position, error in outcomes.errors + unpicklable:
+            note(position)
+            failed.append((position, _exceptions.pack_error(error)))
+        slots[_page.PACKED] = 0
+        seconds = outcomes.seconds, outcomes.cpu, outcomes.queued
+        meta = (first, len(outcomes.values), indices, packed.lengths, failed, *seconds)
+        self.send(_frames.RESULTS, meta, packed.pieces)
+
     def check(self) -> None:
         """Raise DescriptorLost if a task has closed the socket's descriptor, or put another file in its place."""
         try:
@@ -81,6 +99,34 @@ class Channel:
     def close(self) -> None:
         """Close this process's end."""
         self._sock.close()
+
+
+class Outcomes:
+    """What goes home together: `values` of the tasks first, first + 1, ..., or of `indices` where there are gaps.
+
+    `errors` stand by their position among the values. Seconds are for all of them, those on a core (`cpu`) and those in the
+    queue for one (`queued`) too.
+    """
+
+    __slots__ = ("cpu", "errors", "first", "indices", "queued", "seconds", "values")
+
+    def __init__(
+        self,
+        first: int,
+        values: list[Any],
+        errors: list[tuple[int, BaseException]],
+        seconds: float,
+        cpu: float,
+        indices: list[int] | None = None,
+        queued: float = 0.0,
+    ) -> None:
+        self.first = first
+        self.values = values
+        self.errors = errors
+        self.seconds = seconds
+        self.cpu = cpu
+        self.indices = indices
+        self.queued = queued
 
 
 def _file(sock: socket.socket) -> tuple[int, int]:
@@ -108,7 +154,8 @@ class Results:
         self._first = 0
         self._errors: list[tuple[int, BaseException]] = []
         self._since = 0.0
-        self._cpu_since = 0.0
+        self._cpu_since = self._wall_since = 0.0
+        self._queued = Queued()
         self._tasks: Tasks = deque()
         self._batches = 0
         self._open = False  # a batch is in hand
@@ -118,7 +165,8 @@ class Results:
     def begin(self, first: int, tasks: Tasks) -> None:
         """A batch begins."""
         self._first, self.values, self._errors, self._tasks = first, [], [], tasks
-        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
+        self._since = self._wall_since = time.perf_counter()
+        self._cpu_since = time.thread_time()
         self._open = True
         self._batches += 1
         if self._asleep:
@@ -137,8 +185,9 @@ class Results:
         self._open = False
         with self._lock:
             cpu = time.thread_time() - self._cpu_since
+            queued = self._queued.since(time.perf_counter() - self._wall_since - cpu)
             self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
-            self._flush(cpu)
+            self._flush(cpu, queued)
 
     def _deliver(self) -> None:
         """The postman."""
@@ -172,7 +221,7 @@ class Results:
         if returned:
             self._channel.send(_frames.RETURNED, returned)
 
-    def _flush(self, cpu: float) -> None:
+    def _flush(self, cpu: float, queued: float = 0.0) -> None:
         """Send what is there. The lock is held: results of one batch must not overtake each other."""
         count = len(self.values)  # more may come meanwhile
         if not count:
@@ -182,16 +231,4 @@ class Results:
         self._first, self._errors = first + count, []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        packed, unpicklable = _values.pack(values, "the result", False, lambda position: self._note(first + position))
-        failed: list[tuple[int, _exceptions.PackedError]] = []
-        for position, error in errors + unpicklable:
-            self._note(first + position)
-            failed.append((position, _exceptions.pack_error(error)))
-        self._slots[_page.PACKED] = 0
-        meta = (first, count, packed.lengths, failed, seconds, cpu)
-        self._channel.send(_frames.RESULTS, meta, packed.pieces)
-
-    def _note(self, index: int) -> None:
-        """This task is to blame for what comes now: code of the user's is run to pickle its result."""
-        self._slots[_page.PACKING_BEGAN] = time.monotonic_ns()
-        self._slots[_page.PACKED] = index + 1
+        self._channel.send_results(Outcomes(first, values, errors, seconds, cpu, queued=queued), self._slots)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import importlib
 import math
 import os
 import select
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ORDER = struct.Struct("<cQ")
 FORK, KILL, PRELOAD = b"F", b"K", b"P"
+PRELOADS = (CLOUDPICKLE := "cloudpickle", LOOP := "flatout._workers._loop")  # what only some workers need
 
 _exit = (
     os._exit
@@ -109,7 +111,7 @@ class Zygote:
                 self._terminate(self._children[worker])
         elif operation == PRELOAD:
             with contextlib.suppress(ImportError):
-                import cloudpickle  # noqa: F401
+                importlib.import_module(PRELOADS[worker])
         return True
 
     def _fork(self, worker: int, sock: int, page: int) -> None:
@@ -290,13 +292,9 @@ def main(control: int, parent: int) -> None:
     global _libc
     _libc = _load_libc()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    # The lowest number is the first to be closed when this process is killed: so that who finds a worker's stream at its
-    # end, and nobody to say why, can tell by the end of the orders (`Pool.lost`).
-    lowest, other = sorted((control, os.dup(control)))
-    os.close(other)
     from flatout._child import _main  # noqa: F401  (loaded once here, shared by all workers)
 
-    with socket.socket(fileno=lowest) as orders:
+    with socket.socket(fileno=control) as orders:
         zygote = Zygote(orders, parent)
         try:
             zygote.serve()

@@ -93,6 +93,11 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def first_alone(self) -> int | None:
+        """The index of the single task that is taken next, if it is one that was to be left single."""
+        return self._alone[0][0] if self._alone else None
+
     def push(self, batch: Batch) -> None:
         """Add at the end."""
         self._spans.append(batch)

@@ -8,10 +8,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
+from flatout._dispatch._trial import Trial
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -31,6 +33,7 @@ from flatout._events import (
     Observe,
     PlanChosen,
     ReadCpu,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -43,7 +46,7 @@ from flatout._events import (
     WorkerReady,
 )
 from flatout._limits._governor import Governor
-from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
+from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -95,6 +98,8 @@ class Dispatcher:
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
+        self._apart = Apart()
+        self._room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -103,7 +108,7 @@ class Dispatcher:
         self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
         self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
-        self._busy_seconds = self._cpu_seconds = 0.0
+        self._busy_seconds = self._cpu_seconds = self._queued_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             TasksDrawn: self._tasks_drawn,
             InputEnded: self._input_ended,
@@ -115,12 +120,19 @@ class Dispatcher:
             LoopIdle: self._loop_idle,
             CpuRead: self._cpu_read,
             WorkerExited: self._worker_exited,
+            RoomChanged: self._room_changed,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
         }
+        self._trial: Trial | None = None
         if plan is not None:
             self._adopt(plan)
+
+    def try_out(self, shares: int) -> None:
+        """Have an event loop show what its tasks do before it is given more than one of so many shares of them."""
+        if self._total is not None and self._total > Trial.FEWEST:
+            self._trial = Trial(-(-self._total // shares))
 
     # The door
 
@@ -143,8 +155,9 @@ class Dispatcher:
         if self.finished:
             return None
         due = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
-        due += [at for at in (self._next_start, self._gauge.look_at) if at is not None]
-        return min(due) if due else None
+        trial = self._trial.until if self._trial is not None else None
+        due += [at for at in (self._next_start, self._gauge.look_at, trial) if at is not None]
+        return min(due, default=None)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -161,6 +174,7 @@ class Dispatcher:
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
+            queued_seconds=self._queued_seconds,
             limit=self._limit.value,
             decisions=self._limit.decisions,
         )
@@ -183,9 +197,11 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
-        for worker in list(self._crew.workers.values()):
-            if worker.ready:
-                self._freed(worker)
+        self._let_go_of_surplus()
+
+    def _room_changed(self, event: RoomChanged, now: float) -> None:
+        self._room_for = event.processes
+        self._let_go_of_surplus()
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
@@ -209,13 +225,17 @@ class Dispatcher:
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
+        self._queued_seconds += event.queued
         self._sizer.finished(count, event.seconds, event.size)
+        if self._trial is not None:
+            self._trial.ended(count, now)
         overloads = [one for error in event.errors if (one := self._limit.judge(error.error)) is not None]
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, self._saturated, event.seconds, worker.kind == "async", overloads)
+        self._limit.finished(count, now, self._saturated, event.seconds, worker.inside == "async", overloads)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
+            self._apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
@@ -245,7 +265,8 @@ class Dispatcher:
             self._watch(worker, min(begun))
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
-        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
+        worker = self._crew.workers.get(event.worker)
+        if worker is not None and self._room(worker.kind) <= 0:  # no matter whether the next inputs have come yet
             self._limit.idle(now)
 
     def _cpu_read(self, event: CpuRead, now: float) -> None:
@@ -262,7 +283,12 @@ class Dispatcher:
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
+        if worker.wide and self._options.retry.attempts == 1:
+            guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
+        if event.starved and not worker.killed:
+            self._alone |= guilty
+            self._apart.add(guilty | suspects)
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
@@ -273,7 +299,7 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._limit.pin(self._crew.active(worker.kind), "no more workers can be had")  # descriptors, memory, threads
+            self._limit.pin(self._crew.active(worker.kind), "no more workers can be had")  # descriptors, memory, ...
         elif blamed:
             self._barren.clear()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
@@ -366,6 +392,8 @@ class Dispatcher:
             self._requeue(heapq.heappop(self._delayed)[2])
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
+        if self._trial is not None and self._trial.over(now):
+            self._trial = None
         self._draw()
         for route, queue in self._queues.items():
             if queue:
@@ -401,7 +429,7 @@ class Dispatcher:
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
         least = 4 * self._limit.value
-        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
+        wanted = least * (1 if self.plan is not None and self._inside(self.plan.kind) else self._next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
         return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
@@ -422,8 +450,8 @@ class Dispatcher:
     def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
         kind = route or (self.plan.kind if self.plan else "inline")
-        if kind == "async":
-            self._feed_loop(queue, now)
+        if self._inside(kind):
+            self._feed_wide(kind, queue, now)
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
@@ -433,8 +461,17 @@ class Dispatcher:
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
+        running, most = self._crew.running(kind), self._options.max_concurrency
+        room = self._value(kind) - running
+        if self._trial is not None and kind == "async":
+            room = min(room, self._trial.room(running))
         return room if most is None else min(room, most - self._crew.running_in_all())
+
+    def _value(self, kind: Kind) -> int:
+        """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
+        if kind != "process" or self._inside(kind) or self._room_for is None:
+            return self._limit.value
+        return max(1, min(self._limit.value, self._room_for))
 
     def _starts(self, wanted: int, now: float) -> int:
         """How many of so many tasks may start now, for their rate."""
@@ -445,20 +482,42 @@ class Dispatcher:
         """Whether none may start now."""
         return self._limit.paced and self._limit.room(now) == 0
 
-    def _feed_loop(self, queue: Queue, now: float) -> None:
-        loop = self._crew.loop()
-        while loop is not None and queue and (room := self._starts(self._room("async"), now)) > 0:
-            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
+    def _inside(self, kind: Kind) -> Inside:
+        """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
+        if kind == "async":
+            return "async"
+        return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
+
+    def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
+        """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
+        workers = self._crew.wide(kind)
+        while workers and queue and not self._held_back(kind, queue):
+            worker, alone = workers[0], queue.first_alone is not None
+            shares = max(1, self._most(kind))  # those that are starting have theirs, too
+            share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
+            room = self._starts(min(self._room(kind), share - worker.hands.count), now)
+            if room <= 0 or (alone and worker.hands.count):
+                return
+            worker.alone = alone
+            self._send(worker, queue.take(min(room, self._sizer.fixed or room)), now)
+            workers = self._crew.wide(kind)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and not self._paused(now) and (worker := self._free(kind)) is not None:
+        while queue and not self._waits(kind, queue, now) and (worker := self._free(kind)) is not None:
             self._send(worker, queue.take(self._starts(self._next_size(target), now)), now)
+
+    def _waits(self, kind: Kind, queue: Queue, now: float) -> bool:
+        """Whether nothing of a queue may begin now."""
+        return self._paused(now) or self._held_back(kind, queue)
+
+    def _held_back(self, kind: Kind, queue: Queue) -> bool:
+        return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
             worker = self._crew.take_busy(kind)
         return worker
 
@@ -477,20 +536,27 @@ class Dispatcher:
         starting = self._crew.starting(kind)
         wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
         for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
+            self._commands.append(StartWorker(self._crew.hire(kind, self._inside(kind)).number, kind))
 
     def _most(self, kind: Kind) -> int:
         """Workers of a kind that this run has use for."""
         if kind not in self._queues and (self.plan is None or self.plan.kind != kind):
             return 0
-        return 1 if kind == "async" else self._limit.value
+        if kind == "async":
+            return 1
+        if self.plan is None or not self._inside(kind):
+            return self._value(kind)
+        processes = self.plan.processes or 1
+        return processes if self._room_for is None else max(1, min(processes, self._room_for))
 
     def _stand_in(self, queue: Queue, now: float) -> None:
-        """While processes are starting, the caller goes on by itself with what does not take long."""
-        if self._sizer.cheap and self._crew.active("process") == self._crew.starting("process"):
+        """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
+        if self._sizer.cheap and not self._died and self._crew.active("process") == self._crew.starting("process"):
             self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
+        if self._trial is not None:
+            self._trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
         self._limit.started(len(batch), now)
@@ -500,12 +566,19 @@ class Dispatcher:
 
     def _freed(self, worker: Worker) -> None:
         """A worker may have got its hands free: let it go, if there are too many."""
-        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._most(worker.kind)
+        surplus = worker.number != SEAT and (
+            self._crew.active(worker.kind) > self._most(worker.kind) or worker.inside != self._inside(worker.kind)
+        )
         if surplus and not worker.hands.count and not worker.killed:
             self._crew.remove(worker)
             self._commands.append(StopWorker(worker.number))
         else:
             self._crew.note(worker)
+
+    def _let_go_of_surplus(self) -> None:
+        for worker in list(self._crew.workers.values()):
+            if worker.ready:
+                self._freed(worker)
 
     # Time
 
@@ -525,13 +598,16 @@ class Dispatcher:
                 self._commands.append(Observe(number))
 
     def _run_over(self, worker: Worker, index: int, began: float, now: float) -> None:
-        """A task is over its time. The event loop can cancel it alone; if it goes on all the same, it is left behind."""
-        if worker.kind != "async":
-            worker.overdue.add(index)
-            self._kill(worker)
-        elif index not in worker.overdue:
-            worker.overdue.add(index)
+        """A task is over its time. An event loop can cancel it alone; if it goes on all the same, it is left behind.
+
+        Unless the loop is in a process, which is ended then: perhaps it does not come round any more.
+        """
+        cancelled = index in worker.overdue
+        worker.overdue.add(index)
+        if worker.inside == "async" and not cancelled:
             self._commands.append(CancelTask(worker.number, index))
+        elif worker.kind != "async":
+            self._kill(worker)
         else:
             (task,) = worker.hands.take(index, 1)
             self._in_hand -= 1

@@ -9,7 +9,7 @@ from flatout._limits._refusals import Refusals
 from flatout._limits._start import Start
 from flatout._limits._window import FEWEST, Window
 
-GAIN = 1.1  # a step that doubles must bring a tenth more throughput to be kept; guessed, above the noise between windows
+GAIN = 1.1  # a step that doubles must bring a tenth more throughput to be kept; guessed, above the noise of windows
 PRECISE = 0.07  # the standard error of a throughput above which its window is made longer; guessed
 SURE = 2.0  # standard errors that a throughput must be from what decides, or the window is made longer; guessed
 REST = 2  # windows on a plateau before it is probed again, doubled each time that the probe brings nothing; guessed,
@@ -64,7 +64,10 @@ class Adaptive:
         self._worse = 0  # windows in a row that were far below it
         self._window = Window(self.value)
         self._changed_at = -math.inf
-        self._least: tuple[float, float] = math.inf, math.inf  # the least mean time of a call in a window, and with how many in flight
+        self._least: tuple[float, float] = (
+            math.inf,
+            math.inf,
+        )  # the least mean time of a call in a window, and with how many in flight
         self._quickest = math.inf  # mean of the tasks that ended together, the least so far
 
     @property

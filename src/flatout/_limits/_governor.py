@@ -115,4 +115,6 @@ class Governor:
             self._decisions.pop()
             before = last[1]
         self._decisions.append((what, before, after, reason))
-        self.decisions = tuple([f"{what}: {before} -> {after} ({reason})" for what, before, after, reason in self._decisions])
+        self.decisions = tuple(
+            [f"{what}: {before} -> {after} ({reason})" for what, before, after, reason in self._decisions]
+        )

@@ -78,7 +78,7 @@ def _from_below(error: BaseException) -> Overload | None:
     known = issubclass(kind, (ConnectionError, TimeoutError)) or (type(number) is int and number in _BROKEN)
     if known or not _BROKEN_NAMES.isdisjoint(base.__name__ for base in kind.__mro__):
         return Overload("broken", kind.__name__)
-    reason = getattr(error, "reason", None)  # of urllib.error.URLError
+    reason: Any = getattr(error, "reason", None)  # of urllib.error.URLError
     return _from_below(reason) if issubclass(type(reason), OSError) and reason is not error else None
 
 

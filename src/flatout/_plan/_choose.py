@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
-from flatout._model import Kind, Measurement, Plan, Prediction
+from flatout._model import Measurement, Plan, Prediction, way
 from flatout._plan import _law
-from flatout._record import record
+from flatout._record import record, replace
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -22,6 +22,10 @@ PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 i
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
+MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
+AMPLE = 2  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
+MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
+MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
@@ -31,7 +35,8 @@ class Situation:
     """What a choice depends on beside the measurement.
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
-    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`.
+    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
+    the caller's thread has been on the first call, where the decision falls in the middle of that.
     """
 
     cores: int
@@ -40,6 +45,7 @@ class Situation:
     warm: bool = False
     gil: bool = True
     most: int | None = None
+    under_way: float = 0.0
 
 
 def choose(measured: Measurement, situation: Situation) -> Plan:
@@ -48,15 +54,51 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     The further a kind is from the plain loop, the more it must win by: threads against it, processes against threads.
     """
     predictions = predict(measured, situation)
-    by_kind = {prediction.kind: prediction for prediction in predictions}
-    best = by_kind["inline"]
+    best = predictions[0]
     for rival in predictions:
-        if rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN and not rival.impossible:
+        if _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
-    reason = _reason(best, measured, situation, by_kind)
+    processes = min(situation.cores, best.concurrency) if best.inside else None
     return Plan(
-        best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
+        best.kind,
+        best.concurrency,
+        best.concurrency,
+        reason=_reason(best, measured, situation, predictions),
+        measured=measured,
+        predictions=predictions,
+        processes=processes,
+        inside=best.inside,
     )
+
+
+def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
+    """The same plan with the figures of a later measurement, as long as they do not show it to be impossible."""
+    predictions = predict(measured, situation)
+    followed = replace(plan, predictions=predictions).predicted
+    if followed is None or followed.impossible:
+        return plan
+    reason = _reason(followed, measured, situation, predictions)
+    return replace(plan, reason=reason, measured=measured, predictions=predictions)
+
+
+def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
+    """Whether a way further from the plain loop is to be preferred.
+
+    A mixture need not win against more processes than there are cores: it takes less memory.
+    """
+    if rival.inside and best.kind == "process" and best.concurrency > cores:
+        return rival.seconds <= best.seconds
+    return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
+
+
+def for_cores(plan: Plan, before: int, cores: int) -> Plan:
+    """The plan for processes where there are so many cores instead of those it was made for: workers in proportion."""
+    if cores == before:
+        return plan
+    ceiling = None if plan.ceiling is None else max(1, round(plan.ceiling * cores / before))
+    reason = f"{plan.reason}; in mid-run the cores went from {before} to {cores}, and the workers with them"
+    concurrency, processes = max(1, round(plan.concurrency * cores / before)), cores if plan.inside else None
+    return replace(plan, concurrency=concurrency, ceiling=ceiling, processes=processes, reason=reason)
 
 
 def async_plan(why: str, most: int | None) -> Plan:
@@ -70,16 +112,22 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
     """Seconds for what is left, kind by kind."""
     each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)
     return (
-        Prediction("inline", 1, (_left(situation) + _rest(measured)) * each),
+        Prediction("inline", 1, (_left(situation) + _rest(measured, situation)) * each),
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
+        _mixture(measured, situation),
     )
 
 
-def _rest(measured: Measurement) -> float:
-    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it."""
-    return 0.0 if measured.calls else 0.5
+def _rest(measured: Measurement, situation: Situation) -> float:
+    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it.
+
+    When that is over it is known.
+    """
+    if not measured.calls:
+        return 0.5
+    return max(0.0, 1.0 - situation.under_way / measured.seconds) if situation.under_way else 0.0
 
 
 def _left(situation: Situation) -> int:
@@ -88,27 +136,53 @@ def _left(situation: Situation) -> int:
 
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
-    gil, free, wait = measured.gil, measured.free, measured.wait
-    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m))
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
+    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
     if measured.calls == 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
-    each = _law.thread_seconds_per_call(gil, free, wait, m, k)
-    shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
+    each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)
+    shared = (n + _rest(measured, situation)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
-    return Prediction("thread", k, seconds)
+    return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
     n, m, transfer = _left(situation), situation.cores, measured.transfer
-    gil, free, wait = measured.gil, measured.free, measured.wait
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable
-    useful = _law.useful_in_flight(gil + free + transfer, wait, m)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK)
+    parent = transfer / 2 + PROCESS_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
-    return Prediction("process", k, math.inf if impossible else seconds, impossible)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
+
+
+def _mixture(measured: Measurement, situation: Situation) -> Prediction:
+    """Threads in each of as many processes as there are cores."""
+    n, m, transfer = _left(situation), situation.cores, measured.transfer
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
+    impossible = situation.no_process or measured.unpicklable or _no_need_to_mix(measured, n, m)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
+    k = _clamp(AMPLE * useful, m, n, situation.most, MOST_THREADS)
+    parent = transfer / 2 + MIXED_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
+    start = min(m, k) * PROCESS_START + -(-k // m) * THREAD_START + (0.0 if situation.warm else ZYGOTE_START)
+    seconds = start + max(n * each, measured.seconds if n else 0.0)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
+
+
+def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
+    """Why threads alone, or processes alone, do as well; empty where they do not."""
+    if measured.wait < MIXED * measured.seconds:
+        return "a call hardly waits"
+    if measured.calls <= 1 and measured.wait > MOSTLY * measured.seconds:
+        return "one call tells little of how long those that mostly wait compute"
+    most = max(1, min(n, MOST_THREADS))
+    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, most, measured.own)
+    return "" if each <= measured.gil else "threads hardly wait for the GIL"
 
 
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
@@ -118,44 +192,55 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
     return max(1, math.ceil(k))
 
 
-def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
-    what = describe(measured, situation.gil)
-    left = f"the {situation.left} left" if situation.left is not None else f"each {UNKNOWN} of the rest"
-    inline = by_kind["inline"]
+def _reason(best: Prediction, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]) -> str:
+    left = f"for the {situation.left} left" if situation.left is not None else f"for each {UNKNOWN} of the rest"
+    left = "with nothing left to do" if situation.left == 0 else left
+    others = sorted((p for p in predictions if p is not best and not p.impossible), key=lambda p: p.seconds)
     if best.kind != "inline":
-        others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
-        against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        many = f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_NAMES[best.kind]}"
         least = "" if measured.calls else "at least "
-        text = f"{what}; {many} should take {least}{duration(best.seconds)} for {left}, {against}"
-        blocked = by_kind["process"].impossible
-        return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
-    rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
-    text = f"{what}; kept in the plain loop, which should take {duration(inline.seconds)} for {left}"
-    text += f", the best of the others ({_NAMES[rival.kind]}) {duration(rival.seconds)}"
-    blocked = by_kind["process"].impossible
+        takes = f"{left}, {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)}"
+        text = f"{takes}, {' and '.join(f'{_names(p)} {duration(p.seconds)}' for p in others)}"
+    else:
+        text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
+        text += f" ({_names(others[0])}, the best of the others: {duration(others[0].seconds)})"
+    blocked = next(p.impossible for p in predictions if p.kind == "process") if best.kind != "process" else ""
+    text = f"{describe(measured, situation.gil)}; {text}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-_NAMES: dict[Kind, str] = {
+def _so_many(best: Prediction, cores: int) -> str:
+    if best.inside:
+        return f"{best.concurrency} threads in {min(cores, best.concurrency)} processes"
+    return f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_names(best)}"
+
+
+def _names(prediction: Prediction) -> str:
+    return _NAMES[way(prediction.kind, prediction.inside)]
+
+
+_NAMES = {
     "inline": "the plain loop",
     "async": "coroutines",
     "thread": "threads",
     "process": "processes",
+    "process of threads": "threads in processes",
+    "process of loops": "event loops in processes",
 }
 
 
 def describe(measured: Measurement, gil: bool = True) -> str:
     """What a call does, with the figures."""
     seconds = measured.seconds or 1e-9
-    parts = []
+    parts: list[str] = []
     for share, what in (
         (measured.gil, "computing with the GIL held"),
         (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
         (measured.wait, "waiting"),
     ):
         if share >= 0.05 * seconds:
-            parts.append(f"{share / seconds:.0%} {what}")
+            parts.append(f"{share / seconds:.0%} of it {what}" if not parts else f"{share / seconds:.0%} {what}")
+    if measured.own:
+        parts.append(f"{measured.cores:.1f} cores busy with its own threads or processes")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
-    return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"
+    return f"a call takes {length}, {', '.join(parts) or 'next to nothing'}"
