@@ -74,6 +74,7 @@ class Pace:
     def __init__(self, most: float | None = None, say: Say = lambda before, after, reason: None) -> None:
         self._most = most or math.inf
         self._bucket = Bucket(self._most)
+        self.bounded = most is not None  # there is a rate, or a pause, to be kept
         self._say = say
         self.learned = math.inf
         self._known = math.inf  # what was accepted once, with enough evidence
@@ -86,30 +87,35 @@ class Pace:
         self._started = self._accepted = 0  # since then
 
     @property
-    def bounded(self) -> bool:
-        """Whether there is a rate, or a pause, to be kept."""
-        return self._bucket.rate < math.inf or self._bucket.ready_at > -math.inf
-
-    def room(self, now: float) -> int | None:
-        """How many may start now; None: any number."""
-        self._settle(now)
-        return self._bucket.room(now)
-
     def ready_at(self) -> float:
         """When the next may start."""
         return self._bucket.ready_at
+
+    def room(self, wanted: int, now: float) -> int:
+        """How many of so many may start now."""
+        if not self.bounded:
+            return wanted
+        self._settle(now)
+        room = self._bucket.room(now)
+        return wanted if room is None else min(wanted, room)
+
+    def paused(self, now: float) -> bool:
+        """Whether none may start now."""
+        return self.bounded and self.room(1, now) == 0
 
     def started(self, count: int, now: float) -> None:
         """So many start."""
         if self._since is None:
             self._since = now
         self._starts += count
-        self._started += count
-        self._bucket.take(count, now)
+        if self.bounded:
+            self._started += count
+            self._bucket.take(count, now)
 
-    def hold(self, seconds: float, now: float) -> None:
-        """A service wants to be left alone for so long."""
-        self._bucket.hold(now + seconds)
+    def hold(self, until: float) -> None:
+        """None may start before."""
+        self.bounded = True
+        self._bucket.hold(until)
 
     def refused(self, count: int, began: float, now: float, what: str) -> None:
         """So many that began then were refused."""
@@ -119,7 +125,7 @@ class Pace:
         if self._until == math.inf:
             self._until, self._what = now, what
             self._settle_at = now + max(0.0, now - began)
-            self._bucket.hold(self._settle_at)
+            self.hold(self._settle_at)
 
     def accepted(self, count: int, began: float, now: float) -> None:
         """So many that began then were not refused."""
