@@ -652,7 +652,9 @@ class Dispatcher:
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        self._limit.adopt(start, ceiling)
+        measured = plan.measured if plan.kind == "thread" and most is None else None
+        waits = measured is not None and measured.wait > measured.seconds / 2
+        self._limit.adopt(start, ceiling, explores=waits or ceiling > start)
         self._gauge, self._looks_at_threads = Gauge(), plan.kind == "thread"
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 

@@ -32,10 +32,10 @@ class Governor:
         """Most tasks in flight at this moment."""
         return self._adaptive.value
 
-    def adopt(self, start: int, ceiling: int) -> None:
-        """Another plan: begin with so many in flight, and never have more than the ceiling."""
+    def adopt(self, start: int, ceiling: int, explores: bool) -> None:
+        """Another plan: begin with so many in flight, and never have more than the ceiling. explores: see `Adaptive`."""
         say = lambda *change: self._note("in flight", *map(str, change))  # noqa: E731
-        self._adaptive = Adaptive(start, ceiling, say, explores=ceiling > start)
+        self._adaptive = Adaptive(start, ceiling, say, explores=explores)
 
     def pin(self, value: int, reason: str) -> None:
         """Stay with so many."""
