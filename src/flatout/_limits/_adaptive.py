@@ -14,6 +14,7 @@ PRECISE = 0.07  # the standard error of a throughput above which its window is m
 SURE = 2.0  # standard errors that a throughput must be from what decides, or the window is made longer; guessed
 REST = 2  # windows on a plateau before it is probed again, doubled each time that the probe brings nothing; guessed,
 LONGEST_REST = 64  # so that probing costs a run that has found its plateau about a hundredth
+IN_LINE = 1.1  # times the least time of a call from which calls seem to stand in line; guessed
 ROOM = 1.2  # times as many in flight as a service seems to work on at once, for noise; guessed
 WORTH = 0.8  # of the value that a step down must reach at least to be tried; guessed
 UNHINDERED = 1.5  # times as long as the quickest that a task takes where none waits for another; guessed
@@ -193,7 +194,7 @@ class Adaptive:
 
     def _step(self, window: Window, now: float) -> None:
         if self._upward:
-            target = self._refusals.next_above(self.value, min(self.value * 2, self._ceiling), self._ceiling)
+            target = self._refusals.next_above(self.value, self._more(window.mean), self._ceiling)
         else:
             target = self._fewer(window.mean)
         if target == self.value:
@@ -202,6 +203,12 @@ class Adaptive:
         else:
             reason = "throughput rises with it" if self._upward else "as much with fewer"
             self._try(target, window.throughput, window.error, now, reason)
+
+    def _more(self, mean: float) -> int:
+        """How many more to try: twice as many, or half as many more where calls seem to stand in line already."""
+        least, at = self._least
+        in_line = mean > IN_LINE * least and at <= WORTH * self.value
+        return min(math.ceil(1.5 * self.value) if in_line else 2 * self.value, self._ceiling)
 
     def _fewer(self, mean: float) -> int:
         """How many might do as well, where calls take so long: those that need not stand in line, if that is known."""
