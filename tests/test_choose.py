@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._model import Batch, Measurement, Options, Work
+from flatout._model import Batch, Measurement, Options, Work, way
 from flatout._plan._choose import Situation, choose, predict
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
@@ -105,7 +105,8 @@ def test_every_kind_has_a_prediction_and_the_plan_a_reason_with_figures(
     left: int | None, measured: Measurement
 ) -> None:
     plan = choose(measured, Situation(4, left=left))
-    assert [prediction.kind for prediction in plan.predictions] == ["inline", "async", "thread", "process"]
+    kinds = ["inline", "async", "thread", "process", "process of threads"]
+    assert [way(prediction.kind, prediction.inside) for prediction in plan.predictions] == kinds
     assert all(prediction.seconds >= 0 or prediction.impossible for prediction in plan.predictions)
     assert any(character.isdigit() for character in plan.reason)
     assert predict(measured, Situation(4, left=left)) == plan.predictions
@@ -113,8 +114,31 @@ def test_every_kind_has_a_prediction_and_the_plan_a_reason_with_figures(
 
 def test_what_is_impossible_takes_for_ever() -> None:
     predictions = predict(COMPUTES, Situation(8, left=10, no_process="no"))
-    assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process"]
+    assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process", "process"]
     assert all(p.impossible for p in predictions if p.seconds == math.inf)
+
+
+HALF_WAITS = Measurement(0.005, 0.0, 0.005)
+
+
+def test_calls_that_wait_and_hold_the_gil_go_to_threads_in_a_process_for_each_core() -> None:
+    plan = choose(HALF_WAITS, Situation(4, left=1000))
+    assert (plan.way, plan.processes) == ("process of threads", 4)
+    assert plan.concurrency >= 8, "the law's own number is for calls that all take the mean"
+    assert "threads in 4 processes should take" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("measured", "way_of_it"),
+    [
+        (Measurement(0.01, 0.0, 0.0005), "process"),  # hardly waits
+        (Measurement(0.00001, 0.0, 0.1, calls=9), "thread"),  # hardly computes
+        (Measurement(0.0001, 0.005, 0.005), "thread"),  # computes without the GIL
+        (Measurement(0.005, 0.0, 0.005, unpicklable="a lock"), "thread"),
+    ],
+)
+def test_there_is_no_mixture_where_threads_or_processes_do_as_well(measured: Measurement, way_of_it: str) -> None:
+    assert choose(measured, Situation(4, left=1000)).way == way_of_it
 
 
 # --- what may still change

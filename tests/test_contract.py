@@ -129,8 +129,14 @@ class Way:
     via: Any
     asynchronous: bool = False
 
+    @property
+    def kind(self) -> Any:
+        """The kind of worker that is asked for, or "auto"."""
+        return self.via.kind if isinstance(self.via, flatout.Plan) else self.via
+
     def __str__(self) -> str:
-        return f"{self.via}{' async def' if self.asynchronous else ''}"
+        via = self.via.way if isinstance(self.via, flatout.Plan) else self.via
+        return f"{via}{' async def' if self.asynchronous else ''}"
 
     @property
     def lives_in_a_loop(self) -> bool:
@@ -153,6 +159,8 @@ WAYS = [
     Way("inline", asynchronous=True),
     Way("thread", asynchronous=True),
     Way("process", asynchronous=True),
+    Way(flatout.Plan("process", 4, processes=2, inside="thread")),
+    Way(flatout.Plan("process", 4, processes=2, inside="async"), asynchronous=True),
 ]
 
 Face = Callable[[Run[Any]], list[Any]]
@@ -369,7 +377,7 @@ def test_after_the_exception_the_iterator_is_finished(way: Way) -> None:
 
 @every_way
 def test_the_lowest_index_is_raised_even_if_it_fails_last(way: Way) -> None:
-    run = way.map(late_picky, [0, -1, -2, -3], max_concurrency=None if way.via in ("inline", "auto") else 4)
+    run = way.map(late_picky, [0, -1, -2, -3], max_concurrency=None if way.kind in ("inline", "auto") else 4)
     with pytest.raises(Refused, match=r"^-1 was refused"):
         list(run)
 
@@ -386,7 +394,7 @@ def test_on_error_return_puts_failures_in_place(way: Way, face: Face) -> None:
         assert type(failure.error) is Refused
         assert str(failure.error) == f"{item} was refused"
         assert failure.seconds >= 0.0
-        assert way.via == "auto" or failure.kind == way.via
+        assert way.kind == "auto" or failure.kind == way.kind
         assert str(item) in str(failure)
 
 
@@ -635,5 +643,5 @@ def test_tasks_see_the_context_of_the_call_of_map(way: Way) -> None:
     run = way.map(mark, ["first", "second", "third"])
     _marker.set("later")
     seen = list(run)
-    assert seen == ["unset" if way.via == "process" else "at the call"] * 3
+    assert seen == ["unset" if way.kind == "process" else "at the call"] * 3
     assert _marker.get() == "later"

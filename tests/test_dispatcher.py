@@ -44,7 +44,7 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._model import Batch, Failure, Kind, Options, Plan, Retry, Settled
+from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Retry, Settled
 
 
 class Transient(Exception):
@@ -61,6 +61,7 @@ class Hired:
 
     number: int
     kind: Kind
+    inside: Inside = ""  # what runs its tasks, where it has many in flight
     ready: bool = False
     killed: bool = False
     tasks: dict[int, tuple[int, float]] = field(default_factory=dict)
@@ -68,8 +69,8 @@ class Hired:
     left_behind: dict[int, float] = field(default_factory=dict)  # they ignored their cancellation: index -> when begun
 
     def running(self) -> list[int]:
-        """The tasks it is on: the first, or all of them in the event loop."""
-        return list(self.tasks) if self.kind == "async" else list(self.tasks)[:1]
+        """The tasks it is on: the first, or all of them where many are in flight."""
+        return list(self.tasks) if self.inside else list(self.tasks)[:1]
 
 
 class World:
@@ -149,8 +150,10 @@ class World:
                 waiting = [i for i in due if self.routes[i] in (None, kind)]
                 starting = sum(w.kind == kind and not w.ready for w in self.crew.values())
                 assert starting < len(waiting), "a worker is started only for a task that waits"
-                assert not any(w.kind == kind and w.ready and not w.tasks for w in self.crew.values() if not w.killed)
-                self.crew[number] = Hired(number, kind)
+                assert not any(
+                    w.kind == kind and w.ready and not (w.tasks or w.killed or w.inside) for w in self.crew.values()
+                )
+                self.crew[number] = Hired(number, kind, self.inside(kind))
             case SendBatch(number, batch):
                 self._sent(self.crew[number], batch)
             case Observe(number):
@@ -159,7 +162,7 @@ class World:
                 assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
                 self.to_observe.append(number)
             case CancelTask(number, index):
-                assert self.crew[number].kind == "async"
+                assert self.crew[number].inside == "async"
                 assert index in self.crew[number].tasks
                 self.crew[number].overdue.add(index)
             case KillWorker(number):
@@ -188,6 +191,11 @@ class World:
         """Tasks that may travel together under the plan of this moment."""
         return self.options.chunksize or (self.plans[-1].chunksize if self.plans else None)
 
+    def inside(self, kind: Kind) -> Inside:
+        """What runs the tasks in new workers of this kind."""
+        plan = self.dispatcher.plan
+        return "async" if kind == "async" else plan.inside if plan is not None and plan.kind == kind else ""
+
     def waiting(self) -> list[int]:
         """Tasks that nobody has."""
         held = {index for worker in self.crew.values() for index in worker.tasks}
@@ -199,7 +207,10 @@ class World:
         assert len(batch) >= 1
         assert self.chunksize is None or len(batch) <= self.chunksize
         assert batch.route in (None, worker.kind), "a route is kept to"
-        assert self.ahead or worker.kind == "async" or not worker.tasks, "nothing is sent ahead"
+        assert self.ahead or worker.inside or not worker.tasks, "nothing is sent ahead"
+        in_flight = set(worker.tasks) if worker.inside else set()
+        assert not in_flight & self.alone, "nothing joins one of several suspects"
+        assert not (in_flight and batch.first in self.alone), "and it joins nothing"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
         for index in range(batch.first, batch.end):
             assert self.routes[index] == batch.route
@@ -292,7 +303,8 @@ class World:
         self._leave(worker)
         blamed = worker.overdue & worker.tasks.keys()
         suspected = (set(suspects) & worker.tasks.keys()) - blamed if error and not worker.killed else set()
-        if len(suspected) == 1:
+        unasked = worker.inside != "" and self.options.retry.attempts == 1  # all were begun: none is run once more
+        if len(suspected) == 1 or unasked:
             blamed |= suspected
         else:
             self.alone |= suspected
@@ -349,7 +361,7 @@ class World:
             self.failed[index] = attempt
 
     def _next_begins(self, worker: Hired) -> None:
-        if worker.kind != "async" and worker.tasks:
+        if not worker.inside and worker.tasks:
             index = next(iter(worker.tasks))
             worker.tasks[index] = (worker.tasks[index][0], self.now)
 
@@ -416,8 +428,14 @@ class World:
             assert counts.cancelled == 0
 
 
+def may_return(worker: Hired) -> bool:
+    """Whether a worker may have tasks that it has not begun, and can return them."""
+    return worker.kind == "process" and not worker.inside and len(worker.tasks) > 1
+
+
 Step = TypeVar("Step", bound=Callable[..., None])
 PLANS: list[Kind] = ["inline", "async", "thread", "process"]
+INSIDES: list[Inside] = ["", "", "thread", "async"]
 SELDOM = 7  # of some numbers the one that lets happen what would end most runs early
 ROUTES: list[Kind | None] = [None, None, None, "thread", "process", "async"]
 RETRIED: list[type[BaseException] | tuple[type[BaseException], ...]] = [
@@ -436,12 +454,15 @@ POISON = WorkerDied("killed by a signal", -11)
 def plans(draw: st.DrawFn, seat: bool = True) -> Plan:
     """Plans of every kind; inline ones only where there is a seat."""
     concurrency = draw(st.integers(1, 4))
+    kind = draw(st.sampled_from(PLANS if seat else PLANS[1:]))
     return Plan(
-        draw(st.sampled_from(PLANS if seat else PLANS[1:])),
+        kind,
         concurrency,
         draw(st.none() | st.integers(concurrency, 2 * concurrency)),
         draw(st.none() | st.integers(1, 5)),
         draw(st.none() | st.integers(1, 12)),
+        processes=draw(st.integers(1, 3)),
+        inside=draw(st.sampled_from(INSIDES)) if kind == "process" else "",
     )
 
 
@@ -518,7 +539,7 @@ class AnyWorld(RuleBasedStateMachine):
     )
     def work(self, data: st.DataObject, wrong: set[int], error: Exception, more: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.tasks]))
-        indices = self.some_of_a_loop(data, worker) if worker.kind == "async" else self.some_in_a_row(data, worker)
+        indices = self.some_of_a_loop(data, worker) if worker.inside else self.some_in_a_row(data, worker)
         errors = {indices[place]: error for place in wrong if place < len(indices)}
         self.world.finish_tasks(worker, indices, errors, more)
         if more:
@@ -535,16 +556,16 @@ class AnyWorld(RuleBasedStateMachine):
             end += 1
         return indices[start:end]
 
-    @while_running(lambda self: any(w.kind == "async" and w.ready for w in self.world.crew.values()))
+    @while_running(lambda self: any(w.inside == "async" and w.ready for w in self.world.crew.values()))
     @rule()
     def idle(self) -> None:
-        loop = next(w for w in self.world.crew.values() if w.kind == "async" and w.ready)
+        loop = next(w for w in self.world.crew.values() if w.inside == "async" and w.ready)
         self.world.post(LoopIdle(loop.number))
 
-    @while_running(lambda self: any(w.kind == "process" and len(w.tasks) > 1 for w in self.world.crew.values()))
+    @while_running(lambda self: any(may_return(w) for w in self.world.crew.values()))
     @rule(data=st.data())
     def return_unbegun(self, data: st.DataObject) -> None:
-        workers = [w for w in self.world.crew.values() if w.kind == "process" and len(w.tasks) > 1]
+        workers = [w for w in self.world.crew.values() if may_return(w)]
         worker = data.draw(st.sampled_from(workers))
         first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
         end = first + 1
@@ -1196,3 +1217,38 @@ def test_times_that_cannot_be_are_not_reckoned_with(seconds: float) -> None:
     assert told(dispatcher.handle(BatchFinished(1, 0, ["a"], (), seconds, seconds), 1.0)) == ["a"]
     counts = dispatcher.statistics()
     assert (counts.busy_seconds, counts.cpu_seconds) == (0.0, 0.0)
+
+
+# Mixtures: several tasks in flight in one process
+
+
+def mixture(processes: int = 1, **options: Any) -> Dispatcher:
+    return brain(Plan("process", 4, processes=processes, inside="thread"), on_error="return", **options)
+
+
+def test_a_mixture_has_so_many_in_flight_in_all_spread_evenly_over_its_processes() -> None:
+    dispatcher = mixture(processes=2)
+    commands = crew_of(dispatcher, 2, 20)
+    assert sent(commands) == [(1, [0, 1]), (2, [2, 3])]
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["b"]), 1.0)) == [(1, [4])]
+
+
+def test_the_tasks_in_flight_in_a_process_that_dies_all_fail_unless_retry_is_asked_for() -> None:
+    dispatcher = mixture()
+    crew_of(dispatcher, 1, 4)
+    dispatcher.handle(InputEnded(), 1.0)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == [POISON] * 4
+
+
+def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
+    dispatcher = mixture(retry=Retry(2, backoff=0.0))
+    crew_of(dispatcher, 1, 6)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 1.0)
+    assert told(commands) == []
+    commands = dispatcher.handle(WorkerReady(2), 1.0)
+    for index in range(4):
+        assert sent(commands) == [(2, [index])], "alone, and nothing joins it"
+        commands = dispatcher.handle(BatchFinished(2, index, ["fine"]), 2.0)
+        assert told(commands) == ["fine"]
+    assert sent(commands) == [(2, [4, 5])], "then the others, together"

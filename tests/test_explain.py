@@ -27,7 +27,8 @@ def test_the_table_has_figures_for_every_kind() -> None:
         assert f"\n  {kind}" in text
     assert "<- chosen" in text
     assert "does not return an awaitable" in text
-    assert [prediction.kind for prediction in explanation.predictions] == ["inline", "async", "thread", "process"]
+    kinds = [prediction.kind for prediction in explanation.predictions]
+    assert kinds == ["inline", "async", "thread", "process", "process"]
     assert explanation.plan.kind == "process"
     assert explanation.inputs == 60
     assert explanation.measured.calls == explanation.calls

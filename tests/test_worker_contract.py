@@ -9,7 +9,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -24,10 +24,12 @@ from flatout._driver import Driver, Outlet
 from flatout._events import SEAT, Tick, WorkerExited
 from flatout._hosts import LoopHost
 from flatout._inputs import Inputs
+from flatout._inside import Loop, Threads
 from flatout._model import Batch, Options, Plan, Statistics, Work
 from flatout._workers._base import Host, Worker
 from flatout._workers._inline import Seat
 from flatout._workers._loop import LoopWorker
+from flatout._workers._mixed import MixedWorker
 from flatout._workers._process import ProcessWorker, Setup
 from flatout._workers._thread import ThreadWorker
 from flatout.testing import (
@@ -42,6 +44,8 @@ from flatout.testing import (
     silence,
     virtual_run,
 )
+
+Hire = Callable[[int, Work, Host], Worker]
 
 
 class TakenSeat:
@@ -90,6 +94,14 @@ def process_worker(number: int, work: Work, host: Host) -> Worker:
     return ProcessWorker(number, Setup(work, cores=1), host, lambda stream, what: None, keep=1)
 
 
+def mixed_worker(inside: Callable[..., Any]) -> Hire:
+    def hire(number: int, work: Work, host: Host) -> Worker:
+        setup = Setup(work, cores=1, inside=inside)
+        return MixedWorker(number, setup, host, lambda stream, what: None, keep=1, clock=time.monotonic)
+
+    return hire
+
+
 INLINE = Filling("inline", lambda number, work, host: TakenSeat(work, host), number=SEAT, killable=False)
 THREAD = Filling("thread", ThreadWorker)
 PROCESS = Filling("process", process_worker, apart=True)
@@ -100,11 +112,13 @@ LOOP = Filling(
     concurrent=True,
     ends_tasks=True,
 )
+LOOPS = Filling("process of loops", mixed_worker(Loop), apart=True, concurrent=True, ends_tasks=True)
+THREADS = Filling("process of threads", mixed_worker(functools.partial(Threads, 8)), apart=True, concurrent=True)
 SCRIPTED = Filling("scripted", ScriptedWorker, loop=True)
 
 
 @pytest.mark.parametrize("clause", WORKER_CONTRACT, ids=lambda clause: clause.__name__)
-@pytest.mark.parametrize("filling", [INLINE, THREAD, PROCESS, LOOP, SCRIPTED], ids=str)
+@pytest.mark.parametrize("filling", [INLINE, THREAD, PROCESS, LOOP, LOOPS, THREADS, SCRIPTED], ids=str)
 def test_every_kind_of_worker_keeps_the_contract(filling: Filling, clause: Clause) -> None:
     clause(filling)
 

@@ -151,6 +151,8 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
     if isinstance(via, Plan):
         if via.kind == "process":
             need_processes()
+        if via.inside and via.processes is None:
+            return replace(via, processes=min(usable_cores(), via.concurrency))
         return via
     if via == "process":
         return _process_plan('via="process" was asked for', most)

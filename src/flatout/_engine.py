@@ -18,6 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from flatout import _inputs
 from flatout._dispatch._dispatcher import Dispatcher
@@ -181,7 +182,12 @@ class Engine:
         from flatout._workers._home import emit
         from flatout._workers._process import ProcessWorker
 
-        return ProcessWorker(number, self._set_up_processes(), self._driver, emit, keep=2 * usable_cores())
+        setup, keep = self._set_up_processes(), 2 * usable_cores()
+        if self._plan is None or not self._plan.inside:
+            return ProcessWorker(number, setup, self._driver, emit, keep)
+        from flatout._workers._mixed import MixedWorker
+
+        return MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
 
     def _set_up_processes(self) -> Setup:
         """Pickle the function, once. Raises NotPicklable."""
@@ -189,9 +195,11 @@ class Engine:
             from flatout._workers._process import Setup
 
         if self._setup is None:
-            fixed = self._options.chunksize or (self._plan and self._plan.chunksize)
-            workers = self._plan.concurrency if self._plan is not None else usable_cores()
-            self._setup = Setup(self._work, max(1, usable_cores() // workers), divisible=not fixed)
+            plan = self._plan
+            fixed = self._options.chunksize or (plan and plan.chunksize)
+            workers = (plan.processes or plan.concurrency) if plan is not None else usable_cores()
+            inside, preloads = _inside(plan) if plan is not None else (None, ())
+            self._setup = Setup(self._work, max(1, usable_cores() // workers), not fixed, inside, preloads)
         return self._setup
 
     # Moving on
@@ -218,8 +226,8 @@ class Engine:
         except NotPicklable as error:
             return self.chooser.without_processes(str(error))
         seconds = LOADING * len(setup.packed.payload)  # in every worker, all at once
-        predicted = {prediction.kind: prediction.seconds for prediction in plan.predictions}
-        if predicted["process"] + seconds < min(predicted["inline"], predicted["thread"]):
+        chosen = next(p.seconds for p in plan.predictions if (p.kind, p.inside) == (plan.kind, plan.inside))
+        if chosen + seconds < min(p.seconds for p in plan.predictions if p.kind != "process"):
             return plan
         self._setup = None
         return self.chooser.without_processes(f"they need {duration(seconds)} to load the function with its data")
@@ -460,6 +468,18 @@ class Engine:
     def consume(self, count: int) -> None:
         """The consumer is done with so many outcomes."""
         self._driver.post(Consumed(count))
+
+
+def _inside(plan: Plan) -> tuple[Callable[..., Any] | None, Sequence[str]]:
+    """What makes the one that runs several tasks at once in each process of a mixture, and what that has to load."""
+    if not plan.inside:
+        return None, ()
+    from flatout._child._zygote import LOOP
+    from flatout._inside import Loop, Threads
+
+    if plan.inside == "async":
+        return Loop, (LOOP,)
+    return partial(Threads, -(-(plan.ceiling or plan.concurrency) // (plan.processes or 1))), ()
 
 
 class _NoSource:

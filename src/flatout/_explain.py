@@ -11,7 +11,7 @@ from typing import Any
 from flatout import _inputs
 from flatout._awaitable import is_awaitable
 from flatout._errors import PlanError
-from flatout._model import Batch, Measurement, Plan, Prediction, Work
+from flatout._model import Batch, Measurement, Plan, Prediction, Work, way
 from flatout._plan._choose import Situation, async_plan, choose, describe
 from flatout._plan._chooser import Chooser
 from flatout._plan._law import useful_in_flight
@@ -47,12 +47,13 @@ class Explanation:
             f"predicted for {f'all {self.inputs} inputs' if self.inputs is not None else '1000 inputs'}:",
         ]
         for prediction in self.predictions:
-            chosen = "  <- chosen" if prediction.kind == self.plan.kind else ""
+            name = way(prediction.kind, prediction.inside)
+            chosen = "  <- chosen" if name == self.plan.way else ""
             if prediction.impossible:
-                lines.append(f"  {prediction.kind:8} {'-':>10}        {prediction.impossible}")
+                lines.append(f"  {name:18} {'-':>10}        {prediction.impossible}")
             else:
                 at_once = f"{prediction.concurrency} at once"
-                lines.append(f"  {prediction.kind:8} {duration(prediction.seconds):>10}   {at_once}{chosen}")
+                lines.append(f"  {name:18} {duration(prediction.seconds):>10}   {at_once}{chosen}")
         return "\n".join([*lines, str(self.plan)])
 
 

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     Kind = Literal["inline", "async", "thread", "process"]
+    Inside = Literal["", "async", "thread"]
     OnError = Literal["raise", "return", "skip"]
 else:
-    Kind = OnError = str
+    Kind = Inside = OnError = str
 
 KINDS: tuple[Kind, ...] = ("inline", "async", "thread", "process")
 
@@ -182,15 +183,16 @@ class Measurement:
 
 @record
 class Prediction:
-    """What the law expects of one kind: seconds for all tasks that are left (for 1000 where their number is unknown).
+    """What the law expects of one way: seconds for all tasks that are left (for 1000 where their number is unknown).
 
-    `impossible` says why this kind is out of the question, empty where it is not.
+    `impossible` says why this way is out of the question, empty where it is not. `inside`: see `Plan`.
     """
 
     kind: Kind
     concurrency: int
     seconds: float
     impossible: str = ""
+    inside: Inside = ""
 
 
 @record
@@ -200,6 +202,9 @@ class Plan:
     kind: the kind of worker. concurrency: tasks in flight at the start. ceiling: most tasks in flight, to which a run
     may grow from `concurrency`; None: it does not grow. chunksize: tasks sent together, None: from their measured time.
     buffersize: inputs and results held at most, None: from concurrency and chunksize. reason: one sentence with the figures.
+
+    A mixture has several tasks in flight in each process. inside: what runs them there, "thread" or "async" (an event loop);
+    empty: nothing, a process runs one after another. processes: how many there are then, None: one for each usable core.
     """
 
     kind: Kind
@@ -210,9 +215,21 @@ class Plan:
     reason: str = "given by the caller"
     measured: Measurement | None = None
     predictions: tuple[Prediction, ...] = ()
+    processes: int | None = None
+    inside: Inside = ""
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.reason}"
+        return f"{self.way}: {self.reason}"
+
+    @property
+    def way(self) -> str:
+        """The kind, and what runs the tasks inside."""
+        return way(self.kind, self.inside)
+
+
+def way(kind: Kind, inside: Inside = "") -> str:
+    """What a kind of worker is called, with what runs its tasks: "process of threads"."""
+    return {"thread": "process of threads", "async": "process of loops"}.get(inside, kind)
 
 
 @record

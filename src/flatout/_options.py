@@ -124,7 +124,12 @@ def check_plan(plan: Plan) -> None:
         raise PlanError(f"a Plan needs one of the kinds {_list(KINDS)}{_nearest(plan.kind, KINDS)}; this is {plan!r}")
     if not _counts(plan.concurrency):
         raise PlanError(f"a Plan needs a concurrency that is a whole number from 1 on; it is {plan.concurrency!r}")
-    for name in ("ceiling", "chunksize", "buffersize"):
+    if plan.inside not in ("", "thread", "async") or (plan.inside and plan.kind != "process"):
+        raise PlanError(
+            'the inside of a Plan is "thread" or "async" where its kind is "process", and empty elsewhere; '
+            f"it is {plan.inside!r}, and the kind {plan.kind!r}"
+        )
+    for name in ("ceiling", "chunksize", "buffersize", "processes"):
         value = getattr(plan, name)
         if value is not None and not _counts(value):
             raise PlanError(f"the {name} of a Plan must be a whole number from 1 on, or None; it is {value!r}")

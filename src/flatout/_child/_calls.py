@@ -59,7 +59,7 @@ class Caller:
             except BaseException as raised:
                 error = trimmed(raised, __file__)
             if self.forked:
-                _leave(error)
+                leave(error)
             if error is not None:
                 out.fail(error)
 
@@ -107,7 +107,7 @@ class Caller:
         return self._runner.run(awaited(value), context=contextvars.copy_context())
 
 
-def _leave(error: BaseException | None) -> None:
+def leave(error: BaseException | None) -> None:
     """End a process that a task has forked, as Python ends."""
     for stream in (sys.stdout, sys.stderr):
         try:

@@ -1,8 +1,9 @@
 """The worker process: sets itself up for a run, runs batches, sends results. Obeys and reports; decides nothing.
 
 One thread runs the tasks, in the order in which they came (`_calls`). A second one, the postman, sends finished results
-of a batch when the next task of it takes long (`_results`). What tasks print and log goes home by the same socket, whole
-lines at a time (`_output`).
+of a batch when the next task of it takes long (`_results`). In a mixture several tasks are in flight, in threads or on an
+event loop, which come with the set-up (`_flight`); the main thread only reads then. What tasks print and log goes home by
+the same socket, whole lines at a time (`_output`).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from types import ModuleType
 from flatout import _child
 from flatout._child._calls import Caller, Unloadable
 from flatout._child._end import give_up
+from flatout._child._flight import Flight
 from flatout._child._output import Output
 from flatout._child._results import Channel, Results
 from flatout._wire import _exceptions, _frames, _functions, _page, _values
@@ -52,6 +54,7 @@ class Worker:
         self._caller = Caller(slots)
         self._initializer: Callable[[], Any] | None = None
         self._initialized = False
+        self._flight: Flight | None = None  # in a mixture
         self._setups = 0
         self._path: list[str] | None = None  # sys.path as the last set-up would have it
         self._modules: dict[str, float] = {}
@@ -62,6 +65,7 @@ class Worker:
             _frames.SETUP: self._set_up,
             _frames.DEFINE: self._define,
             _frames.BATCH: self._batch,
+            _frames.CANCEL: self._cancel,
         }
         faulthandler.enable(page)
         os.register_at_fork(after_in_child=self._let_go)
@@ -118,8 +122,10 @@ class Worker:
                 self._initialized = False
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
             self._results.divisible = setup["divisible"]
+            if setup["inside"] is not None or self._flight is not None:
+                self._take_off(setup["inside"])
             self._output.capture_logs(setup["log_levels"], lambda record: self._channel.send(_frames.LOG, record))
-            if self._initializer is not None and not self._initialized:
+            if self._initializer is not None and not self._initialized and self._flight is None:
                 self._caller.finished(self._initializer())
                 self._initialized = True
             self._habits, self._streams = _habits(), _open_streams()
@@ -130,6 +136,16 @@ class Worker:
             return True
         self._channel.send(_frames.READY, self._setups)
         return None
+
+    def _take_off(self, inside: Any) -> None:
+        """Have the tasks of this run in flight together; None: one after another."""
+        if self._flight is not None:
+            self._flight.end()
+            self._flight = None
+        if inside is not None:
+            initializer, self._initialized = self._initializer, False
+            self._flight = Flight(self._channel, self._slots, self._output.flush, lambda: self._caller.forked)
+            self._flight.begin(inside(self._caller.func, self._caller.star, initializer, self._flight))
 
     def _define(self) -> None:
         _functions.define(self._take().buffers[0])
@@ -142,6 +158,10 @@ class Worker:
         inputs, unloadable = _values.unpack(
             frame.buffers[0], frame.buffers[1:], lengths, lambda position: self._caller.begins(first + position)
         )
+        if self._flight is not None:
+            self._flight.send(first, inputs, unloadable)
+            self._note_modules(began)
+            return None
         for position, error in unloadable:
             inputs[position] = Unloadable(error)
         tasks = deque(enumerate(inputs, first + 1))
@@ -156,6 +176,10 @@ class Worker:
             self._channel.send(_frames.STALE, None)
             return True
         return None
+
+    def _cancel(self) -> None:
+        if self._flight is not None:
+            self._flight.cancel(_values.load(self._take().head))
 
     def _let_go(self) -> None:
         """In a child that a task has forked: be no worker, but a process that prints for itself and ends with its task."""

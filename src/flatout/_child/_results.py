@@ -57,6 +57,22 @@ class Channel:
             finally:
                 self._sending = False
 
+    def send_results(self, outcomes: Outcomes, slots: memoryview) -> None:
+        """Send outcomes, and note on the page which task is to blame while code of the user's pickles them."""
+        first, indices = outcomes.first, outcomes.indices
+
+        def note(position: int) -> None:
+            _page.note_packing(slots, indices[position] if indices else first + position)
+
+        packed, unpicklable = _values.pack(outcomes.values, "the result", False, note)
+        failed: list[tuple[int, _exceptions.PackedError]] = []
+        for position, error in outcomes.errors + unpicklable:
+            note(position)
+            failed.append((position, _exceptions.pack_error(error)))
+        slots[_page.PACKED] = 0
+        meta = (first, len(outcomes.values), indices, packed.lengths, failed, outcomes.seconds, outcomes.cpu)
+        self.send(_frames.RESULTS, meta, packed.pieces)
+
     def check(self) -> None:
         """Raise DescriptorLost if a task has closed the socket's descriptor, or put another file in its place."""
         try:
@@ -81,6 +97,31 @@ class Channel:
     def close(self) -> None:
         """Close this process's end."""
         self._sock.close()
+
+
+class Outcomes:
+    """What goes home together: `values` of the tasks first, first + 1, ..., or of `indices` where there are gaps.
+
+    `errors` stand by their position among the values. Seconds are for all of them.
+    """
+
+    __slots__ = ("cpu", "errors", "first", "indices", "seconds", "values")
+
+    def __init__(
+        self,
+        first: int,
+        values: list[Any],
+        errors: list[tuple[int, BaseException]],
+        seconds: float,
+        cpu: float,
+        indices: list[int] | None = None,
+    ) -> None:
+        self.first = first
+        self.values = values
+        self.errors = errors
+        self.seconds = seconds
+        self.cpu = cpu
+        self.indices = indices
 
 
 def _file(sock: socket.socket) -> tuple[int, int]:
@@ -182,16 +223,4 @@ class Results:
         self._first, self._errors = first + count, []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        packed, unpicklable = _values.pack(values, "the result", False, lambda position: self._note(first + position))
-        failed: list[tuple[int, _exceptions.PackedError]] = []
-        for position, error in errors + unpicklable:
-            self._note(first + position)
-            failed.append((position, _exceptions.pack_error(error)))
-        self._slots[_page.PACKED] = 0
-        meta = (first, count, packed.lengths, failed, seconds, cpu)
-        self._channel.send(_frames.RESULTS, meta, packed.pieces)
-
-    def _note(self, index: int) -> None:
-        """This task is to blame for what comes now: code of the user's is run to pickle its result."""
-        self._slots[_page.PACKING_BEGAN] = time.monotonic_ns()
-        self._slots[_page.PACKED] = index + 1
+        self._channel.send_results(Outcomes(first, values, errors, seconds, cpu), self._slots)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import array
 import contextlib
 import gc
+import importlib
 import math
 import os
 import select
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
 ORDER = struct.Struct("<cQ")
 FORK, KILL, PRELOAD = b"F", b"K", b"P"
+PRELOADS = (CLOUDPICKLE := "cloudpickle", LOOP := "flatout._workers._loop")  # what only some workers need
 
 _exit = (
     os._exit
@@ -109,7 +111,7 @@ class Zygote:
                 self._terminate(self._children[worker])
         elif operation == PRELOAD:
             with contextlib.suppress(ImportError):
-                import cloudpickle  # noqa: F401
+                importlib.import_module(PRELOADS[worker])
         return True
 
     def _fork(self, worker: int, sock: int, page: int) -> None:

@@ -107,6 +107,11 @@ class Queue:
         self._spans.appendleft(batch)
         self._count += len(batch)
 
+    @property
+    def alone(self) -> bool:
+        """Whether the next task is one that was added to be left single."""
+        return bool(self._alone)
+
     def push_alone(self, task: Batch) -> None:
         """Add a single task before all that came by the others, and leave it single."""
         heapq.heappush(self._alone, (task.first, task))

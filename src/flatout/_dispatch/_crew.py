@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from flatout._events import SEAT
-from flatout._model import KINDS, Batch, Kind
+from flatout._model import KINDS, Batch, Inside, Kind
 
 
 class Hands:
@@ -86,9 +86,12 @@ def split(spans: Iterable[Batch], indices: set[int]) -> tuple[list[Batch], list[
 class Worker:
     """What is known of one worker."""
 
-    def __init__(self, number: int, kind: Kind) -> None:
+    def __init__(self, number: int, kind: Kind, inside: Inside = "") -> None:
         self.number = number
         self.kind = kind
+        self.inside = inside  # what runs its tasks
+        self.wide = inside != ""  # it begins at once all that it is sent
+        self.alone = False  # what it has in hand is to be alone there
         self.name = ""
         self.ready = False
         self.killed = False
@@ -102,8 +105,8 @@ class Worker:
 class Crew:
     """All workers of a run, and for each kind those that can take a batch.
 
-    A worker that runs one task after another is idle when it has nothing in hand, and may be sent one batch ahead. The
-    event loop runs many tasks at once and is never in these lists.
+    A worker that runs one task after another is idle when it has nothing in hand, and may be sent one batch ahead. A wide
+    one (an event loop, a process of a mixture) runs many tasks at once and is never in these lists.
     """
 
     def __init__(self) -> None:
@@ -116,10 +119,10 @@ class Crew:
         self._idle: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
         self._busy: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
 
-    def hire(self, kind: Kind) -> Worker:
+    def hire(self, kind: Kind, inside: Inside = "") -> Worker:
         """A new worker that is starting."""
         self.last += 1
-        return self._add(Worker(self.last, kind))
+        return self._add(Worker(self.last, kind, inside))
 
     def report(self, number: int, name: str) -> Worker | None:
         """A worker is ready for work; the seat, which nobody hires, joins by this."""
@@ -159,9 +162,11 @@ class Crew:
         """Workers of a kind that have not reported for work yet."""
         return self._starting[kind]
 
-    def loop(self) -> Worker | None:
-        """The event loop, if it is ready."""
-        return next((w for w in self.workers.values() if w.kind == "async" and w.ready and not w.killed), None)
+    def wide(self, kind: Kind) -> list[Worker]:
+        """The wide workers of a kind that can take tasks, who has least in hand first."""
+        workers = self.workers.values()
+        ready = [w for w in workers if w.wide and w.kind == kind and w.ready and not (w.killed or w.alone)]
+        return sorted(ready, key=lambda worker: worker.hands.count) if len(ready) > 1 else ready
 
     def running(self, kind: Kind) -> int:
         """Tasks that workers of a kind may be on at this moment."""
@@ -188,10 +193,12 @@ class Crew:
     def note(self, worker: Worker) -> None:
         """Count a worker, and put it into the list it belongs to, after what it has in hand has changed."""
         batches = worker.hands.batches
-        running = worker.hands.count if worker.kind == "async" else min(batches, 1)
+        running = worker.hands.count if worker.wide else min(batches, 1)
         self._running[worker.kind] += running - worker.running
         worker.running = running
-        if worker.kind == "async" or not worker.ready or worker.killed:
+        if worker.wide and not running:
+            worker.alone = False
+        if worker.wide or not worker.ready or worker.killed:
             return
         self.lay_off(worker)
         if batches == 0:

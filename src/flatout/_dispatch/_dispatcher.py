@@ -40,7 +40,7 @@ from flatout._events import (
     WorkerReady,
 )
 from flatout._limits import Adaptive, Fixed, Limit
-from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
+from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -199,7 +199,7 @@ class Dispatcher:
         self._sizer.finished(count, event.seconds, event.size)
         saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, saturated, event.seconds if worker.kind == "async" else 0.0)
+        self._limit.finished(count, now, saturated, event.seconds if worker.wide else 0.0)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
@@ -232,7 +232,8 @@ class Dispatcher:
             self._watch(worker, min(begun))
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
-        if self._room("async") <= 0:  # no matter whether the next inputs have come yet
+        worker = self._crew.workers.get(event.worker)
+        if worker is not None and self._room(worker.kind) <= 0:  # no matter whether the next inputs have come yet
             self._limit.idle()
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
@@ -245,6 +246,8 @@ class Dispatcher:
         self._in_hand -= worker.hands.count
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
+        if worker.wide and self._options.retry.attempts == 1:
+            guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
@@ -369,7 +372,7 @@ class Dispatcher:
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
         least = 4 * self._limit.value
-        wanted = least * (1 if self.plan is not None and self.plan.kind == "async" else self._next_size(TARGET))
+        wanted = least * (1 if self.plan is not None and self._inside(self.plan.kind) else self._next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
         return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
@@ -390,8 +393,8 @@ class Dispatcher:
     def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
         kind = route or (self.plan.kind if self.plan else "inline")
-        if kind == "async":
-            self._feed_loop(queue, now)
+        if self._inside(kind):
+            self._feed_wide(kind, queue, now)
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
@@ -404,10 +407,24 @@ class Dispatcher:
         room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
         return room if most is None else min(room, most - self._crew.running_in_all())
 
-    def _feed_loop(self, queue: Queue, now: float) -> None:
-        loop = self._crew.loop()
-        while loop is not None and queue and (room := self._room("async")) > 0:
-            self._send(loop, queue.take(min(room, self._sizer.fixed or room)), now)
+    def _inside(self, kind: Kind) -> Inside:
+        """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
+        if kind == "async":
+            return "async"
+        return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
+
+    def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
+        """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
+        workers = self._crew.wide(kind)
+        while workers and queue and (room := self._room(kind)) > 0:
+            worker, alone = workers[0], queue.alone
+            each = -(-self._limit.value // max(1, self._most(kind)))
+            most = min(room, each - worker.hands.count, -(-len(queue) // len(workers)), self._sizer.fixed or room)
+            if worker.hands.count if alone else most <= 0:
+                return
+            worker.alone = alone
+            self._send(worker, queue.take(max(1, most)), now)
+            workers = self._crew.wide(kind)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
@@ -436,13 +453,15 @@ class Dispatcher:
         starting = self._crew.starting(kind)
         wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
         for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            self._commands.append(StartWorker(self._crew.hire(kind).number, kind))
+            self._commands.append(StartWorker(self._crew.hire(kind, self._inside(kind)).number, kind))
 
     def _most(self, kind: Kind) -> int:
         """Workers of a kind that this run has use for."""
         if kind not in self._queues and (self.plan is None or self.plan.kind != kind):
             return 0
-        return 1 if kind == "async" else self._limit.value
+        if kind == "async":
+            return 1
+        return self.plan.processes or 1 if self.plan is not None and self._inside(kind) else self._limit.value
 
     def _stand_in(self, queue: Queue, now: float) -> None:
         """While processes are starting, the caller goes on by itself with what does not take long."""
@@ -458,7 +477,9 @@ class Dispatcher:
 
     def _freed(self, worker: Worker) -> None:
         """A worker may have got its hands free: let it go, if there are too many."""
-        surplus = worker.number != SEAT and self._crew.active(worker.kind) > self._most(worker.kind)
+        surplus = worker.number != SEAT and (
+            self._crew.active(worker.kind) > self._most(worker.kind) or worker.inside != self._inside(worker.kind)
+        )
         if surplus and not worker.hands.count and not worker.killed:
             self._crew.remove(worker)
             self._commands.append(StopWorker(worker.number))
@@ -483,13 +504,16 @@ class Dispatcher:
                 self._commands.append(Observe(number))
 
     def _run_over(self, worker: Worker, index: int, began: float, now: float) -> None:
-        """A task is over its time. The event loop can cancel it alone; if it goes on all the same, it is left behind."""
-        if worker.kind != "async":
-            worker.overdue.add(index)
-            self._kill(worker)
-        elif index not in worker.overdue:
-            worker.overdue.add(index)
+        """A task is over its time. An event loop can cancel it alone; if it goes on all the same, it is left behind.
+
+        Unless the loop is in a process, which is ended then: perhaps it does not come round any more.
+        """
+        cancelled = index in worker.overdue
+        worker.overdue.add(index)
+        if worker.inside == "async" and not cancelled:
             self._commands.append(CancelTask(worker.number, index))
+        elif worker.kind != "async":
+            self._kill(worker)
         else:
             (task,) = worker.hands.take(index, 1)
             self._in_hand -= 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from flatout._model import Kind, Measurement, Plan, Prediction
+from flatout._model import Measurement, Plan, Prediction, way
 from flatout._plan import _law
 from flatout._record import record
 from flatout._units import duration
@@ -22,6 +22,10 @@ PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured: 0.1 i
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
+MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
+AMPLE = 2  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
+MIXED = 0.1  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
+MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
@@ -48,15 +52,31 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     The further a kind is from the plain loop, the more it must win by: threads against it, processes against threads.
     """
     predictions = predict(measured, situation)
-    by_kind = {prediction.kind: prediction for prediction in predictions}
-    best = by_kind["inline"]
+    best = predictions[0]
     for rival in predictions:
-        if rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN and not rival.impossible:
+        if _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
-    reason = _reason(best, measured, situation, by_kind)
+    processes = min(situation.cores, best.concurrency) if best.inside else None
     return Plan(
-        best.kind, best.concurrency, best.concurrency, reason=reason, measured=measured, predictions=predictions
+        best.kind,
+        best.concurrency,
+        best.concurrency,
+        reason=_reason(best, measured, situation, predictions),
+        measured=measured,
+        predictions=predictions,
+        processes=processes,
+        inside=best.inside,
     )
+
+
+def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
+    """Whether a way further from the plain loop is to be preferred.
+
+    A mixture need not win against more processes than there are cores: it takes less memory.
+    """
+    if rival.inside and best.kind == "process" and best.concurrency > cores:
+        return rival.seconds <= best.seconds
+    return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
 
 
 def async_plan(why: str, most: int | None) -> Plan:
@@ -74,6 +94,7 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
+        _mixture(measured, situation),
     )
 
 
@@ -111,6 +132,31 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     return Prediction("process", k, math.inf if impossible else seconds, impossible)
 
 
+def _mixture(measured: Measurement, situation: Situation) -> Prediction:
+    """Threads in each of as many processes as there are cores."""
+    n, m, transfer = _left(situation), situation.cores, measured.transfer
+    gil, free, wait = measured.gil, measured.free, measured.wait
+    impossible = situation.no_process or measured.unpicklable or _no_need_to_mix(measured, n, m)
+    useful = AMPLE * _law.useful_in_flight(gil + free + transfer, wait, m)
+    k = _clamp(useful, m, n, situation.most, MOST_THREADS)
+    parent = transfer / 2 + MIXED_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent)
+    start = min(m, k) * PROCESS_START + -(-k // m) * THREAD_START + (0.0 if situation.warm else ZYGOTE_START)
+    seconds = start + max(n * each, measured.seconds if n else 0.0)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, inside="thread")
+
+
+def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
+    """Why threads alone, or processes alone, do as well; empty where they do not."""
+    if measured.wait < MIXED * measured.seconds:
+        return "a call hardly waits"
+    if measured.calls <= 1 and measured.wait > MOSTLY * measured.seconds:
+        return "one call tells little of how long those that mostly wait compute"
+    most = max(1, min(n, MOST_THREADS))
+    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, most)
+    return "" if each <= measured.gil else "threads hardly wait for the GIL"
+
+
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
     """Calls in flight to plan for. Of what more than the cores would be useful for a tenth is given away, for noise."""
     wanted = max(min(useful, cores), 0.9 * useful) - 0.1
@@ -118,30 +164,40 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
     return max(1, math.ceil(k))
 
 
-def _reason(best: Prediction, measured: Measurement, situation: Situation, by_kind: dict[Kind, Prediction]) -> str:
+def _reason(best: Prediction, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]) -> str:
     what = describe(measured, situation.gil)
     left = f"the {situation.left} left" if situation.left is not None else f"each {UNKNOWN} of the rest"
-    inline = by_kind["inline"]
+    possible = [prediction for prediction in predictions if not prediction.impossible]
+    inline, blocked = possible[0], next(p.impossible for p in predictions if p.kind == "process")
     if best.kind != "inline":
-        others = [p for p in by_kind.values() if p.kind != best.kind and not p.impossible]
-        against = ", ".join(f"{_NAMES[p.kind]} {duration(p.seconds)}" for p in others)
-        many = f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_NAMES[best.kind]}"
+        against = ", ".join(f"{_names(p)} {duration(p.seconds)}" for p in possible if p is not best)
         least = "" if measured.calls else "at least "
-        text = f"{what}; {many} should take {least}{duration(best.seconds)} for {left}, {against}"
-        blocked = by_kind["process"].impossible
+        text = f"{what}; {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)} for {left}"
+        text += f", {against}"
         return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
-    rival = min((p for p in by_kind.values() if p.kind != "inline" and not p.impossible), key=lambda p: p.seconds)
+    rival = min(possible[1:], key=lambda p: p.seconds)
     text = f"{what}; kept in the plain loop, which should take {duration(inline.seconds)} for {left}"
-    text += f", the best of the others ({_NAMES[rival.kind]}) {duration(rival.seconds)}"
-    blocked = by_kind["process"].impossible
+    text += f", the best of the others ({_names(rival)}) {duration(rival.seconds)}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-_NAMES: dict[Kind, str] = {
+def _so_many(best: Prediction, cores: int) -> str:
+    if best.inside:
+        return f"{best.concurrency} threads in {min(cores, best.concurrency)} processes"
+    return f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_names(best)}"
+
+
+def _names(prediction: Prediction) -> str:
+    return _NAMES[way(prediction.kind, prediction.inside)]
+
+
+_NAMES = {
     "inline": "the plain loop",
     "async": "coroutines",
     "thread": "threads",
     "process": "processes",
+    "process of threads": "threads in processes",
+    "process of loops": "event loops in processes",
 }
 
 

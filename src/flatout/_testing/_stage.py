@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, TypeVar
 
-from flatout._events import BatchFinished, Event, WorkerExited, WorkerReady
+from flatout._events import BatchFinished, Event, LoopIdle, WorkerExited, WorkerReady
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._model import Batch, Work
 from flatout._workers._base import Host, Worker
@@ -115,7 +115,9 @@ class Stage:
     # What the worker has of it: it is its Host
 
     def post(self, event: Event) -> None:
-        """Write down what a worker reports."""
+        """Write down what a worker reports. That a loop has nothing to run is a hint, and may come or not."""
+        if isinstance(event, LoopIdle):
+            return
         with self._news:
             self.events.append(event)
             self._news.notify_all()

@@ -32,9 +32,9 @@ _PIECES = 512  # buffers in one sendmsg call; Linux allows 1024, POSIX promises 
 Piece = bytes | bytearray | memoryview
 
 # From the user's process to a worker
-SETUP, DEFINE, BATCH = 1, 2, 3
+SETUP, DEFINE, BATCH, CANCEL = 1, 2, 3, 4
 # From a worker to the user's process
-READY, STALE, SETUP_FAILED, RESULTS, RETURNED, OUTPUT, LOG = 11, 12, 13, 14, 15, 16, 17
+READY, STALE, SETUP_FAILED, RESULTS, RETURNED, OUTPUT, LOG, IDLE = 11, 12, 13, 14, 15, 16, 17, 18
 # Between sender and receiver, either way: here is the segment of this number; its descriptor comes along
 _SEGMENT = 21
 _DESCRIPTORS = (socket.SOL_SOCKET, getattr(socket, "SCM_RIGHTS", None))

@@ -165,10 +165,10 @@ class Pool:
         before, self._oom_kills = self._oom_kills, oom_kills()
         return self._oom_kills > before
 
-    def preload(self) -> None:
-        """Have workers find cloudpickle loaded."""
+    def preload(self, module: str) -> None:
+        """Have new workers find one of `PRELOADS` loaded."""
         with self._lock, contextlib.suppress(OSError):
-            self._order(_zygote.PRELOAD, 0)
+            self._order(_zygote.PRELOAD, _zygote.PRELOADS.index(module))
 
     def _order(self, operation: bytes, number: int, fds: list[int] | None = None) -> None:
         record = _zygote.ORDER.pack(operation, number)

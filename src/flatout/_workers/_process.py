@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
 from flatout._child._end import STATUS
+from flatout._child._zygote import CLOUDPICKLE
 from flatout._errors import NotPicklable, WorkerDied
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
@@ -26,17 +27,28 @@ if TYPE_CHECKING:
     from typing import Any
 
     Emit = Callable[[str, Any], None]
+    Inside = Callable[..., Any]
 
 
 class Setup:
     """What every worker process of a run is told first; made once a run. Raises NotPicklable.
 
     cores: that each worker may count on. divisible: of a batch that takes long, the part that is not begun may be returned.
+    inside: what makes the one that runs several tasks at once in each worker (`_inside`), None where they run one by one.
+    preloads: modules that workers will need, of those that the zygote can load for all.
     """
 
-    def __init__(self, work: Work, cores: int, divisible: bool = True) -> None:
+    def __init__(
+        self,
+        work: Work,
+        cores: int,
+        divisible: bool = True,
+        inside: Inside | None = None,
+        preloads: Sequence[str] = (),
+    ) -> None:
         self.packed = _functions.pack_callables(work.func, work.initializer)
         self.initializes = work.initializer is not None
+        self.preloads = [CLOUDPICKLE] * self.packed.needs_cloudpickle + list(preloads)
         cwd = _pool.working_directory()
         main = sys.modules.get("__main__")
         self.meta = _values.dump(
@@ -45,6 +57,7 @@ class Setup:
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
+                "inside": inside,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
                 "environ": dict(os.environ),
@@ -103,8 +116,8 @@ class ProcessWorker:
     def start(self) -> None:
         """Lease a process and set it up."""
         try:
-            if self._setup.packed.needs_cloudpickle:
-                _pool.pool().preload()
+            for module in self._setup.preloads:
+                _pool.pool().preload(module)
             self._process = process = _pool.lease()
         except OSError as error:  # no descriptors, no memory, no zygote
             self._host.post(WorkerExited(self._number, error))
@@ -132,7 +145,7 @@ class ProcessWorker:
             return
         head = _values.dump((batch.first, len(batch), packed.lengths))
         self._input_bytes = sum(map(len, packed.pieces)) / len(batch)
-        self._unreported.append((batch.first, batch.end))
+        self._sent(batch)
         self._put(_frames.BATCH, head, packed.pieces)
 
     def _send_around(self, batch: Batch, errors: dict[int, BaseException]) -> None:
@@ -234,22 +247,25 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
-        first, count, lengths, failed, seconds, cpu = _values.load(frame.head)
-        self._reported(first, count)
+        first, count, indices, lengths, failed, seconds, cpu = _values.load(frame.head)
+        self._reported(first, count, indices)
         size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
         tasks: tuple[TaskError, ...] = ()
         if failed or unloadable:
             errors = [(position, _exceptions.unpack_error(packed)) for position, packed in failed]
             tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
-        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size, indices or ()))
 
     def _returned(self, frame: Frame) -> None:
         for first, count in _values.load(frame.head):
             self._reported(first, count)
             self._host.post(TasksReturned(self._number, first, count))
 
-    def _reported(self, first: int, count: int) -> None:
+    def _sent(self, batch: Batch) -> None:
+        self._unreported.append((batch.first, batch.end))
+
+    def _reported(self, first: int, count: int, indices: Sequence[int] | None = None) -> None:
         """Strike off tasks at the beginning or the end of a batch. Raises ValueError where they were not sent."""
         for place, (start, end) in enumerate(self._unreported):
             if start <= first and first + count <= end and (start == first or first + count == end):
@@ -267,8 +283,17 @@ class ProcessWorker:
             return
         if process.exitcode is None:
             _pool.kill_group(process.pid)
+        suspects = self._suspects(process)
+        self._exited(process, _death(process, self._is_ready, self._when(process)), suspects)
+
+    def _when(self, process: Process) -> str:
+        """When a process that had been set up has died."""
+        return "in the middle of a task" if _suspects(process) else "with no task in hand"
+
+    def _suspects(self, process: Process) -> Sequence[int]:
+        """The tasks that a process may have died of."""
         spoilt = process.reason() or process.exitcode == STATUS
-        self._exited(process, _death(process, self._is_ready), self._up_to(process) if spoilt else _suspects(process))
+        return self._up_to(process) if spoilt else _suspects(process)
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
         """A task has written to the socket of its worker, or the like."""
@@ -358,10 +383,9 @@ def _position(entry: tuple[int, BaseException]) -> int:
     return entry[0]
 
 
-def _death(process: Process, ready: bool) -> WorkerDied:
+def _death(process: Process, ready: bool, when: str) -> WorkerDied:
     said, _, trace = process.reason().partition("\n")
-    when = "in the middle of a task" if _suspects(process) else "with no task in hand" if ready else "as it was set up"
-    how = f"could not go on: {said}" if said else f"{_how(process)} {when}"
+    how = f"could not go on: {said}" if said else f"{_how(process)} {when if ready else 'as it was set up'}"
     return WorkerDied(
         f"worker process {process.pid or '(none)'} {how}", process.exitcode, process.crash_text() or trace
     )

@@ -1,0 +1,110 @@
+"""Several tasks in flight in one worker process: what runs them comes with the set-up, and their outcomes go home by here."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from flatout._child._calls import leave
+from flatout._child._end import give_up
+from flatout._child._results import Channel, Outcomes
+from flatout._wire import _frames
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Inside(Protocol):
+        """Runs tasks, many at once, and brings their outcomes to a `Flight`."""
+
+        def start(self) -> None:
+            """Make ready; raises what the initializer raised."""
+
+        def send(self, tasks: Sequence[tuple[int, Any]]) -> None:
+            """Begin these tasks, as (index, input)."""
+
+        def cancel(self, index: int) -> None:
+            """End one task, if that can be."""
+
+        def end(self) -> None:
+            """Nothing more comes."""
+
+
+class Flight:
+    """The tasks in flight, and their way home. `forked`: tells whether this process is a child that a task has forked."""
+
+    def __init__(
+        self, channel: Channel, slots: memoryview, flush: Callable[[], None], forked: Callable[[], bool]
+    ) -> None:
+        self._channel = channel
+        self._slots = slots
+        self._flush = flush
+        self._forked = forked
+        self._inside: Inside
+        self._landed: deque[Outcomes] = deque()
+        self._sending = threading.Lock()
+
+    def begin(self, inside: Inside) -> None:
+        """Have it run the tasks. Raises what its initializer raises."""
+        self._inside = inside
+        inside.start()
+
+    def send(self, first: int, inputs: Sequence[Any], unloadable: Sequence[tuple[int, BaseException]]) -> None:
+        """Begin tasks; those whose inputs could not be loaded have failed."""
+        failed = dict(unloadable)
+        for position, error in failed.items():
+            self.land(Outcomes(first + position, [None], [(0, error)], 0.0, 0.0))
+        self._inside.send([(first + n, item) for n, item in enumerate(inputs) if n not in failed])
+
+    def cancel(self, index: int) -> None:
+        """End one task, if that can be."""
+        self._inside.cancel(index)
+
+    def end(self) -> None:
+        """The run is over."""
+        self._inside.end()
+
+    def land(self, outcomes: Outcomes) -> None:
+        """Take outcomes home, from any thread: what ends while others are being sent follows together."""
+        if self._forked():
+            leave(None)
+        self._landed.append(outcomes)
+        while self._landed and self._sending.acquire(blocking=False):
+            try:
+                self._send_all()
+            except BaseException as error:  # what was taken would never come home
+                give_up(self._slots, error)
+            finally:
+                self._sending.release()
+
+    def idle(self) -> None:
+        """All tasks have begun, and all wait."""
+        self._channel.send(_frames.IDLE, None)
+
+    def _send_all(self) -> None:
+        landed = []
+        while self._landed:  # others may add to it
+            landed.append(self._landed.popleft())
+        if landed:
+            self._flush()
+            self._channel.send_results(landed[0] if len(landed) == 1 else _together(landed), self._slots)
+
+
+def _together(landed: list[Outcomes]) -> Outcomes:
+    """In the order of their indices."""
+    each = [
+        (index, value, errors.get(position))
+        for outcomes in landed
+        for errors in [dict(outcomes.errors)]
+        for position, (index, value) in enumerate(zip(_indices(outcomes), outcomes.values, strict=True))
+    ]
+    each.sort(key=lambda entry: entry[0])
+    indices = [index for index, _, _ in each]
+    errors = [(position, error) for position, (_, _, error) in enumerate(each) if error is not None]
+    seconds, cpu = sum(one.seconds for one in landed), sum(one.cpu for one in landed)
+    return Outcomes(indices[0], [value for _, value, _ in each], errors, seconds, cpu, indices)
+
+
+def _indices(outcomes: Outcomes) -> Sequence[int]:
+    return outcomes.indices or range(outcomes.first, outcomes.first + len(outcomes.values))

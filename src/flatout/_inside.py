@@ -1,0 +1,189 @@
+"""What runs the tasks in a worker process of a mixture: an event loop, or threads. See `_child/_flight.py`.
+
+The engine chooses one of these, and it comes to the child pickled by its name: the child itself knows neither.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from queue import SimpleQueue
+
+from flatout._child._flight import Flight
+from flatout._child._results import Outcomes
+from flatout._events import BatchFinished, LoopIdle, WorkerExited, WorkerReady
+from flatout._interrupts import Bell
+from flatout._model import Batch, Work
+from flatout._workers._call import Caller, OwnLoop
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+    from flatout._events import Event
+    from flatout._workers._loop import LoopWorker
+
+    Func = Callable[..., Any]
+    Initializer = Callable[[], Any] | None
+
+ENDING_SECONDS = 1.0  # that what was cancelled gets to clean up, when the next run is waiting; guessed
+
+
+class Threads:
+    """Threads that take one task after another; as many as are needed, up to `most`."""
+
+    def __init__(self, most: int, func: Func, star: bool, initializer: Initializer, flight: Flight) -> None:
+        self._most = most
+        self._work = Work(func, star, initializer)
+        self._flight = flight
+        self._inbox: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
+        self._started = 0
+        self._under_way = 0  # tasks that are not finished
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Run the initializer."""
+        if self._work.initializer is not None:
+            loop = OwnLoop()
+            value = Caller(Work(self._work.initializer, star=True), loop).run(Batch(0, [()]), 0)
+            loop.close()
+            for error in value.errors:
+                raise error.error
+
+    def send(self, tasks: Sequence[tuple[int, Any]]) -> None:
+        """Put tasks into the inbox."""
+        for task in tasks:
+            self._inbox.put(task)
+        with self._lock:
+            self._under_way += len(tasks)
+            wanted = min(self._most, self._under_way)
+        while self._started < wanted:
+            self._started += 1
+            threading.Thread(target=self._serve, name=f"flatout-{self._started}", daemon=True).start()
+
+    def cancel(self, index: int) -> None:
+        """A thread cannot be made to end a call."""
+
+    def end(self) -> None:
+        """Let the threads end."""
+        for _ in range(self._started):
+            self._inbox.put(None)
+
+    def _serve(self) -> None:
+        loop = OwnLoop()
+        caller = Caller(self._work, loop)
+        while (task := self._inbox.get()) is not None:
+            index, item = task
+            try:
+                done = caller.run(Batch(index, [item]), 0)
+                errors = [(error.offset, error.error) for error in done.errors]
+                outcomes = Outcomes(index, list(done.values), errors, done.seconds, done.cpu_seconds)
+            except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
+                outcomes = Outcomes(index, [None], [(0, error)], 0.0, 0.0)
+            with self._lock:
+                self._under_way -= 1
+            self._flight.land(outcomes)
+        loop.close()
+
+
+class Loop:
+    """An event loop in a thread of its own."""
+
+    def __init__(self, func: Func, star: bool, initializer: Initializer, flight: Flight) -> None:
+        from flatout._loop_thread import LoopThread
+
+        self._work = Work(func, star, initializer)
+        self._thread = LoopThread()
+        self._host = _LoopHost(flight)
+        self._worker: LoopWorker
+
+    def start(self) -> None:
+        """Start the loop, and run the initializer in it."""
+        from flatout._workers._loop import LoopWorker
+
+        self._thread.start()
+        self._host.loop = self._thread.loop
+        self._worker = self._thread.call(lambda: LoopWorker(0, self._work, self._host, {}))
+        self._thread.call(self._worker.start)
+        self._host.wait()
+
+    def send(self, tasks: Sequence[tuple[int, Any]]) -> None:
+        """Begin tasks in the loop."""
+        self._thread.loop.call_soon_threadsafe(self._send, _batches(tasks))
+
+    def _send(self, batches: list[Batch]) -> None:
+        for batch in batches:
+            self._worker.send(batch)
+
+    def cancel(self, index: int) -> None:
+        """Cancel one task at its next `await`."""
+        self._thread.loop.call_soon_threadsafe(self._worker.cancel, index)
+
+    def end(self) -> None:
+        """End the loop."""
+        self._thread.loop.call_soon_threadsafe(self._worker.stop)
+        self._thread.end(ENDING_SECONDS)
+
+
+class _LoopHost:
+    """Stands between a `LoopWorker` and the way home."""
+
+    def __init__(self, flight: Flight) -> None:
+        self.loop: Any = None
+        self._flight = flight
+        self._started = Bell()
+        self._ready = False
+        self._error: BaseException | None = None
+
+    def wait(self) -> None:
+        """Until the worker is ready; raises what its initializer raised."""
+        while not (self._ready or self._error):
+            self._started.wait()
+        if self._error is not None:
+            raise self._error
+
+    def post(self, event: Event) -> None:
+        """See `_workers._base.Host`."""
+        if isinstance(event, BatchFinished):
+            self._flight.land(_outcomes(event))
+        elif isinstance(event, LoopIdle):
+            self._flight.idle()
+        elif isinstance(event, WorkerReady):
+            self._ready = True
+            self._started.ring()
+        elif isinstance(event, WorkerExited):
+            self._error = event.error
+            self._started.ring()
+
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        """See `_workers._base.Host`."""
+        self.loop.call_soon(lambda: self._report(report()))
+
+    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+        """A `LoopWorker` has no descriptors."""
+        raise AssertionError("nothing is watched here")
+
+    def unwatch(self, fd: int) -> None:
+        """As `watch`."""
+
+    def _report(self, event: Event | None) -> None:
+        if event is not None:
+            self.post(event)
+
+
+def _outcomes(event: BatchFinished) -> Outcomes:
+    errors = [(error.offset, error.error) for error in event.errors]
+    indices = list(event.indices) or None
+    return Outcomes(event.first, list(event.values), errors, event.seconds, event.cpu_seconds, indices)
+
+
+def _batches(tasks: Sequence[tuple[int, Any]]) -> list[Batch]:
+    """The tasks in runs of consecutive indices."""
+    batches: list[Batch] = []
+    inputs: list[Any] = []
+    for index, item in tasks:
+        if not batches or index != batches[-1].end:
+            inputs = []
+            batches.append(Batch(index, inputs))
+        inputs.append(item)
+    return batches

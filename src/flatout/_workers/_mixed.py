@@ -1,0 +1,62 @@
+"""A worker process with several tasks in flight, in threads or on an event loop of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flatout._events import LoopIdle
+from flatout._model import Batch
+from flatout._wire import _frames, _values
+from flatout._wire._frames import Frame
+from flatout._workers._base import Host
+from flatout._workers._pool import Process
+from flatout._workers._process import ProcessWorker, Setup
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from flatout._workers._process import Emit
+
+
+class MixedWorker(ProcessWorker):
+    """Begins at once what it is sent. What is not reported is in flight: if it dies, any of that may be the reason.
+
+    `clock`: that of the run, by which it is told when tasks began.
+    """
+
+    def __init__(
+        self, number: int, setup: Setup, host: Host, emit: Emit, keep: int, clock: Callable[[], float]
+    ) -> None:
+        super().__init__(number, setup, host, emit, keep)
+        self._clock = clock
+        self._in_flight: dict[int, float] = {}  # when each was sent, and so began
+        self._handlers[_frames.IDLE] = self._idle
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """The tasks in flight."""
+        return list(self._in_flight.items())
+
+    def cancel(self, index: int) -> None:
+        """Cancel one task at its next `await`, where it is one on an event loop."""
+        if self._process is not None:
+            self._put(_frames.CANCEL, _values.dump(index), [])
+
+    def _idle(self, frame: Frame) -> None:
+        self._host.post(LoopIdle(self._number))
+
+    def _sent(self, batch: Batch) -> None:
+        self._in_flight.update(dict.fromkeys(range(batch.first, batch.end), self._clock()))
+
+    def _reported(self, first: int, count: int, indices: Sequence[int] | None = None) -> None:
+        for index in indices or range(first, first + count):
+            if self._in_flight.pop(index, None) is None:
+                raise ValueError(f"a report of task {index}, which it was not sent")
+
+    def _when(self, process: Process) -> str:
+        count = len(self._in_flight)
+        return f"with {count} task{'s' * (count != 1)} in flight" if count else "with no task in hand"
+
+    def _up_to(self, process: Process) -> Sequence[int]:
+        return list(self._in_flight)
+
+    def _suspects(self, process: Process) -> Sequence[int]:
+        return list(self._in_flight)
