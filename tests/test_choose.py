@@ -52,6 +52,36 @@ def test_waiting_goes_to_many_threads() -> None:
     assert plan.ceiling > 100
 
 
+@pytest.mark.parametrize("cores", [2, 8])
+@pytest.mark.parametrize("waits", [False, True], ids=["as BLAS", "as Rayon"])
+def test_a_call_that_fills_all_cores_gains_nothing(cores: int, waits: bool) -> None:
+    """Its own thread computes with the others, or waits for them; a program that it has started is the same."""
+    own = 0.010 * (cores if waits else cores - 1)
+    fills = Measurement(0.0, 0.0 if waits else 0.010, 0.010 if waits else 0.0, transfer=5e-6, own=own)
+    assert fills.cores == pytest.approx(cores)
+    plan = choose(fills, Situation(cores, left=1000))
+    assert plan.kind == "inline"
+    assert [p.concurrency for p in plan.predictions if p.kind != "async"] == [1, 1, 1]
+    assert f"{cores}.0 cores busy with its own threads or processes" in str(plan)
+
+
+@pytest.mark.parametrize(("cores", "own", "workers"), [(8, 0.010, 4), (8, 0.030, 2), (8, 0.015, 4), (64, 0.070, 8)])
+def test_a_call_that_fills_some_cores_shares_them(cores: int, own: float, workers: int) -> None:
+    """About so many workers as the cores that a call keeps busy go into all of them."""
+    held = Measurement(0.010, 0.0, 0.0, transfer=5e-6, own=own)
+    assert choose(held, Situation(cores, left=1000)).concurrency == workers
+    assert choose(held, Situation(cores, left=1000)).kind == "process"
+    let_go = Measurement(0.0, 0.010, 0.0, transfer=5e-6, own=own)
+    assert choose(let_go, Situation(cores, left=1000)).concurrency == workers
+    assert choose(let_go, Situation(cores, left=1000)).kind == "thread"
+
+
+def test_a_call_that_waits_for_a_program_that_computes_is_not_taken_to_wait() -> None:
+    program = Measurement(0.0005, 0.0, 0.0495, transfer=5e-6, own=0.050)
+    plan = choose(program, Situation(4, left=1000))
+    assert (plan.kind, plan.concurrency) == ("thread", 4)
+
+
 def test_one_core_computes_in_the_plain_loop() -> None:
     assert choose(COMPUTES, Situation(1, left=1000)).kind == "inline"
     assert choose(COMPUTES_FREE, Situation(1, left=1000)).kind == "inline"

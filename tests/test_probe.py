@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 import flatout
+from flatout._machine import usable_cores
 from flatout._model import Measurement
 from flatout._plan._probe import BOOT_AFTER, ENOUGH, Probe
 
@@ -102,7 +103,7 @@ def test_a_call_that_lets_go_of_the_gil_for_moments_holds_it() -> None:
     assert gil > 0.5
 
 
-def test_threads_of_the_functions_own_count_as_computing_without_the_gil() -> None:
+def test_what_threads_of_the_functions_own_compute_is_its_own() -> None:
     def call() -> None:
         threads = [threading.Thread(target=hashlib.sha256, args=(BIG * 8,)) for _ in range(2)]
         for thread in threads:
@@ -111,7 +112,42 @@ def test_threads_of_the_functions_own_count_as_computing_without_the_gil() -> No
             thread.join()
 
     measurements = [measure(call) for _ in range(5)]
-    assert any(measured.free > measured.gil for measured in measurements)
+    assert any(measured.own > 0.5 * measured.seconds for measured in measurements)
+    assert all(measured.own <= usable_cores() * measured.seconds for measured in measurements)
+
+
+BURN = "import time\nwhile time.process_time() < {seconds}: pass"
+
+
+def burn_in_a_program(seconds: float) -> None:
+    subprocess.run([sys.executable, "-S", "-E", "-c", BURN.format(seconds=seconds)], check=True)
+
+
+def test_what_a_program_computes_that_was_waited_for_is_the_calls_own() -> None:
+    measurements = [measure(functools.partial(burn_in_a_program, 0.05)) for _ in range(3)]
+    assert all(measured.own > measured.gil + measured.free for measured in measurements)
+    assert max(measured.own for measured in measurements) > 0.03
+
+
+def test_what_a_program_computes_that_still_runs_is_the_calls_own() -> None:
+    """Told in the middle of the first call, and of a system that counts in ticks of 10 ms."""
+    enough = threading.Event()
+    probe = Probe(enough.set, lambda: None)
+    probe.begin()
+    with subprocess.Popen([sys.executable, "-S", "-E", "-c", "while True: pass"]) as program:
+        assert enough.wait(60)
+        deadline = time.monotonic() + 60
+        while (measured := probe.measurement()).own < 0.1:
+            assert time.monotonic() < deadline
+        program.kill()
+    probe.end(1)
+    assert measured.calls == 0
+    assert measured.wait > 0  # the call itself does nothing but wait
+
+
+def test_what_does_nothing_of_its_own_is_said_to_do_nothing() -> None:
+    assert [measure(functools.partial(time.sleep, 0.01)).own for _ in range(3)] == [0.0] * 3
+    assert [measure(compute).own for _ in range(3)] == [0.0] * 3
 
 
 def test_it_is_told_while_a_long_call_goes_on() -> None:

@@ -43,7 +43,8 @@ class Explanation:
         lines = [
             f"measured over {self.calls} call{'s' * (self.calls != 1)}: {describe(measured)}",
             f"  with the GIL {duration(measured.gil)}, without {duration(measured.free)}, "
-            f"waiting {duration(measured.wait)}, moving it to a process and back {duration(measured.transfer)}",
+            f"waiting {duration(measured.wait)}, moving it to a process and back {duration(measured.transfer)}"
+            + (f", threads or processes of its own {duration(measured.own)}" if measured.own else ""),
             f"predicted for {f'all {self.inputs} inputs' if self.inputs is not None else '1000 inputs'}:",
         ]
         for prediction in self.predictions:

@@ -162,10 +162,10 @@ class Options:
 class Measurement:
     """What the probe saw, per call, in seconds: the c = gil + free and w of the exhibition law.
 
-    gil: computing while holding the GIL. free: computing after letting go of it, threads and processes of the
-    function's own included. wait: neither. transfer: pickling input and result, both ways. calls: finished calls that
-    were measured, 0 when the decision fell in the middle of the first. unpicklable: why it cannot cross a process
-    border, empty where it can.
+    gil: computing while holding the GIL. free: computing after letting go of it. wait: neither; for threads of its own,
+    perhaps. transfer: pickling input and result, both ways. calls: finished calls that were measured, 0 when the decision
+    fell in the middle of the first. unpicklable: why it cannot cross a process border, empty where it can. own: what
+    threads and child processes of the call's own compute meanwhile, which is no part of its wall time.
     """
 
     gil: float
@@ -174,11 +174,17 @@ class Measurement:
     transfer: float = 0.0
     calls: int = 1
     unpicklable: str = ""
+    own: float = 0.0
 
     @property
     def seconds(self) -> float:
         """Wall time of one call."""
         return self.gil + self.free + self.wait
+
+    @property
+    def cores(self) -> float:
+        """How many cores one call keeps busy by itself, on average."""
+        return (self.gil + self.free + self.own) / self.seconds if self.seconds else 0.0
 
 
 @record

@@ -109,12 +109,12 @@ def _left(situation: Situation) -> int:
 
 def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
-    gil, free, wait = measured.gil, measured.free, measured.wait
-    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m))
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
+    useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
     if measured.calls == 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
-    each = _law.thread_seconds_per_call(gil, free, wait, m, k)
+    each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)
     shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
     return Prediction("thread", k, seconds)
@@ -122,11 +122,12 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
     n, m, transfer = _left(situation), situation.cores, measured.transfer
-    gil, free, wait = measured.gil, measured.free, measured.wait
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable
-    useful = _law.useful_in_flight(gil + free + transfer, wait, m)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent=transfer / 2 + PROCESS_TASK)
+    parent = transfer / 2 + PROCESS_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
     return Prediction("process", k, math.inf if impossible else seconds, impossible)
@@ -212,6 +213,8 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     ):
         if share >= 0.05 * seconds:
             parts.append(f"{share / seconds:.0%} {what}")
+    if measured.own:
+        parts.append(f"{measured.cores:.1f} cores busy with its own threads or processes")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
     return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"

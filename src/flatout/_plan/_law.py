@@ -26,13 +26,21 @@ def exhibition_seconds(calls: int, compute: float, wait: float, in_flight: int, 
     return max(calls * compute / masters, calls * (compute + wait) / in_flight, float(compute + wait))
 
 
-def useful_in_flight(compute: float, wait: float, masters: int = 1) -> float:
+def useful_in_flight(compute: float, wait: float, masters: int = 1, own: float = 0.0) -> float:
     """Calls in flight beyond which more do not help, since the masters are busy all the time; inf if nothing computes.
+
+    `own` is what threads and processes of the call's own compute meanwhile: they need masters, too.
 
     >>> useful_in_flight(compute=5, wait=55)
     12.0
+
+    A call that keeps two cores busy by itself, of eight:
+
+    >>> useful_in_flight(compute=10, wait=0, masters=8, own=10)
+    4.0
     """
-    return masters * (compute + wait) / compute if compute else math.inf
+    busy = compute + own
+    return masters * (compute + wait) / busy if busy else math.inf
 
 
 def inline_seconds_per_call(gil: float, free: float, wait: float) -> float:
@@ -40,22 +48,32 @@ def inline_seconds_per_call(gil: float, free: float, wait: float) -> float:
     return gil + free + wait
 
 
-def thread_seconds_per_call(gil: float, free: float, wait: float, cores: int, in_flight: int) -> float:
+def thread_seconds_per_call(
+    gil: float, free: float, wait: float, cores: int, in_flight: int, own: float = 0.0
+) -> float:
     """Seconds per call in threads, at least.
 
-    `gil` is computed holding the GIL, one thread at a time; `free` without it, on every core.
+    `gil` is computed holding the GIL, one thread at a time; `free` without it, on every core, and so is `own`, by threads
+    and processes of the call's own.
     """
     compute = gil + free
-    return max(gil, compute / cores, (wait + compute) / in_flight)
+    return max(gil, (compute + own) / cores, (wait + compute) / in_flight)
 
 
 def process_seconds_per_call(
-    gil: float, free: float, wait: float, transfer: float, cores: int, in_flight: int, parent: float = 0.0
+    gil: float,
+    free: float,
+    wait: float,
+    transfer: float,
+    cores: int,
+    in_flight: int,
+    parent: float = 0.0,
+    own: float = 0.0,
 ) -> float:
     """Seconds per call in processes, at least.
 
     `transfer` is spent on carrying input and result across the border, `parent` is what the one parent process itself
-    must do for each call: no number of cores makes that less.
+    must do for each call: no number of cores makes that less. `own` is as in threads.
     """
     compute = gil + free + transfer
-    return max(compute / cores, parent, (wait + compute) / in_flight)
+    return max((compute + own) / cores, parent, (wait + compute) / in_flight)

@@ -11,6 +11,7 @@ core counts for nothing.
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
 import threading
@@ -18,8 +19,9 @@ import time
 from collections.abc import Callable
 
 from flatout._interrupts import put_off
-from flatout._machine import gil_enabled
+from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
+from flatout._plan._elsewhere import NOTICED, Elsewhere
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
 CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
@@ -68,14 +70,14 @@ class Probe:
         self._cpu_began = 0.0
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
-        self._process_began = self._thread_began = 0.0
+        self._elsewhere: Elsewhere | None = None
         self._own_clock = 0.0
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
-            self._process_began, self._thread_began = time.process_time(), time.thread_time()
+            self._elsewhere = Elsewhere(time.thread_time()) if self._alone else None
             with put_off():
                 threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
@@ -154,13 +156,20 @@ class Probe:
         held = (self._held + starved) / (self._watched + starved) if self._watched + starved else 1.0
         if not gil_enabled():
             held = 0.0
-        callers = _read(self._thread_clock) - self._thread_began  # what it did between the calls, too
-        others = time.process_time() - self._process_began - callers - self._own_clock
-        elsewhere = part * max(0.0, others) if self._alone else 0.0
         gil = min(cpu, held * seconds)
-        free = cpu - gil + (elsewhere if elsewhere > 0.2 * seconds else 0.0)
+        own = part * self._computed_elsewhere()
+        own = min(own, usable_cores() * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
         scale = 1 / calls if calls else 2.0
-        return Measurement(gil * scale, free * scale, (seconds - cpu) * scale, calls=self._calls)
+        return Measurement(
+            gil * scale, (cpu - gil) * scale, (seconds - cpu) * scale, calls=self._calls, own=own * scale
+        )
+
+    def _computed_elsewhere(self) -> float:
+        if self._elsewhere is None:
+            return 0.0
+        spent = math.inf if self._thread_clock is None else _read(self._thread_clock)
+        # The zygote, if it was started for these calls, is none of theirs.
+        return self._elsewhere.seconds(spent, self._own_clock, living=not self._told)
 
     def _before_lately(self, total: Totals) -> Totals:
         """What is to be left out: nothing, unless the later half of the time went into calls much longer than the others."""

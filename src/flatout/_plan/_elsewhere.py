@@ -1,0 +1,64 @@
+"""What calls have others compute: threads of their own (BLAS, Rayon) and programs that they start.
+
+The CPU time of a process tells of all its threads; that of its children is added to a sum of the system's when they have
+been waited for. Of those that still run Linux tells in /proc.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
+
+
+class Elsewhere:
+    """CPU seconds computed since it was made, by other threads of this process and by the children of this thread.
+
+    That is the work of the calls as long as nothing else computes in this process.
+    """
+
+    def __init__(self, own_thread: float) -> None:
+        """`own_thread`: CPU seconds of this thread so far."""
+        self._tid = threading.get_native_id()
+        self._own_thread = own_thread
+        self._process = time.process_time()
+        self._reaped = _reaped_children()
+        self._known = {pid: _cpu(pid) for pid in self._children()}
+
+    def seconds(self, own_thread: float, others: float, living: bool) -> float:
+        """Where this thread has had `own_thread` in all, `others` were spent by threads that are none of the calls'.
+
+        living: whether children that still run count too; any thread may ask.
+        """
+        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others
+        reaped = _reaped_children() - self._reaped
+        running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
+        return max(0.0, threads) + max(0.0, reaped) + max(0.0, running)
+
+    def _children(self) -> list[int]:
+        try:
+            with open(f"/proc/self/task/{self._tid}/children") as file:
+                return [int(pid) for pid in file.read().split()]
+        except OSError:  # not on Linux, or the thread has ended
+            return []
+
+
+def _reaped_children() -> float:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _cpu(pid: int) -> float:
+    """CPU seconds of a process and of those that it has waited for; 0.0 when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            fields = file.read().rpartition(b") ")[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
