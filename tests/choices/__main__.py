@@ -75,7 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m choices", description="does flatout choose as an expert would?")
     parser.add_argument("--only", default="", metavar="REGEX", help="cases whose name matches")
     parser.add_argument("--times", type=int, default=20, metavar="N", help="fresh processes for each (default: 20)")
-    parser.add_argument("--load", choices=("quiet", "load", "both"), default="both", help="alone, or beside a hog per core")
+    parser.add_argument(
+        "--load", choices=("quiet", "load", "both"), default="both", help="alone, or beside a hog per core"
+    )
     parser.add_argument("--truth", action="store_true", help="run each with every kind instead, and tell the seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was chosen")
     return parser

@@ -27,7 +27,10 @@ WAITS: dict[str, Any] = {"kinds": ("thread",), "why": "it waits: the more at onc
 STAYS: dict[str, Any] = {"kinds": ("inline",), "why": "it is over before anything else could have started"}
 LOST: dict[str, Any] = {"kinds": ("inline", "thread"), "why": "in a process its effect would be lost"}
 LOOP: dict[str, Any] = {"kinds": ("async",), "why": "it is to be awaited"}
-LOOPS: dict[str, Any] = {"kinds": ("async", "process"), "why": "it is to be awaited, in several loops where one is full"}
+LOOPS: dict[str, Any] = {
+    "kinds": ("async", "process"),
+    "why": "it is to be awaited, in several loops where one is full",
+}
 
 
 def right(*kinds: Kind, why: str) -> dict[str, Any]:
@@ -68,8 +71,20 @@ COMPUTING = [
     Case("big integers as strings", "many C calls", job(computing.digits, [150] * 150), **PROCESS),
     Case("factorial", "one C call", job(computing.factorial, [8_000] * 200), **PROCESS),
     Case("compile", "Python source", job(computing.compile_code, range(100)), **PROCESS),
-    Case("NumPy, arrays of objects", "Python in the loop", job(computing.object_array, range(400)), needs=NUMPY, **PROCESS),
-    Case("NumPy, arrays of eight", "calls, not figures", job(computing.small_arrays, [3000] * 200), needs=NUMPY, **PROCESS),
+    Case(
+        "NumPy, arrays of objects",
+        "Python in the loop",
+        job(computing.object_array, range(400)),
+        needs=NUMPY,
+        **PROCESS,
+    ),
+    Case(
+        "NumPy, arrays of eight",
+        "calls, not figures",
+        job(computing.small_arrays, [3000] * 200),
+        needs=NUMPY,
+        **PROCESS,
+    ),
     Case("lambda", "sent by value", job(lambda n: computing.burn(n), burns(10, 200)), **PROCESS),
     Case("partial", "of a function", job(functools.partial(computing.scaled, 3), burns(10, 200)), **PROCESS),
     Case("closure over data", "read only", job(computing.with_data([*range(1000)]), burns(10, 200)), **PROCESS),
@@ -252,7 +267,12 @@ EFFECTS = [
     Case("a global counter", "", job(effects.add, B5), **LOST),
     Case("a global counter under a lock", "", job(effects.add_under_lock, B5), **LOST),
     Case("a dict cache filled", "", job(effects.enter, B5), **LOST),
-    Case("a dict cache filled now and then", "not by the first calls", job(effects.enter_seldom, [10 * n for n in B5]), **LOST),
+    Case(
+        "a dict cache filled now and then",
+        "not by the first calls",
+        job(effects.enter_seldom, [10 * n for n in B5]),
+        **LOST,
+    ),
     Case("a Counter", "", job(effects.count, B5), **LOST),
     Case("an attribute of a module", "", job(effects.configure, B5), **LOST),
     Case("os.environ", "", job(effects.set_environment, B5), **LOST),

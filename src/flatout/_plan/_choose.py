@@ -111,7 +111,7 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
-    if measured.calls == 1 and useful > START:
+    if measured.calls <= 1 and useful > START:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -17,9 +18,10 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-PATIENCE = (
-    0.1  # seconds: three times what it takes to judge, little beside what processes are worth their start for; guessed
-)
+# Seconds that others wait for the end of the first call before they go to processes: its result may be one that cannot be
+# sent, and many a call notes something in the caller's memory as its last act. Where that could be seen they wait for as
+# long as it takes. Three times what it takes to judge, little beside what processes are worth their start for; guessed.
+PATIENCE = 0.1
 
 
 class Chooser:
@@ -55,6 +57,7 @@ class Chooser:
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
         self._first_over = threading.Event()
+        self._patience = PATIENCE  # what is left of it
         self._lock = threading.Lock()
 
     def before(self, batch: Batch) -> None:
@@ -114,7 +117,7 @@ class Chooser:
         measured = self._probe.measurement()
         if measured.calls == 0:
             return Plan("inline", reason="there was no input")
-        spent = duration(measured.seconds * measured.calls)
+        spent = duration(self._probe.seconds)
         calls = f"all {measured.calls} calls were" if measured.calls > 1 else "the only call was"
         reason = f"{calls} over in {spent} in the plain loop, before anything else could have started"
         return Plan("inline", reason=reason, measured=measured)
@@ -136,29 +139,30 @@ class Chooser:
         changed = self._effects.changed()
         return f"{changed}, which would be lost in a process" if changed else ""
 
-    def _decide(self) -> None:
+    def _decide(self) -> float | None:
+        """Choose, and have it adopted: None. Or the seconds for which to look on first, at most until the call is over."""
         if self.decided:
-            return
+            return None
         over = self._first_over.is_set()
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
         plan = choose(self._measured, self.situation())
-        if plan.kind == "process" and not over and self._first_over.wait(self._patience()):
-            return self._decide()
-        return self.adopt(plan) if self._claim() else None
+        if plan.kind == "process" and not over:
+            wait, self._patience = self._patience, 0.0
+            if wait or self._watches_effects():
+                return wait if not self._watches_effects() else math.inf
+        if self._claim():
+            self.adopt(plan)
+        return None
+
+    def _watches_effects(self) -> bool:
+        return self._effects is not None and self._effects.watching
 
     def _claim(self) -> bool:
         """Whether the decision is the claimant's: it falls once, and more than one thread may come to it."""
         with self._lock:
             decided, self.decided = self.decided, True
         return not decided
-
-    def _patience(self) -> float | None:
-        """Seconds to wait for the end of the first call, None for as long as it takes, before others go to processes.
-
-        Its result may be one that cannot be sent, and many a call notes something in the caller's memory as its last act.
-        """
-        return None if self._effects is not None and self._effects.watching else PATIENCE
 
     def _computing(self) -> None:
         left = self.left()

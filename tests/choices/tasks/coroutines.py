@@ -28,7 +28,7 @@ async def nap_and_compute(how: tuple[float, int]) -> int:
 
 
 async def block(seconds: float) -> float:
-    time.sleep(seconds)  # noqa: ASYNC251 - as beginners do
+    time.sleep(seconds)
     return seconds
 
 

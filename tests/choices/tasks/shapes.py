@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from choices.tasks.computing import burn
 
+
 def increment(x: int) -> int:
     return x + 1
 
