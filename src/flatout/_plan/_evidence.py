@@ -62,6 +62,11 @@ class Totals:
         return self.seconds / self.calls if self.calls else 0.0
 
     @property
+    def present(self) -> float:
+        """Seconds that were not spent in vain. (Between the calls, too, a thread may wait for a core.)"""
+        return max(self.cpu, self.seconds - max(0.0, self.queued))
+
+    @property
     def waits(self) -> bool:
         """Whether calls do next to nothing but wait, for a core or for something else."""
         return self.cpu < self.seconds / 10
@@ -77,7 +82,8 @@ class Evidence:
         self._gil = gil
         self._finished = Totals()  # without what the looks say
         self._queued = self._lost = self._watched = self._held = 0.0
-        self._marks: list[Totals] = []  # one after each end of calls
+        self._marks: list[Totals] = []  # after some ends of calls, the first and the second among them
+        self._latest = Totals()  # after the last
         self._left_out = Totals()
         self._began: float | None = None
         self._cpu_began = 0.0
@@ -96,8 +102,7 @@ class Evidence:
         self._finished = Totals(
             past.seconds + now - began, past.cpu + max(0.0, cpu - self._cpu_began), calls=past.calls + calls
         )
-        self._marks.append(self._so_far(now, cpu))
-        self._weigh_first()
+        self._mark(self._so_far(now, cpu))
 
     def imported(self, now: float, cpu: float) -> None:
         """Modules were imported just now: that happens once, in whatever call comes first."""
@@ -136,8 +141,8 @@ class Evidence:
 
     def settled(self, queued: Number) -> bool:
         """Whether finished calls have shown what they do. `queued` is read last, if at all: that lets go of the GIL."""
-        counted = self._counted(self._marks[-1]) if self._marks else Totals()
-        present = counted.seconds - counted.queued
+        counted = self._counted(self._latest)
+        present = counted.present
         if counted.waits:
             clear = counted.seconds >= WAITED
         elif self._finished.calls < 2 and present < ALONE:
@@ -161,7 +166,7 @@ class Evidence:
             self._left_out = self._marks[0]
         current, computed = now - self._began, cpu - self._cpu_began
         counted = self._counted(self._so_far(now, cpu, queued))
-        present = counted.seconds - counted.queued
+        present = counted.present
         if resting:
             least = (WAITED, WAITED) if counted.cpu < present / 10 else (LONG, ENOUGH)
             return current >= least[0] and present >= least[1] and asleep()
@@ -169,8 +174,7 @@ class Evidence:
 
     def present(self, now: float, cpu: float, queued: float) -> float:
         """Seconds for which the calls that count have waited or computed so far."""
-        counted = self._counted(self._so_far(now, cpu, queued))
-        return counted.seconds - counted.queued
+        return self._counted(self._so_far(now, cpu, queued)).present
 
     def computing(self, now: float, cpu: float, queued: Number) -> bool:
         """Whether the calls have computed for a few milliseconds, and little else."""
@@ -184,7 +188,7 @@ class Evidence:
         """
         total = self._so_far(now, cpu, queued)
         counted = self._counted(total)
-        seconds = max(counted.cpu, counted.seconds - max(0.0, counted.queued))
+        seconds = counted.present
         gil = min(counted.cpu, _share(counted) * seconds) if self._gil else 0.0
         own = elsewhere * (counted.seconds / total.seconds if total.seconds else 1.0)
         own = min(own, most * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
@@ -213,11 +217,18 @@ class Evidence:
         assert self._began is not None
         return now - self._began >= LONG and cpu - self._cpu_began < (now - self._began) / 10
 
+    def _mark(self, total: Totals) -> None:
+        """Of thousands of short calls not every one is kept."""
+        self._latest = total
+        if len(self._marks) < 2 or total.seconds > 1.1 * self._marks[-1].seconds:
+            self._marks.append(total)
+        self._weigh_first()
+
     def _weigh_first(self) -> None:
         """Leave the first call out, if it took much longer than the others."""
         if len(self._marks) < 2 or self._left_out.calls >= self._marks[0].calls:
             return
-        first, others = self._marks[0].since(self._left_out), self._marks[-1].since(self._marks[0])
+        first, others = self._marks[0].since(self._left_out), self._latest.since(self._marks[0])
         if first.each > MUCH_LONGER * others.each:
             self._left_out = self._marks[0]
 

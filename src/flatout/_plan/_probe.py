@@ -57,6 +57,7 @@ class Probe:
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
         self._elsewhere: Elsewhere | None = None
+        self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
         self._own_clock = 0.0
 
     def begin(self) -> None:
@@ -136,7 +137,8 @@ class Probe:
             return 0.0
         spent = math.inf if self._thread_clock is None else _read(self._thread_clock)
         # The zygote, if it was started for these calls, is none of theirs.
-        return self._elsewhere.seconds(spent, self._own_clock, living=not self._told)
+        watchers = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
+        return self._elsewhere.seconds(spent, watchers, living=not self._told)
 
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
@@ -186,7 +188,7 @@ class Probe:
             self._asking.release()
 
     def _watch(self, blocked: Callable[[], int] | None) -> None:
-        own = _RunQueue()
+        own, self._own_thread = _RunQueue(), _clock_of_this_thread()
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
             if self._over:
