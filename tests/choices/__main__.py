@@ -18,6 +18,7 @@ from choices.model import Case, Choice
 
 WIDTH = 180  # columns, where nobody looks on
 ENOUGH = 0.98  # of the choices must be right
+KEPT = 2  # recordings of each case and load, for the tests
 KINDS = ("inline", "thread", "process", "async")
 
 
@@ -35,7 +36,7 @@ def _compare(console: Console, cases: list[Case], asked: argparse.Namespace) -> 
     began = time.monotonic()
     loads = {"quiet": [0], "load": [chair.CORES], "both": [0, chair.CORES]}[asked.load]
     by_name = {case.name: case for case in cases}
-    choices = [choice for load in loads for choice in _told(console, by_name, _chosen(cases, load, asked.times))]
+    choices = [choice for load in loads for choice in _told(console, by_name, _chosen(cases, load, asked))]
     for title, members in SECTIONS.items():
         table = report.table(title, [case for case in members if case.name in by_name], choices, loads)
         if table.row_count:
@@ -44,16 +45,17 @@ def _compare(console: Console, cases: list[Case], asked: argparse.Namespace) -> 
         console.print(f"missed: {report.line(miss)}", soft_wrap=True)
     console.print(f"{report.headline(by_name, choices)} It took {time.monotonic() - began:.0f} s.")
     if asked.json:
-        asked.json.parent.mkdir(parents=True, exist_ok=True)
-        asked.json.write_text(json.dumps([choice.as_json() for choice in choices], indent=0))
+        _write(asked.json, choices)
+    if asked.record:
+        _write(asked.record, _kept(by_name, choices))
     return 0 if 1 - len(report.misses(by_name, choices)) / max(1, len(choices)) >= ENOUGH else 1
 
 
-def _chosen(cases: Iterable[Case], load: int, times: int) -> Iterator[Choice]:
+def _chosen(cases: Iterable[Case], load: int, asked: argparse.Namespace) -> Iterator[Choice]:
     with chair.hogs(load):
         for case in cases:
-            for _ in range(times):
-                yield chair.choose(case, load)
+            for _ in range(asked.times):
+                yield chair.choose(case, load, record=bool(asked.record or asked.json))
 
 
 def _told(console: Console, cases: dict[str, Case], choices: Iterable[Choice]) -> Iterator[Choice]:
@@ -61,6 +63,22 @@ def _told(console: Console, cases: dict[str, Case], choices: Iterable[Choice]) -
         if choice.kind not in cases[choice.case].kinds or number % 50 == 0:
             console.print(f"{number} {choice.case}: {choice.kind}", soft_wrap=True)
         yield choice
+
+
+def _kept(cases: dict[str, Case], choices: Iterable[Choice]) -> list[Choice]:
+    """Of each case a few recordings of right choices, alone and beside others."""
+    kept: dict[tuple[str, int], list[Choice]] = {}
+    for choice in choices:
+        if choice.readings and choice.kind in cases[choice.case].kinds:
+            kept.setdefault((choice.case, choice.load), []).append(choice)
+    return [choice for those in kept.values() for choice in those[:KEPT]]
+
+
+def _write(path: Path, choices: Iterable[Choice]) -> None:
+    """One a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(choice.as_json(), separators=(",", ":")) for choice in choices)
+    path.write_text(f"[\n{lines}\n]\n")
 
 
 def _truth(console: Console, cases: Iterable[Case]) -> int:
@@ -80,6 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--truth", action="store_true", help="run each with every kind instead, and tell the seconds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all that was chosen")
+    parser.add_argument("--record", type=Path, metavar="FILE", help="write recordings for the tests to replay")
     return parser
 
 

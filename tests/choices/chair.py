@@ -47,9 +47,9 @@ def hogs(count: int) -> Iterator[None]:
             other.wait()
 
 
-def choose(case: Case, load: int) -> Choice:
-    """What is chosen in a fresh process."""
-    answer = _seated(case=case.name, load=load)
+def choose(case: Case, load: int, record: bool = False) -> Choice:
+    """What is chosen in a fresh process; record: with what the probe saw."""
+    answer = _seated(case=case.name, load=load, record=record)
     return Choice(**answer) if "kind" in answer else Choice(case.name, load, "broken", answer["error"], 0.0)
 
 

@@ -67,7 +67,7 @@ class Choice:
     plan: str
     seconds: float
     measured: dict[str, Any] = field(default_factory=dict)
-    readings: list[Any] = field(default_factory=list)
+    readings: dict[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -12,18 +12,19 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from choices import generated
+from choices import generated, readings
 from choices.model import Choice, Place
 
 
 @dataclass(frozen=True)
 class Order:
     """case: its name. load: other processes that compute meanwhile, for the record. via: run all of it so, and measure
-    how long it takes; empty: have flatout choose, and leave it at that."""
+    how long it takes; empty: have flatout choose, and leave it at that. record: write down what the probe sees."""
 
     case: str
     load: int = 0
     via: str = ""
+    record: bool = False
 
 
 def main() -> None:
@@ -42,6 +43,8 @@ def main() -> None:
 def chosen(func: Any, inputs: Any, order: Order) -> dict[str, Any]:
     import flatout
 
+    if order.record:
+        readings.record()
     began = time.perf_counter()
     with flatout.map(func, inputs, on_error="skip") as run:
         for _ in run:
@@ -51,7 +54,8 @@ def chosen(func: Any, inputs: Any, order: Order) -> dict[str, Any]:
         plan = run.plan
         seconds = time.perf_counter() - began
     measured = asdict_of(plan.measured) if plan.measured is not None else {}
-    return Choice(order.case, order.load, plan.kind, str(plan), seconds, measured).as_json()
+    seen = readings.recorded() if order.record else {}
+    return Choice(order.case, order.load, plan.kind, str(plan), seconds, measured, seen).as_json()
 
 
 def asdict_of(record: Any) -> dict[str, Any]:
@@ -61,9 +65,10 @@ def asdict_of(record: Any) -> dict[str, Any]:
 def timed(func: Any, inputs: Any, order: Order) -> dict[str, Any]:
     import flatout
 
+    via: Any = order.via
     began = time.perf_counter()
     try:
-        flatout.map(func, inputs, via=order.via, on_error="raise").wait()
+        flatout.map(func, inputs, via=via).wait()
     except Exception as error:
         return {"seconds": None, "error": f"{type(error).__name__}: {error}"[:200], **asdict(order)}
     return {"seconds": time.perf_counter() - began, **asdict(order)}

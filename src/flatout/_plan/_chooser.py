@@ -151,9 +151,16 @@ class Chooser:
             wait, self._patience = self._patience, 0.0
             if wait or self._watches_effects():
                 return wait if not self._watches_effects() else math.inf
+        if plan.kind == "process" and (written := self._effects_possible()):
+            plan = self.without_processes(written)
         if self._claim():
             self.adopt(plan)
         return None
+
+    def _effects_possible(self) -> str:
+        assert self._effects is not None
+        possible = self._effects.possible()
+        return f"{possible}, which would be lost in a process" if possible else ""
 
     def _watches_effects(self) -> bool:
         return self._effects is not None and self._effects.watching

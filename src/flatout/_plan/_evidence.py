@@ -26,6 +26,7 @@ LONG = (
 )
 NAP = 0.0005  # seconds between two looks
 _USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
+_LATE = 0.0003  # seconds beyond that from which it was a core that the watcher had to wait for, if not the GIL; guessed
 _NOTICED = (
     0.00005  # seconds beyond that from which it was the GIL that made a look late (measured: others reach 0.03 ms)
 )
@@ -36,7 +37,7 @@ Number = Callable[[], float]
 @record
 class Totals:
     """Of calls: seconds, of these on a core and in vain (in the queue for a core, or until the GIL was taken), their number; of the looks at them: CPU seconds
-    watched, and of these with the GIL held."""
+    watched, of these with the GIL held, and those of which nothing can be told."""
 
     seconds: float = 0.0
     cpu: float = 0.0
@@ -44,6 +45,7 @@ class Totals:
     calls: int = 0
     watched: float = 0.0
     held: float = 0.0
+    unclear: float = 0.0
 
     def since(self, past: Totals) -> Totals:
         """What has come on top of that."""
@@ -54,6 +56,7 @@ class Totals:
             self.calls - past.calls,
             self.watched - past.watched,
             self.held - past.held,
+            self.unclear - past.unclear,
         )
 
     @property
@@ -81,7 +84,7 @@ class Evidence:
     def __init__(self, gil: bool) -> None:
         self._gil = gil
         self._finished = Totals()  # without what the looks say
-        self._queued = self._lost = self._watched = self._held = 0.0
+        self._queued = self._lost = self._watched = self._held = self._unclear = 0.0
         self._marks: list[Totals] = []  # after some ends of calls, the first and the second among them
         self._latest = Totals()  # after the last
         self._left_out = Totals()
@@ -94,10 +97,12 @@ class Evidence:
         """Calls begin."""
         self._began, self._cpu_began = now, cpu
 
-    def ended(self, calls: int, now: float, cpu: float) -> None:
-        """So many calls have ended since."""
+    def ended(self, calls: int, now: float, cpu: float, queued: Number) -> None:
+        """So many calls have ended since. `queued` is read only where they did not compute all the time."""
         if self._began is None:
             return
+        if now - self._began > 1.1 * (cpu - self._cpu_began):
+            self._queued = max(self._queued, queued())
         past, began, self._began = self._finished, self._began, None
         self._finished = Totals(
             past.seconds + now - began, past.cpu + max(0.0, cpu - self._cpu_began), calls=past.calls + calls
@@ -116,8 +121,11 @@ class Evidence:
         if blocked:  # who gives the GIL away sleeps until the other has a core and takes it
             self._lost += max(0.0, present - computed - max(0.0, queued - self._queued) - NAP)
         self._queued = max(self._queued, queued)
-        self._watched += computed
         late = present - NAP - _USUAL
+        if blocked is False and late > _LATE:
+            self._unclear += computed  # it waited for a core, perhaps until the calls let go of both
+            return
+        self._watched += computed
         if blocked:
             self._held += computed
         elif blocked is None and late > _NOTICED:
@@ -139,20 +147,17 @@ class Evidence:
         """Whether those under way have been so for long."""
         return self._began is not None and now - self._began >= LONG
 
-    def settled(self, queued: Number) -> bool:
-        """Whether finished calls have shown what they do. `queued` is read last, if at all: that lets go of the GIL."""
+    def settled(self) -> bool:
+        """Whether finished calls have shown what they do."""
         counted = self._counted(self._latest)
-        present = counted.present
         if counted.waits:
             clear = counted.seconds >= WAITED
-        elif self._finished.calls < 2 and present < ALONE:
+        elif self._finished.calls < 2 and counted.present < ALONE:
             return False  # it may have made something ready for the others
         else:
             clear = counted.watched >= CLEAR and counted.cpu > 0.9 * counted.seconds and not 0.1 < _share(counted) < 0.9
-        watched = counted.watched >= counted.cpu / 3 or present >= STARVED
-        if present >= ENOUGH and watched:
-            return True
-        return clear and self._queue(queued(), counted) < counted.seconds / 10
+        watched = counted.watched >= counted.cpu / 3 or counted.present >= STARVED
+        return (counted.present >= ENOUGH and watched) or (clear and counted.queued < counted.seconds / 10)
 
     def shown(self, now: float, cpu: float, queued: float, resting: bool, asleep: Callable[[], bool]) -> bool:
         """Whether a call that is under way has shown what it does.
@@ -176,10 +181,10 @@ class Evidence:
         """Seconds for which the calls that count have waited or computed so far."""
         return self._counted(self._so_far(now, cpu, queued)).present
 
-    def computing(self, now: float, cpu: float, queued: Number) -> bool:
+    def computing(self, now: float, cpu: float) -> bool:
         """Whether the calls have computed for a few milliseconds, and little else."""
         counted = self._counted(self._so_far(now, cpu))
-        return counted.cpu > BOOT_AFTER and counted.cpu > (counted.seconds - self._queue(queued(), counted)) / 2
+        return counted.cpu > BOOT_AFTER and counted.cpu > counted.present / 2
 
     def measurement(self, now: float, cpu: float, queued: float, elsewhere: float, most: float) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over.
@@ -242,10 +247,6 @@ class Evidence:
         lately = total.since(past)
         return lately if lately.each > MUCH_LONGER * counted.each else counted
 
-    def _queue(self, queued: float, counted: Totals) -> float:
-        """Of the time in the queue, that of the calls which count."""
-        return counted.queued + max(0.0, queued - self._queued)
-
     def _so_far(self, now: float, cpu: float, queued: float = 0.0) -> Totals:
         """All, with the call that is under way once it is longer than those before."""
         past = self._finished
@@ -266,11 +267,13 @@ class Evidence:
 
     def _with_looks(self, total: Totals, queued: float) -> Totals:
         self._queued = max(self._queued, queued)
-        return Totals(total.seconds, total.cpu, self._queued + self._lost, total.calls, self._watched, self._held)
+        return Totals(
+            total.seconds, total.cpu, self._queued + self._lost, total.calls, self._watched, self._held, self._unclear
+        )
 
 
 def _share(counted: Totals) -> float:
     """Of computing, with the GIL held. Who seldom gets in is kept out by the GIL (see `_probe._Brisk`)."""
-    starved = max(0.0, counted.cpu / 3 - counted.watched)
+    starved = max(0.0, counted.cpu / 3 - counted.watched - counted.unclear)
     watched = counted.watched + starved
     return min(1.0, (counted.held + starved) / watched) if watched > 0 else 1.0

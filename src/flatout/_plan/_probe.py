@@ -19,7 +19,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import cycle
 
 from flatout._interrupts import put_off
@@ -53,6 +53,7 @@ class Probe:
         self._over = False
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
+        self._at_work = 0
         self._modules = self._modules_before = 0
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
@@ -82,7 +83,7 @@ class Probe:
         now, cpu = time.perf_counter(), time.thread_time()
         with self._lock:
             self._note_imports(now, cpu)
-            self._evidence.ended(calls, now, cpu)
+            self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
 
     def end(self, calls: int) -> None:
@@ -90,7 +91,7 @@ class Probe:
         self.note(calls)
         if not self._over:
             with self._lock:
-                settled = self._evidence.settled(self._queued)
+                settled = self._evidence.settled()
             if settled:
                 self._judge()
         if self._over:
@@ -147,7 +148,7 @@ class Probe:
         return time.perf_counter(), _read(self._thread_clock)
 
     def _note_imports(self, now: float, cpu: float) -> None:
-        if len(sys.modules) != self._modules:
+        if len(sys.modules) != self._modules and not self._at_work:
             self._modules = len(sys.modules)
             self._evidence.imported(now, cpu)
 
@@ -162,10 +163,20 @@ class Probe:
         if self._told:
             return
         with self._lock:
-            self._told = self._evidence.computing(*self._now(), self._queued)
+            self._told = self._evidence.computing(*self._now())
         if self._told:
-            self._computing()
-            self._modules = len(sys.modules)  # what was imported for that is none of the calls'
+            with self._own_work():
+                self._computing()
+
+    @contextlib.contextmanager
+    def _own_work(self) -> Iterator[None]:
+        """What is imported meanwhile is none of the calls'."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._modules = len(sys.modules)
+            self._at_work -= 1
 
     def _judge(self) -> None:
         if not self._asking.acquire(blocking=False):
@@ -173,8 +184,8 @@ class Probe:
         try:
             if self._over:
                 return
-            wait = self._enough()
-            self._modules = len(sys.modules)
+            with self._own_work():
+                wait = self._enough()
             if wait is None:
                 self._over = True
                 self._enough, self._computing = (

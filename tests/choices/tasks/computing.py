@@ -68,7 +68,8 @@ def sort(number: int) -> float:
 
 
 def big_power(n: int) -> int:
-    return (3**n).bit_length()
+    power: int = 3**n
+    return power.bit_length()
 
 
 def digits(times: int) -> int:
