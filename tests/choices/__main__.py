@@ -13,12 +13,16 @@ from pathlib import Path
 from rich.console import Console
 
 from choices import chair, report
-from choices.cases import CASES, SECTIONS
+from choices.cases import SECTIONS as WRITTEN
+from choices.generated import GENERATED
 from choices.model import Case, Choice
 
+SECTIONS = {**WRITTEN, "Made at random": GENERATED}
+CASES = [case for cases in SECTIONS.values() for case in cases]
 WIDTH = 180  # columns, where nobody looks on
 ENOUGH = 0.98  # of the choices must be right
-KEPT = 2  # recordings of each case and load, for the tests
+KEPT = 1  # recordings of each case and load, for the tests
+MOST_ROWS = 150  # of a recording that is kept: they are to stay small
 KINDS = ("inline", "thread", "process", "async")
 
 
@@ -69,7 +73,8 @@ def _kept(cases: dict[str, Case], choices: Iterable[Choice]) -> list[Choice]:
     """Of each case a few recordings of right choices, alone and beside others."""
     kept: dict[tuple[str, int], list[Choice]] = {}
     for choice in choices:
-        if choice.readings and choice.kind in cases[choice.case].kinds:
+        short = len(choice.readings.get("rows", ())) <= MOST_ROWS
+        if choice.readings and short and choice.kind in cases[choice.case].kinds:
             kept.setdefault((choice.case, choice.load), []).append(choice)
     return [choice for those in kept.values() for choice in those[:KEPT]]
 

@@ -3,10 +3,10 @@
 A recording is JSON: what the choice depended on, and the events as rows of integers (microseconds, from one event to the
 next where it is a clock), as `Evidence` is told them:
 
-    0 begun: time, CPU          3 a look: present, computed, blocked (2: unknown), queued
+    0 begun: time, CPU          3 a look: present, computed, blocked (2: unknown), queued, whole
     1 ended: time, CPU, calls,  4 shown?: time, CPU, queued, 0 computes, 1 rests in the queue for a core, 2 rests asleep
       queued (-1: not asked)    5 settled?
-    2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere
+    2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
 """
 
 from __future__ import annotations
@@ -63,9 +63,10 @@ class Recording(Evidence):
         self.rows.append([2, *self._clocks(now, cpu)])
         super().imported(now, cpu)
 
-    def saw(self, present: float, computed: float, blocked: bool | None, queued: float) -> None:
-        self.rows.append([3, units(present), units(computed), 2 if blocked is None else int(blocked), units(queued)])
-        super().saw(present, computed, blocked, queued)
+    def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
+        state = 2 if blocked is None else int(blocked)
+        self.rows.append([3, units(present), units(computed), state, units(queued), int(whole)])
+        super().saw(present, computed, blocked, queued, whole)
 
     def shown(self, now: float, cpu: float, queued: float, resting: bool, asleep: Callable[[], bool]) -> bool:
         state = (2 if asleep() else 1) if resting else 0
@@ -76,9 +77,11 @@ class Recording(Evidence):
         self.rows.append([5])
         return super().settled()
 
-    def measurement(self, now: float, cpu: float, queued: float, elsewhere: float, most: float) -> Measurement:
-        self.rows.append([6, *self._clocks(now, cpu), units(queued), units(elsewhere)])
-        return super().measurement(now, cpu, queued, elsewhere, most)
+    def measurement(
+        self, now: float, cpu: float, queued: float, elsewhere: float, most: float, kept_out: bool = True
+    ) -> Measurement:
+        self.rows.append([6, *self._clocks(now, cpu), units(queued), units(elsewhere), int(kept_out)])
+        return super().measurement(now, cpu, queued, elsewhere, most, kept_out)
 
 
 class Recorder(Chooser):
@@ -109,11 +112,9 @@ class Recorder(Chooser):
             self.asked["seen"] = seen
         return seen
 
-    def _effects_possible(self) -> str:
-        possible = super()._effects_possible()
-        if possible:
-            self.asked["possible"] = possible
-        return possible
+    def without_processes(self, reason: str) -> Plan:
+        self.asked["refused"] = reason
+        return super().without_processes(reason)
 
 
 def record() -> None:
@@ -146,14 +147,16 @@ class Replayed(Chooser):
         self._given = situation
         self._evidence = Evidence(situation.gil)
         self._time = self._cpu = self._queued = self._elsewhere = 0.0
-        self._calls_over = False
+        self._calls_over, self._kept_out = False, True
 
     def _adopted(self, plan: Plan) -> None:
         self.plan = plan
 
     def measure(self) -> Measurement:
         most = self._given.cores
-        measured = self._evidence.measurement(self._time, self._cpu, self._queued, self._elsewhere, most)
+        measured = self._evidence.measurement(
+            self._time, self._cpu, self._queued, self._elsewhere, most, self._kept_out
+        )
         if self._no_process:
             return measured
         transfer, unpicklable = self._recording.get("transfer", 0.0), self._recording.get("unpicklable", "")
@@ -167,8 +170,9 @@ class Replayed(Chooser):
         return self._recording.get("seen", "") if self._calls_over else ""
 
     def _effects_possible(self) -> str:
-        possible: str = self._recording.get("possible", "")
-        return possible
+        """What cannot be sent at all is found out at this time, too."""
+        refused: str = self._recording.get("refused", "")
+        return refused
 
     def _watches_effects(self) -> bool:
         return bool(self._recording["watches"])
@@ -218,9 +222,9 @@ class Replayed(Chooser):
         elif kind == 2:
             self._evidence.imported(self._time, self._cpu)
         elif kind == 3:
-            present, computed, blocked, queued = figures
-            self._queued = max(self._queued, queued * UNIT)
-            self._evidence.saw(present * UNIT, computed * UNIT, None if blocked == 2 else bool(blocked), self._queued)
+            self._queued = max(self._queued, figures[3] * UNIT)
+            blocked = None if figures[2] == 2 else bool(figures[2])
+            self._evidence.saw(figures[0] * UNIT, figures[1] * UNIT, blocked, self._queued, bool(figures[4]))
         elif kind == 4:
             self._queued = max(self._queued, figures[2] * UNIT)
             asleep = figures[3] == 2
@@ -229,6 +233,7 @@ class Replayed(Chooser):
             return self._evidence.settled()
         elif kind == 6 and again:
             self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
+            self._kept_out = bool(figures[4])
         return False
 
 

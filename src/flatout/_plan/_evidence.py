@@ -20,6 +20,7 @@ WAITED = 0.005  # seconds of calls that did next to nothing but wait, after whic
 MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, or something was made ready; guessed
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 ALONE = 0.130  # seconds from which a first call that computes speaks for the others, which would be kept waiting else; guessed
+FEW = 0.1  # of the computing watched, below which looks that tell less must help; guessed
 STARVED = 2 * ENOUGH  # seconds after which calls are judged though they were hardly watched
 LONG = (
     0.025  # seconds that calls may go on before the watcher, which has to fight for the GIL, sees to anything; guessed
@@ -37,7 +38,7 @@ Number = Callable[[], float]
 @record
 class Totals:
     """Of calls: seconds, of these on a core and in vain (in the queue for a core, or until the GIL was taken), their number; of the looks at them: CPU seconds
-    watched, of these with the GIL held, and those of which nothing can be told."""
+    watched, and of these with the GIL held, and the same of looks that tell less."""
 
     seconds: float = 0.0
     cpu: float = 0.0
@@ -45,7 +46,8 @@ class Totals:
     calls: int = 0
     watched: float = 0.0
     held: float = 0.0
-    unclear: float = 0.0
+    loose: float = 0.0
+    loose_held: float = 0.0
 
     def since(self, past: Totals) -> Totals:
         """What has come on top of that."""
@@ -56,7 +58,8 @@ class Totals:
             self.calls - past.calls,
             self.watched - past.watched,
             self.held - past.held,
-            self.unclear - past.unclear,
+            self.loose - past.loose,
+            self.loose_held - past.loose_held,
         )
 
     @property
@@ -82,9 +85,10 @@ class Evidence:
     """
 
     def __init__(self, gil: bool) -> None:
+        self.turn = 0  # how often calls have begun
         self._gil = gil
         self._finished = Totals()  # without what the looks say
-        self._queued = self._lost = self._watched = self._held = self._unclear = 0.0
+        self._queued = self._lost = self._watched = self._held = self._loose = self._loose_held = 0.0
         self._marks: list[Totals] = []  # after some ends of calls, the first and the second among them
         self._latest = Totals()  # after the last
         self._left_out = Totals()
@@ -96,6 +100,7 @@ class Evidence:
     def begun(self, now: float, cpu: float) -> None:
         """Calls begin."""
         self._began, self._cpu_began = now, cpu
+        self.turn += 1
 
     def ended(self, calls: int, now: float, cpu: float, queued: Number) -> None:
         """So many calls have ended since. `queued` is read only where they did not compute all the time."""
@@ -113,23 +118,27 @@ class Evidence:
         """Modules were imported just now: that happens once, in whatever call comes first."""
         self._left_out = self._up_to(now, cpu)
 
-    def saw(self, present: float, computed: float, blocked: bool | None, queued: float) -> None:
-        """One look: from the last to this one the watcher slept or wanted the GIL for so long, and the calls computed for
-        so long. blocked: whether it had to wait for the GIL when its nap was over; None where that cannot be told, and
-        how late it came must do. queued: seconds that the thread of the calls has waited for a core so far.
+    def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
+        """One look: for so long the watcher slept or wanted the GIL, and for so long the calls computed meanwhile.
+
+        blocked: whether it had to wait for the GIL when its nap was over; None where that cannot be told, and how late it
+        came must do. queued: seconds that the thread of the calls has waited for a core so far. whole: no call ended
+        meanwhile: what is done between calls holds the GIL.
         """
         if blocked:  # who gives the GIL away sleeps until the other has a core and takes it
             self._lost += max(0.0, present - computed - max(0.0, queued - self._queued) - NAP)
         self._queued = max(self._queued, queued)
         late = present - NAP - _USUAL
-        if blocked is False and late > _LATE:
-            self._unclear += computed  # it waited for a core, perhaps until the calls let go of both
-            return
-        self._watched += computed
-        if blocked:
-            self._held += computed
-        elif blocked is None and late > _NOTICED:
-            self._held += computed * min(1.0, (late + NAP) / present)
+        held = computed * float(bool(blocked))
+        if blocked is None and late > _NOTICED:
+            held = computed * min(1.0, (late + NAP) / present)
+        # Who had to wait for a core may have had to until the calls let go of the GIL and of the core.
+        if whole and (blocked is not False or late <= _LATE):
+            self._watched += computed
+            self._held += held
+        else:
+            self._loose += computed
+            self._loose_held += held
 
     # What follows
 
@@ -156,7 +165,7 @@ class Evidence:
             return False  # it may have made something ready for the others
         else:
             clear = counted.watched >= CLEAR and counted.cpu > 0.9 * counted.seconds and not 0.1 < _share(counted) < 0.9
-        watched = counted.watched >= counted.cpu / 3 or counted.present >= STARVED
+        watched = counted.watched + counted.loose >= counted.cpu / 3 or counted.present >= STARVED
         return (counted.present >= ENOUGH and watched) or (clear and counted.queued < counted.seconds / 10)
 
     def shown(self, now: float, cpu: float, queued: float, resting: bool, asleep: Callable[[], bool]) -> bool:
@@ -186,15 +195,17 @@ class Evidence:
         counted = self._counted(self._so_far(now, cpu))
         return counted.cpu > BOOT_AFTER and counted.cpu > counted.present / 2
 
-    def measurement(self, now: float, cpu: float, queued: float, elsewhere: float, most: float) -> Measurement:
+    def measurement(
+        self, now: float, cpu: float, queued: float, elsewhere: float, most: float, kept_out: bool = True
+    ) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over.
 
-        elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most.
+        kept_out: if there were few looks, it was the GIL that kept the watcher out, not that it waits for a core. elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most.
         """
         total = self._so_far(now, cpu, queued)
         counted = self._counted(total)
         seconds = counted.present
-        gil = min(counted.cpu, _share(counted) * seconds) if self._gil else 0.0
+        gil = min(counted.cpu, _share(counted, kept_out) * seconds) if self._gil else 0.0
         own = elsewhere * (counted.seconds / total.seconds if total.seconds else 1.0)
         own = min(own, most * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
         scale = 1 / counted.calls if counted.calls else 2.0
@@ -241,7 +252,7 @@ class Evidence:
         """Of all, what is not left out; if the later half of the time went into calls much longer than the others, that."""
         counted = total.since(self._left_out)
         half = self._left_out.seconds + counted.seconds / 2
-        past = next((mark for mark in reversed(self._marks) if mark.seconds <= half), None)
+        past = next((mark for mark in (self._latest, *reversed(self._marks)) if mark.seconds <= half), None)
         if past is None or past.calls <= self._left_out.calls:
             return counted
         lately = total.since(past)
@@ -267,13 +278,14 @@ class Evidence:
 
     def _with_looks(self, total: Totals, queued: float) -> Totals:
         self._queued = max(self._queued, queued)
-        return Totals(
-            total.seconds, total.cpu, self._queued + self._lost, total.calls, self._watched, self._held, self._unclear
-        )
+        looks = self._watched, self._held, self._loose, self._loose_held
+        return Totals(total.seconds, total.cpu, self._queued + self._lost, total.calls, *looks)
 
 
-def _share(counted: Totals) -> float:
+def _share(counted: Totals, kept_out: bool = True) -> float:
     """Of computing, with the GIL held. Who seldom gets in is kept out by the GIL (see `_probe._Brisk`)."""
-    starved = max(0.0, counted.cpu / 3 - counted.watched - counted.unclear)
-    watched = counted.watched + starved
-    return min(1.0, (counted.held + starved) / watched) if watched > 0 else 1.0
+    watched, held = counted.watched, counted.held
+    if watched < FEW * counted.cpu:
+        watched, held = watched + counted.loose, held + counted.loose_held
+    starved = max(0.0, counted.cpu / 3 - counted.watched - counted.loose) if kept_out else 0.0
+    return min(1.0, (held + starved) / (watched + starved)) if watched + starved > 0 else 1.0

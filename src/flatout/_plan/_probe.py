@@ -26,7 +26,7 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._elsewhere import Elsewhere
-from flatout._plan._evidence import NAP, Evidence
+from flatout._plan._evidence import ENOUGH, NAP, Evidence
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
@@ -57,9 +57,12 @@ class Probe:
         self._modules = self._modules_before = 0
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
+        self._watchers: _RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
         self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
         self._own_clock = 0.0
+        self._helper: int | None = None  # the clock of the thread that starts the zygote
+        self._helper_clock = 0.0
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
@@ -129,9 +132,10 @@ class Probe:
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         elsewhere, queued = self._computed_elsewhere(), self._queued()
+        kept_out = self._watchers is None or not self._watchers.inside()
         with self._lock:
             now, cpu = self._now()
-            return self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores())
+            return self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores(), kept_out)
 
     def _computed_elsewhere(self) -> float:
         if self._elsewhere is None:
@@ -139,7 +143,8 @@ class Probe:
         spent = math.inf if self._thread_clock is None else _read(self._thread_clock)
         # The zygote, if it was started for these calls, is none of theirs.
         watchers = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
-        return self._elsewhere.seconds(spent, watchers, living=not self._told)
+        helpers = max(self._helper_clock, 0.0 if self._helper is None else _read(self._helper))
+        return self._elsewhere.seconds(spent, watchers + helpers, living=not self._told)
 
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
@@ -165,8 +170,15 @@ class Probe:
         with self._lock:
             self._told = self._evidence.computing(*self._now())
         if self._told:
-            with self._own_work():
-                self._computing()
+            with contextlib.suppress(RuntimeError), put_off():  # no thread to be had: it starts later
+                threading.Thread(target=self._tell, args=(self._computing,), name="flatout-boot", daemon=True).start()
+
+    def _tell(self, computing: Callable[[], None]) -> None:
+        """In a thread of its own: to start the zygote takes longer than many a call."""
+        self._helper = _clock_of_this_thread()
+        with self._own_work():
+            computing()
+        self._helper_clock, self._helper = time.thread_time(), None
 
     @contextlib.contextmanager
     def _own_work(self) -> Iterator[None]:
@@ -199,12 +211,14 @@ class Probe:
             self._asking.release()
 
     def _watch(self, blocked: Callable[[], int] | None) -> None:
-        own, self._own_thread = _RunQueue(), _clock_of_this_thread()
+        own = self._watchers = _RunQueue()
+        self._own_thread = _clock_of_this_thread()
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
             if self._over:
                 break
-            busy, waits = self._evidence.within, 0 if blocked is None else blocked()
+            busy, turn = self._evidence.within, self._evidence.turn
+            waits = 0 if blocked is None else blocked()
             then, cpu_then = self._now()
             time.sleep(nap)
             now, cpu = self._now()
@@ -218,7 +232,7 @@ class Probe:
                 theirs = self._queued()
             if busy and self._evidence.within:
                 with self._lock:
-                    self._evidence.saw(now - then, cpu - cpu_then, waited, theirs)
+                    self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, turn == self._evidence.turn)
                     self._note_imports(now, cpu)
                 self._look(theirs, resting=cpu == cpu_then)
         own.close()
@@ -230,8 +244,9 @@ class Probe:
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
                 return
-            shown = shown and self._evidence.present(now, cpu, queued) >= self._not_before
-        if shown:
+            present = self._evidence.present(now, cpu, queued)
+        early = present < ENOUGH and self._elsewhere is not None and self._elsewhere.has_children()
+        if shown and present >= self._not_before and not early:
             self._judge()
         elif not resting and not self._told and self._evidence.long(now):
             self._tell_computing()
