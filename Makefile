@@ -3,6 +3,7 @@
 # make test-all   the same with every Python of PYTHONS
 # make bench      measures flatout side by side with its peers, in an environment of its own (.venv-bench-VERSION)
 # make bench-quick  the same in two minutes: fewer workloads, inputs and peers
+# make bench-law  measures how well flatout predicts what each way takes (bench-law-quick: a part of it)
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
 # make choices    has flatout choose for the functions of tests/choices, in an environment of its own (.venv-choices-VERSION):
 #                 ONLY=REGEX and TIMES=N for less; RECORD=FILE writes recordings for the tests
@@ -33,7 +34,7 @@ SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all bench bench-quick faults choices soak clean
+.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults choices soak clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
@@ -54,6 +55,12 @@ bench: $(BENCH)/.clusters $(BENCH)/.installed
 
 bench-quick: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m bench --quick --json build/bench-quick.json --svg build/bench-quick.svg
+
+bench-law: $(BENCH)/.installed
+	@$(BENCH)/bin/python -m bench.law --json build/bench-law.json --svg build/bench-law.svg
+
+bench-law-quick: $(BENCH)/.installed
+	@$(BENCH)/bin/python -m bench.law --quick --json build/bench-law-quick.json --svg build/bench-law-quick.svg
 
 faults: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m faults --json build/faults.json --markdown build/faults.md

@@ -25,17 +25,17 @@ class Failed(Exception):
 
 
 class Chair:
-    """fresh: each turn is the first call of a new process."""
+    """fresh: each turn is the first call of a new process. module: what runs there."""
 
-    def __init__(self, order: Order, fresh: bool = False) -> None:
-        self._order, self._fresh = order, fresh
+    def __init__(self, order: Order, fresh: bool = False, module: str = "bench.seat") -> None:
+        self._order, self._fresh, self._module = order, fresh, module
         self._start()
 
     def _start(self) -> None:
         self._used = False
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the chair
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "bench.seat", json.dumps(asdict(self._order))],
+            [sys.executable, "-m", self._module, json.dumps(asdict(self._order))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -45,15 +45,15 @@ class Chair:
     def wait_ready(self) -> None:
         self._answer(PATIENCE)
 
-    def turn(self, cutoff: float) -> dict[str, Any]:
-        """One measurement. Raises Failed, too, where the call and its check take more than `cutoff` seconds."""
+    def turn(self, cutoff: float, what: str = "go") -> dict[str, Any]:
+        """One measurement, of what the seat is told in a line. Raises Failed, too, where the call and its check take more than `cutoff` seconds."""
         if self._fresh and self._used:
             self.close()
             self._start()
             self.wait_ready()
         self._used = True
         assert self._process.stdin
-        self._process.stdin.write(b"go\n")
+        self._process.stdin.write(what.encode() + b"\n")
         self._process.stdin.flush()
         self._answer(PATIENCE)  # the inputs are made
         return self._answer(cutoff)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import functools
 import os
 import random
 import signal
@@ -19,6 +20,7 @@ from soak import leftovers
 from soak.inside import PATIENCE, soak
 
 GRACE = 5.0  # seconds in which all must be gone
+DYING = 1.0  # seconds in which workers may go on when their zygote has been killed; guessed
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -31,7 +33,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=600.0, help="how long (600)")
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 30), help="of all that is random; printed")
     parser.add_argument("--kills", type=float, default=3.0, help="how many a second, about (3)")
-    parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--inside", metavar="DIARY", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -39,18 +41,21 @@ def _supervised(arguments: argparse.Namespace) -> int:
     """The soak in a process of its own; its exit status, or 1 where it leaves something behind."""
     _adopt_orphans()
     named = leftovers.named_memory()
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder:
-        status = _run(arguments, folder)
+    with tempfile.TemporaryDirectory(prefix="soak-") as folder, tempfile.NamedTemporaryFile("r") as diary:
+        status = _run(arguments, folder, diary.name)
         left = [f"the file {path}" for path in Path(folder).rglob("*")]
         left += [f"shared memory {name}" for name in leftovers.named_memory() if name not in named]
-    left += [f"the process {command}" for command in leftovers.settled(leftovers.commands, [], GRACE)]
+        zygotes_killed = [float(line) + DYING for line in diary]
+    processes = functools.partial(leftovers.commands, max(zygotes_killed, default=0.0))
+    left += [f"the process {command}" for command in leftovers.settled(processes, [], GRACE)]
+    leftovers.end_children()
     for what in left if status in (0, 1) else ():
         print(f"LEFT BEHIND {what}")
     return 1 if left and status == 0 else status
 
 
-def _run(arguments: argparse.Namespace, folder: str) -> int:
-    command = [sys.executable, "-m", "soak", "--inside", "--seconds", str(arguments.seconds)]
+def _run(arguments: argparse.Namespace, folder: str, diary: str) -> int:
+    command = [sys.executable, "-m", "soak", "--inside", diary, "--seconds", str(arguments.seconds)]
     command += ["--seed", str(arguments.seed), "--kills", str(arguments.kills)]
     with subprocess.Popen(command, env={**os.environ, "TMPDIR": folder}) as process:
         while True:
@@ -73,7 +78,7 @@ def main() -> int:
     """Run it as the command line says."""
     arguments = _arguments()
     if arguments.inside:
-        return soak(arguments.seed, arguments.seconds, arguments.kills)
+        return soak(arguments.seed, arguments.seconds, arguments.kills, arguments.inside)
     print(f"soak for {arguments.seconds:g} s, seed {arguments.seed}", flush=True)
     status = _supervised(arguments)
     if status in (0, 1):

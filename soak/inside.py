@@ -13,8 +13,10 @@ import re
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
+import flatout
 from flatout._workers import _pool
 from soak import leftovers
 from soak.account import Account, Scene
@@ -53,8 +55,8 @@ class Printed(io.StringIO):
 class Soak:
     """Runs of every kind for so many seconds, in five threads, one of which has an event loop."""
 
-    def __init__(self, seed: int, seconds: float, kills_per_second: float) -> None:
-        self.killer = Killer(seed, kills_per_second)
+    def __init__(self, seed: int, seconds: float, kills_per_second: float, diary: Path) -> None:
+        self.killer = Killer(seed, kills_per_second, lambda: self.account.figures["runs"], diary)
         self.account = Account(self.killer)
         self._seed = seed
         self._seconds = seconds
@@ -78,6 +80,7 @@ class Soak:
 
     def _run(self, out: TextIO) -> None:
         run_plainly(random.Random(0), self.account)  # so that what stays is there
+        _make_a_loop()
         before = leftovers.descriptors()
         self.killer.start()
         for thread in self._threads:
@@ -129,7 +132,8 @@ class Soak:
     def _hangs(self, scene: Scene) -> None:
         """Say what does, and where every thread stands; and end."""
         print(f"HANG after {PATIENCE:g} s, seed {self._seed}: {scene.text}", file=sys.stderr)
-        print(f"    in thread {scene.thread:#x}\n{self._figures()}", file=sys.stderr, flush=True)
+        print(f"    in thread {scene.thread:#x}\n{self._figures()}", file=sys.stderr)
+        print("\n".join(leftovers.below(os.getpid())), file=sys.stderr, flush=True)
         faulthandler.dump_traceback(all_threads=True)
         os._exit(1)
 
@@ -138,6 +142,7 @@ class Soak:
         with self.account.scene("what is left at the end") as scene:
             if left := leftovers.settled(leftovers.threads, []):
                 self.account.mismatch(scene, f"threads: {left}")
+                faulthandler.dump_traceback(all_threads=True)
             _pool.warm()  # looks at the zygote, which may have been killed since it was needed last
             if zombies := leftovers.zombies():
                 self.account.mismatch(scene, f"zombies: {zombies}")
@@ -173,11 +178,16 @@ class Soak:
         )
 
 
-def soak(seed: int, seconds: float, kills: float) -> int:
-    """The exit status: 0 where everything is accounted for."""
+def _make_a_loop() -> None:
+    """Where it is uvloop's, the first in a process opens a pair of pipes for signals, which libuv keeps to the end."""
+    flatout.map(asyncio.sleep, [0], via="async").wait()
+
+
+def soak(seed: int, seconds: float, kills: float, diary: Path) -> int:
+    """The exit status: 0 where everything is accounted for. diary: see `Killer`."""
     faulthandler.enable()
     try:
-        return 0 if Soak(seed, seconds, kills).run() else 1
+        return 0 if Soak(seed, seconds, kills, diary).run() else 1
     except KeyboardInterrupt:
         sys.stdout.flush()
         os._exit(130)  # as a program that is killed: its workers have to notice that

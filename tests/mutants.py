@@ -50,6 +50,9 @@ class Relay:
     def soon(self, report: Callable[[], Event | None]) -> None:
         self._host.soon(report)
 
+    def hurry(self) -> None:
+        self._host.hurry()
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         self._host.watch(fd, readable, writable)
 

@@ -253,3 +253,34 @@ def test_a_run_that_is_cancelled_as_it_begins_does_not_begin() -> None:
     run.cancel()
     with pytest.raises(flatout.RunCancelled):
         run.results()
+
+
+def test_who_is_cancelled_again_while_his_run_ends_leaves_nobody_watching() -> None:
+    drawing, go_on = threading.Event(), threading.Event()
+
+    def inputs() -> Iterator[int]:
+        yield 0
+        drawing.set()
+        go_on.wait(GUARD)  # meanwhile the run cannot be ended
+
+    async def consume() -> None:
+        async for _ in flatout.map(abs, inputs()):
+            pass
+
+    async def main() -> BaseException:
+        task = asyncio.create_task(consume())
+        while not drawing.is_set():
+            await asyncio.sleep(0.001)
+        for _ in range(2):
+            task.cancel()
+            await asyncio.sleep(0.02)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value
+
+    error = asyncio.run(main())  # whose traceback refers to all that has to do with the run
+    deadline = time.monotonic() + GUARD
+    while threads_named("flatout-probe") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not threads_named("flatout-probe"), error

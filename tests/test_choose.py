@@ -20,9 +20,10 @@ import pytest
 
 import flatout
 from flatout._model import Batch, Measurement, Options, Work, way
-from flatout._plan._choose import Situation, choose, predict
+from flatout._plan._choose import Situation, choose, predict, restate
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
+from flatout._record import replace
 
 COMPUTES = Measurement(gil=0.010, free=0.0, wait=0.0, transfer=5e-6)
 COMPUTES_FREE = Measurement(gil=0.0, free=0.010, wait=0.0, transfer=5e-6)
@@ -61,7 +62,7 @@ def test_a_call_that_fills_all_cores_gains_nothing(cores: int, waits: bool) -> N
     assert fills.cores == pytest.approx(cores)
     plan = choose(fills, Situation(cores, left=1000))
     assert plan.kind == "inline"
-    assert [p.concurrency for p in plan.predictions if p.kind != "async"] == [1, 1, 1]
+    assert [p.concurrency for p in plan.predictions if not p.impossible] == [1, 1, 1]
     assert f"{cores}.0 cores busy with its own threads or processes" in str(plan)
 
 
@@ -146,6 +147,26 @@ def test_what_is_impossible_takes_for_ever() -> None:
     predictions = predict(COMPUTES, Situation(8, left=10, no_process="no"))
     assert [p.kind for p in predictions if p.seconds == math.inf] == ["async", "process", "process"]
     assert all(p.impossible for p in predictions if p.seconds == math.inf)
+
+
+def test_a_plan_is_stated_anew_with_the_figures_of_the_whole_first_call() -> None:
+    half = Measurement(gil=0.0, free=0.0, wait=0.06, calls=0)
+    plan = choose(half, Situation(2, left=19))
+    assert "at least" in str(plan)
+    whole = Measurement(gil=0.0, free=0.0, wait=0.2, calls=1)
+    again = restate(plan, whole, Situation(2, left=19, under_way=0.03))
+    assert (again.kind, again.concurrency, again.ceiling) == (plan.kind, plan.concurrency, plan.ceiling)
+    assert again.measured is whole
+    assert again.predicted
+    assert again.predicted.seconds >= 0.2
+    inline = next(prediction for prediction in again.predictions if prediction.kind == "inline")
+    assert inline.seconds == pytest.approx(19.85 * 0.2), "of the first call 0.17 s were left"
+    assert "at least" not in str(again)
+
+
+def test_what_turns_out_to_be_impossible_does_not_change_a_plan_that_is_followed() -> None:
+    plan = choose(COMPUTES, Situation(8, left=1000))
+    assert restate(plan, replace(COMPUTES, unpicklable="the moon is full"), Situation(8, left=1000)) is plan
 
 
 HALF_WAITS = Measurement(0.005, 0.0, 0.005)

@@ -24,6 +24,7 @@ from flatout._events import (
     CancelTask,
     Command,
     Consumed,
+    CpuRead,
     Deliver,
     Draw,
     Event,
@@ -33,6 +34,8 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    ReadCpu,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -101,10 +104,13 @@ class World:
         self.drawn = 0
         self.input_error: Exception | None = None
         self.to_observe: list[int] = []
+        self.cpu_asked = False
         self.routes: dict[int, Kind | None] = {}
         self.failures: dict[int, int] = {}  # index -> attempts that failed
         self.not_before: dict[int, float] = {}  # index -> when its next attempt may begin
         self.alone: set[int] = set()  # tasks that were among several suspects
+        self.apart: set[int] = set()  # tasks that memory did not suffice for, until they have had their turn
+        self.room: int | None = None  # worker processes that there is memory for
         self.reported: dict[int, object] = {}  # index -> the value it ended in
         self.failed: dict[int, int] = {}  # index -> attempts made; those that failed for good
         self.delivered: dict[int, object] = {}
@@ -161,6 +167,9 @@ class World:
                 assert not self.crew[number].killed
                 assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
                 self.to_observe.append(number)
+            case ReadCpu():
+                assert not self.cpu_asked
+                self.cpu_asked = True
             case CancelTask(number, index):
                 assert self.crew[number].inside == "async"
                 assert index in self.crew[number].tasks
@@ -223,8 +232,16 @@ class World:
             if self.options.on_error == "raise" and self.failed:
                 assert index < min(self.failed), "nothing behind a failure is begun"
             worker.tasks[index] = (batch.attempt, self.now)
+        if worker.kind == "process":
+            self._sent_to_process(worker)
         running = sum(len(w.running()) for w in self.crew.values())
         assert self.options.max_concurrency is None or running <= self.options.max_concurrency
+
+    def _sent_to_process(self, worker: Hired) -> None:
+        beside = [w for w in self.crew.values() if w.kind == "process" and w.tasks and w is not worker]
+        assert self.room is None or len(beside) < max(1, self.room), "no more than there is memory for"
+        in_hand = {index for w in [worker, *beside] for index in w.tasks}
+        assert len(in_hand) == 1 or not in_hand & self.apart, "what memory did not suffice for is run apart"
 
     def _delivered(self, settled: Settled) -> None:
         assert len(settled) >= 1
@@ -278,6 +295,7 @@ class World:
         first, count = indices[0], len(indices)
         for index in indices:
             attempt, _ = worker.tasks.pop(index)
+            self.apart.discard(index)
             values.append(None if index in errors else f"value {index}.{attempt}")
             if index not in errors:
                 self.reported[index] = values[-1]
@@ -298,7 +316,14 @@ class World:
             del worker.tasks[index]
         self.post(TasksReturned(worker.number, first, count))
 
-    def exit(self, worker: Hired, error: Exception | None, suspects: list[int], fatal: bool = False) -> None:
+    def exit(
+        self,
+        worker: Hired,
+        error: Exception | None,
+        suspects: list[int],
+        fatal: bool = False,
+        starved: bool = False,
+    ) -> None:
         """A worker is gone."""
         self._leave(worker)
         blamed = worker.overdue & worker.tasks.keys()
@@ -311,8 +336,15 @@ class World:
         for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
         self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
+        if starved and not worker.killed:
+            self.apart |= blamed | suspected
         self.fatal = self.fatal or fatal
-        self.post(WorkerExited(worker.number, error, suspects, fatal))
+        self.post(WorkerExited(worker.number, error, suspects, fatal, starved))
+
+    def change_room(self, processes: int) -> None:
+        """There is more memory, or less."""
+        self.room = processes
+        self.post(RoomChanged(processes))
 
     def observe(self, number: int) -> None:
         """Answer `Observe`."""
@@ -330,6 +362,11 @@ class World:
         elif not worker.killed:
             worker.overdue |= late
         self.post(WorkerObserved(number, running + ghosts))
+
+    def read_cpu(self, seconds: float = 0.0) -> None:
+        """Answer `ReadCpu`."""
+        self.cpu_asked = False
+        self.post(CpuRead(seconds))
 
     def pass_time(self, seconds: float) -> None:
         """The clock goes on, with a Tick where one is due."""
@@ -385,6 +422,8 @@ class World:
         working = [w for w in self.crew.values() if w.ready and w.tasks and not w.killed]
         if self.to_observe:
             self.observe(self.to_observe[0])
+        elif self.cpu_asked:
+            self.read_cpu()
         elif killed := [w for w in self.crew.values() if w.killed]:
             self.exit(killed[0], WorkerDied("killed", -9), [])
         elif starting := [w for w in self.crew.values() if not w.ready]:
@@ -574,8 +613,8 @@ class AnyWorld(RuleBasedStateMachine):
         self.world.give_back(worker, first, end - first)
 
     @while_running(lambda self: any(w.number != SEAT for w in self.world.crew.values()))
-    @rule(data=st.data(), fatal=st.integers(0, 19), peaceful=st.booleans())
-    def die(self, data: st.DataObject, fatal: int, peaceful: bool) -> None:
+    @rule(data=st.data(), fatal=st.integers(0, 19), peaceful=st.booleans(), starved=st.booleans())
+    def die(self, data: st.DataObject, fatal: int, peaceful: bool, starved: bool) -> None:
         worker = data.draw(st.sampled_from([w for w in self.world.crew.values() if w.number != SEAT]))
         if not worker.ready and fatal == SELDOM:
             self.world.exit(worker, POISON, [], fatal=True)
@@ -585,12 +624,22 @@ class AnyWorld(RuleBasedStateMachine):
                 error = None
             some = st.lists(st.sampled_from([*worker.tasks, 0, 1, 10**6]), max_size=4)
             suspects = data.draw(st.just([]) | st.just(worker.running()) | st.just(list(worker.tasks)) | some)
-            self.world.exit(worker, error, suspects)
+            self.world.exit(worker, error, suspects, starved=starved and error is POISON)
+
+    @while_running(lambda self: True)
+    @rule(processes=st.integers(0, 4))
+    def change_room(self, processes: int) -> None:
+        self.world.change_room(processes)
 
     @while_running(lambda self: self.world.to_observe)
     @rule()
     def observe(self) -> None:
         self.world.observe(self.world.to_observe[0])
+
+    @while_running(lambda self: self.world.cpu_asked)
+    @rule(seconds=st.sampled_from([0.0, 0.001, 1.0]))
+    def read_cpu(self, seconds: float) -> None:
+        self.world.read_cpu(seconds)
 
     @while_running(lambda self: True)
     @rule(steps=st.integers(1, 20))
@@ -705,12 +754,52 @@ AnyWorld.TestCase.settings = settings(
 TestAnyWorld = AnyWorld.TestCase
 
 
+@st.composite
+def hungry_worlds(draw: st.DrawFn) -> World:
+    """Worlds of processes, whose tasks are run again."""
+    options = Options(
+        chunksize=draw(st.sampled_from([1, 1, 2])),
+        retry=Retry(draw(st.integers(2, 4)), Exception, draw(st.sampled_from([0.0, 0.3]))),
+        on_error=draw(st.sampled_from(["return", "raise"])),
+    )
+    plan = Plan("process", draw(st.integers(2, 4)))
+    flags = {name: draw(st.booleans()) for name in ("collect", "routed", "ahead")}
+    return World(options, plan, draw(st.integers(5, 20)), seat=draw(st.booleans()), **flags)
+
+
+class HungryWorld(AnyWorld):
+    """What memory does not suffice for comes seldom elsewhere."""
+
+    @initialize(world=hungry_worlds())
+    def begin(self, world: World) -> None:
+        self.world = world
+        for _ in range(12):
+            if world.finish is None:
+                world.step()
+
+    @while_running(lambda self: any(w.kind == "process" and w.tasks for w in self.world.crew.values()))
+    @rule(data=st.data())
+    def starve(self, data: st.DataObject) -> None:
+        workers = [w for w in self.world.crew.values() if w.kind == "process" and w.tasks and not w.killed]
+        if workers:
+            worker = data.draw(st.sampled_from(workers))
+            self.world.exit(worker, POISON, worker.running(), starved=True)
+
+
+HungryWorld.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestHungryWorld = HungryWorld.TestCase
+
+
 # Stories
 
 
-def brain(plan: Plan | None = None, total: int | None = None, *, collect: bool = False, **options: Any) -> Dispatcher:
+def brain(
+    plan: Plan | None = None, total: int | None = None, *, collect: bool = False, ahead: bool = True, **options: Any
+) -> Dispatcher:
     """A dispatcher that has drawn nothing yet."""
-    return Dispatcher(Options(**options), plan, total, collect=collect)
+    return Dispatcher(Options(**options), plan, total, collect=collect, ahead=ahead)
 
 
 def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
@@ -1252,3 +1341,60 @@ def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
         commands = dispatcher.handle(BatchFinished(2, index, ["fine"]), 2.0)
         assert told(commands) == ["fine"]
     assert sent(commands) == [(2, [4, 5])], "then the others, together"
+
+
+# Memory
+
+
+def test_with_less_memory_the_run_goes_on_with_fewer_processes_and_with_more_it_grows_again() -> None:
+    dispatcher = brain(Plan("process", 3), chunksize=1, ahead=False)
+    crew_of(dispatcher, 3, 12)
+    commands = dispatcher.handle(RoomChanged(1), 1.0)
+    assert not of(commands, KillWorker)
+    assert of(dispatcher.handle(BatchFinished(1, 0, ["a"]), 2.0), StopWorker) == [StopWorker(1)]
+    assert of(dispatcher.handle(BatchFinished(2, 1, ["b"]), 2.0), StopWorker) == [StopWorker(2)]
+    assert sent(dispatcher.handle(BatchFinished(3, 2, ["c"]), 2.0)) == [(3, [3])]  # at least one works on
+    assert not of(dispatcher.handle(Tick(), 2.0), StartWorker)
+    assert len(of(dispatcher.handle(RoomChanged(5), 3.0), StartWorker)) == 2
+
+
+def test_no_more_processes_are_hired_than_there_is_memory_for() -> None:
+    dispatcher = brain(Plan("process", 4))
+    dispatcher.handle(RoomChanged(2), 0.0)
+    dispatcher.handle(Tick(), 0.0)
+    assert len(of(dispatcher.handle(inputs(0, 9), 0.0), StartWorker)) == 2
+
+
+def test_memory_holds_back_no_threads() -> None:
+    dispatcher = brain(Plan("thread", 4))
+    dispatcher.handle(RoomChanged(1), 0.0)
+    dispatcher.handle(Tick(), 0.0)
+    assert len(of(dispatcher.handle(inputs(0, 9), 0.0), StartWorker)) == 4
+
+
+def test_a_task_that_memory_did_not_suffice_for_is_run_again_alone() -> None:
+    dispatcher = brain(Plan("process", 2), chunksize=1, ahead=False, retry=Retry(2, backoff=1.0))
+    crew_of(dispatcher, 2, 6)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0], starved=True), 1.0)
+    assert sent(dispatcher.handle(BatchFinished(2, 1, ["b"]), 1.5)) == [(2, [2])]  # its time has not come yet
+    (third,) = of(commands, StartWorker)
+    assert sent(dispatcher.handle(WorkerReady(third.worker), 1.5)) == [(third.worker, [3])]
+    assert not sent(dispatcher.handle(Tick(), 2.0))
+    assert not sent(dispatcher.handle(BatchFinished(2, 2, ["c"]), 3.0))  # another is still at work
+    assert [tasks for _, tasks in sent(dispatcher.handle(BatchFinished(third.worker, 3, ["d"]), 4.0))] == [[0]]
+    on_it = next(number for number in (2, third.worker) if 0 in dispatcher._crew.workers[number].hands)
+    assert sorted(tasks for _, tasks in sent(dispatcher.handle(BatchFinished(on_it, 0, ["a"]), 5.0))) == [[4], [5]]
+
+
+def test_a_task_whose_worker_has_died_never_runs_in_the_caller() -> None:
+    """Where no process is ready, the caller stands in for cheap tasks, but not for one that may end it."""
+    dispatcher = brain(None, retry=Retry(2, backoff=0.0))
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    dispatcher.handle(inputs(0, 1), 0.0)
+    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)  # cheap: the seat would stand in
+    dispatcher.handle(inputs(1, 2, "process"), 0.0)
+    dispatcher.handle(PlanChosen(Plan("process", 1)), 0.0)
+    dispatcher.handle(WorkerReady(1), 0.0)
+    dispatcher.handle(BatchFinished(1, 1, [1], seconds=1e-6), 0.0)
+    dispatcher.handle(inputs(2, 3), 0.0)
+    assert not [c for c in sent(dispatcher.handle(WorkerExited(1, POISON, [2]), 0.0)) if c[0] == SEAT]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextvars
 import functools
 import gc
+import math
 import os
 import threading
 import time
@@ -16,6 +17,7 @@ from typing import Any
 import pytest
 
 import flatout
+from flatout._plan import _probe
 from flatout._stations._base import Call
 from flatout._stations._verdicts import Verdict, Verdicts, known_by
 
@@ -196,3 +198,28 @@ def test_a_function_that_is_met_again_is_found() -> None:
     assert verdicts.find(call._replace(args=(2,))) is verdict
     verdicts.remove(verdict)
     assert verdicts.find(call) is None
+
+
+def test_calls_that_are_held_back_are_cancelled_where_the_end_comes_just_as_they_are_let_go(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for constant in ("ENOUGH", "WAITED", "CLEAR"):  # the first call is judged when it is over
+        monkeypatch.setattr(_probe, constant, math.inf)
+    pool = flatout.Executor(2)
+    held: list[Future[int]] = []
+
+    def work(n: int) -> int:
+        if n == 0:
+            held.extend(pool.submit(work, n) for n in range(1, 4))
+            station = pool._station._stations["thread"]  # type: ignore[union-attr]
+            monkeypatch.setattr(station, "accept", functools.partial(late, station.accept))
+        return n
+
+    def late(accept: Callable[[Call], None], call: Call) -> None:
+        pool.shutdown(wait=False, cancel_futures=True)
+        accept(call)
+
+    assert pool.submit(work, 0).result(SECONDS) == 0
+    futures.wait(held, SECONDS)
+    assert [future.cancelled() for future in held] == [True] * 3
+    pool.shutdown()

@@ -9,6 +9,9 @@ import time
 import pytest
 
 import flatout
+from flatout._explain import Explanation
+from flatout._model import Measurement
+from flatout._plan._choose import Situation, choose
 
 
 def compute(n: int) -> int:
@@ -118,3 +121,28 @@ def test_bad_arguments_are_refused() -> None:
         flatout.explain(3, [1])  # type: ignore[arg-type]
     with pytest.raises(flatout.PlanError, match="iterable"):
         flatout.explain(compute, 3)  # type: ignore[arg-type]
+
+
+def test_the_words_of_the_exhibition() -> None:
+    """The master's own: 5 s a move, 55 s a reply."""
+    plan = choose(Measurement(gil=5.0, free=0.0, wait=55.0), Situation(2, left=720))
+    explanation = Explanation(plan, Measurement(5.0, 0.0, 55.0), plan.predictions, calls=1, inputs=720)
+    text = str(explanation)
+    for kind, figures in (("inline", "1 1 1"), ("thread", "1 11 12"), ("process", "2 16 24")):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"  {kind}  "))
+        assert f" {figures}" in " ".join(line.split())
+    assert "inline 12 h 0 min" in " ".join(text.split())
+    assert "While one call computes, 11 others can wait: w / c." in text
+
+
+def test_what_only_waits_can_wait_in_any_number() -> None:
+    measured = Measurement(gil=0.0, free=0.0, wait=0.01)
+    plan = choose(measured, Situation(2, left=100))
+    text = str(Explanation(plan, measured, plan.predictions, calls=1, inputs=100))
+    assert "any number can wait" in text
+
+
+def test_what_only_computes_leaves_nobody_waiting() -> None:
+    measured = Measurement(gil=0.01, free=0.0, wait=0.0)
+    plan = choose(measured, Situation(2, left=100))
+    assert "can wait" not in str(Explanation(plan, measured, plan.predictions, calls=1, inputs=100))

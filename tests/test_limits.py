@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flatout._limits import REST, Adaptive, Fixed, Limit
+from flatout._limits._adaptive import REST, Adaptive
 
 LATENCY = 0.1  # seconds of a call that need not wait
 
@@ -18,7 +18,7 @@ LATENCY = 0.1  # seconds of a call that need not wait
 class Service:
     """Serves up to `capacity` calls at once, each in `LATENCY` seconds, more or less; further ones stand in line."""
 
-    def __init__(self, limit: Limit, capacity: int, jitter: float = 0.3) -> None:
+    def __init__(self, limit: Adaptive, capacity: int, jitter: float = 0.3) -> None:
         self.limit, self.capacity, self.jitter = limit, capacity, jitter
         self.random = random.Random(capacity)
         self.now = 0.0
@@ -118,7 +118,7 @@ def test_a_window_with_a_gap_in_the_input_is_no_evidence() -> None:
 def test_it_doubles_at_once_while_all_in_flight_wait_and_the_loop_is_idle() -> None:
     limit, values = Adaptive(100, 1000), []
     for _ in range(5):
-        limit.idle()
+        limit.idle(0.0)
         values.append(limit.value)
     assert values == [200, 400, 800, 1000, 1000]
 
@@ -126,7 +126,7 @@ def test_it_doubles_at_once_while_all_in_flight_wait_and_the_loop_is_idle() -> N
 def test_what_was_started_at_once_is_taken_back_where_it_brings_nothing() -> None:
     service = Service(Adaptive(100, 1000), 50, jitter=0.0)
     for _ in range(4):
-        service.limit.idle()
+        service.limit.idle(0.0)
     service.serve(20_000)
     assert sorted(service.values[-1000:])[500] <= 100
 
@@ -173,6 +173,6 @@ def test_it_stays_within_its_bounds_and_at_most_doubles_or_halves(
 
 @given(st.integers(1, 100), st.integers(1, 100), st.floats(0.0, 1e6), st.booleans())
 def test_a_fixed_limit_stays(value: int, count: int, now: float, saturated: bool) -> None:
-    limit = Fixed(value)
+    limit = Adaptive(value, value, explores=False)
     limit.finished(count, now, saturated)
     assert limit.value == value

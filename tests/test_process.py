@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import array
 import contextlib
+import ctypes
 import dataclasses
 import functools
 import importlib
 import multiprocessing
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -138,6 +140,48 @@ def test_what_a_task_has_started_goes_with_the_zygote(tmp_path: Path) -> None:
     assert isinstance(failure, Failure)
     (program,) = os.listdir(tmp_path)
     wait_until_gone(int(program))
+
+
+def taken_from(pid: int, fd: int) -> int:
+    """A copy of a descriptor of another process."""
+    pidfd_getfd = 438  # the number of the system call, on all machines
+    pidfd = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(pidfd_getfd, pidfd, fd, 0)
+    finally:
+        os.close(pidfd)
+    if copy < 0:
+        pytest.skip(f"not allowed: {os.strerror(ctypes.get_errno())}")
+    return int(copy)
+
+
+def waits_to_be_killed(pids: Path) -> None:
+    (pids / str(os.getpid())).touch()
+    time.sleep(10_000)
+
+
+def test_the_end_of_a_zygote_is_known_from_the_first_thing_it_lets_go_of(tmp_path: Path) -> None:
+    """As where it dies with a worker that it has not buried, and the end of that one's stream comes before all others."""
+
+    def kill_both() -> None:
+        deadline = time.monotonic() + GUARD
+        while not os.listdir(tmp_path) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        found, (worker,) = zygote(), map(int, os.listdir(tmp_path))
+        found.suspend()
+        os.kill(worker, signal.SIGKILL)
+        found.kill()
+
+    flatout.map(abs, [1], via="process").wait()  # so that there is a zygote
+    (orders,) = re.findall(r"main\((\d+), \d+\)", " ".join(zygote().cmdline()))
+    kept_open = taken_from(zygote().pid, int(orders))
+    thread = threading.Thread(target=kill_both)
+    thread.start()
+    (failure,) = flatout.map(waits_to_be_killed, [tmp_path], via="process", on_error="return").results()
+    thread.join()
+    os.close(kept_open)
+    assert isinstance(failure, Failure)
+    assert "was lost together with its supervisor" in str(failure.error)
 
 
 def test_workers_killed_again_and_again_from_outside_cost_no_result_with_retry() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from typing import Any
 
 import pytest
 
 import flatout
+from flatout._model import Choice, Measurement, Prediction, Statistics
+from flatout._record import replace
+from flatout._report import Chosen
 
 KINDS = ("auto", "inline", "thread", "process")
 
@@ -116,3 +120,105 @@ def test_a_report_of_coroutines() -> None:
     assert report.succeeded == 50
     assert report.loop_seconds >= 50 * 0.02
     assert report.wait_share > 0.5
+
+
+# --- predicted beside measured
+
+MEASURED = Measurement(gil=0.010, free=0.0, wait=0.0)
+PREDICTIONS = (
+    Prediction("inline", 1, 0.4),
+    Prediction("async", 0, math.inf, "the function does not return an awaitable"),
+    Prediction("thread", 1, 0.5),
+    Prediction("process", 2, 0.2),
+)
+PLAN = flatout.Plan("process", 2, 2, reason="so", measured=MEASURED, predictions=PREDICTIONS)
+CHOICE = Choice(
+    seconds=1.0, tasks=5, left=40, busy_seconds=0.5, cpu_seconds=0.5, under_way=0.0, process_seconds=0.75
+)  # fmt: skip
+
+
+def chosen_of(choice: Choice, plan: flatout.Plan = PLAN, done: int = 45, seconds: float = 1.25) -> Chosen | None:
+    counts = Statistics(drawn=done, succeeded=done, busy_seconds=0.98, cpu_seconds=0.94)
+    return flatout.Report.of(plan, counts, seconds, choice, process_seconds=0.80).chosen
+
+
+def test_predicted_and_measured_speak_of_the_tasks_after_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flatout._report.usable_cores", lambda: 2)
+    chosen = chosen_of(CHOICE)
+    assert chosen
+    assert (chosen.tasks, chosen.seconds, chosen.predicted) == (40, 0.25, 0.2)
+    assert chosen.ratio == 1.25
+    assert chosen.call_seconds == pytest.approx(0.012)
+    assert chosen.in_flight == pytest.approx(chosen.tasks * chosen.call_seconds / chosen.seconds), "Little's law"
+    shares = [chosen.compute_share, chosen.own_share, chosen.idle_share]
+    assert shares == pytest.approx([0.44 / 0.5, 0.05 / 0.5, 0.01 / 0.5])
+
+
+def test_of_a_run_that_was_left_early_so_much_is_predicted_as_was_done() -> None:
+    chosen = chosen_of(CHOICE, done=15)
+    assert chosen
+    assert chosen.tasks == 10
+    assert chosen.predicted == pytest.approx(0.05)
+    unknown = chosen_of(replace(CHOICE, left=None), done=505)
+    assert unknown
+    assert unknown.predicted == pytest.approx(0.1), "half of what was predicted for 1000"
+
+
+def test_nothing_is_set_beside_what_was_not_predicted() -> None:
+    assert chosen_of(CHOICE, done=5) is None, "nothing was left"
+    assert chosen_of(CHOICE, plan=flatout.Plan("process")) is None
+    assert flatout.Report.of(PLAN, Statistics(), 0.0).chosen is None
+
+
+def test_the_call_under_way_at_the_choice_counts_whole_in_the_mean_time_of_a_call() -> None:
+    chosen = chosen_of(replace(CHOICE, under_way=0.012))
+    assert chosen
+    assert chosen.call_seconds == pytest.approx((0.48 + 0.012) / 41)
+
+
+def test_the_table_has_every_kind_and_says_what_came_between() -> None:
+    counts = Statistics(drawn=45, succeeded=45, busy_seconds=0.98, cpu_seconds=0.94)
+    lines = str(flatout.Report.of(PLAN, counts, 1.25, CHOICE, 0.80)).splitlines()
+    table = lines[3:-3]
+    assert [" ".join(line.split()) for line in table] == [
+        "for the 40 tasks after the choice predicted measured",
+        "inline 400 ms",
+        "async - the function does not return an awaitable",
+        "thread 500 ms",
+        "process 200 ms 250 ms 1.25 times as predicted",
+    ]
+    assert "a call took 12 ms (10 ms when it was measured); 1.92 of at most 2 were under way" in lines[-3]
+    assert "computing in calls" in lines[-2]
+
+
+@pytest.mark.parametrize("inputs", [[300_000] * 40, iter([300_000] * 40)], ids=["counted", "not counted"])
+def test_a_run_sets_what_it_predicted_beside_what_it_took(inputs: Any) -> None:
+    run = flatout.map(compute, inputs)
+    run.results()
+    report = run.report
+    assert report.chosen
+    assert 20 <= report.chosen.tasks < 40
+    assert 0.0 < report.chosen.seconds < report.seconds
+    assert report.chosen.predicted > 0.0
+    assert "times as predicted" in str(report)
+    assert run.report == report
+
+
+def test_a_call_that_is_under_way_at_the_choice_is_not_among_the_tasks_after_it() -> None:
+    report = flatout.map(time.sleep, [0.3] * 6).wait()
+    assert report.chosen
+    assert report.chosen.tasks == 5
+    assert 0.25 < report.chosen.call_seconds < 0.6
+    assert report.chosen.in_flight > 2
+
+
+def test_a_plan_made_in_the_middle_of_the_first_call_gets_its_figures_when_that_is_over() -> None:
+    run = flatout.map(time.sleep, [0.3] * 6)
+    run.wait()
+    assert run.plan.measured
+    assert run.plan.measured.calls == 1
+    assert run.plan.measured.wait > 0.25
+    assert run.plan.predicted
+    assert run.plan.predicted.kind == run.plan.kind == "thread"
+    assert 0.3 <= run.plan.predicted.seconds < 0.6
+    assert "at least" not in str(run.plan)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import functools
 import os
+import select
 import signal
+import socket
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -15,17 +19,20 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+import psutil
 import pytest
 from mutants import MUTANTS, Mutant
+from test_faults import wait_until_gone
 
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Outlet
-from flatout._events import SEAT, Tick, WorkerExited
+from flatout._events import SEAT, Event, Tick, WorkerExited, WorkerReady
 from flatout._hosts import LoopHost
 from flatout._inputs import Inputs
 from flatout._inside import Loop, Threads
 from flatout._model import Batch, Options, Plan, Statistics, Work
+from flatout._workers import _pool
 from flatout._workers._base import Host, Worker
 from flatout._workers._inline import Seat
 from flatout._workers._loop import LoopWorker
@@ -195,6 +202,84 @@ def test_a_process_that_dies_names_the_task_and_how(how: str, code: int, says: s
         assert error.exitcode == code
         assert says in str(error)
         assert stage.attempts().keys() <= {0, 1}, "what was reported before stays, and the rest was never reported"
+
+
+def shut_down(item: str) -> str:
+    if item == "shut down":
+        for fd in map(int, os.listdir("/proc/self/fd")):
+            with contextlib.suppress(OSError), socket.socket(fileno=os.dup(fd)) as sock:
+                sock.shutdown(socket.SHUT_RDWR)
+    return item
+
+
+class Late:
+    """A host that reads when it is told to, and not before."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.post = self.events.append
+
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        raise AssertionError("a process has no reports of its own")
+
+    def hurry(self) -> None:
+        raise AssertionError("and is in no hurry")
+
+    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+        self._fd, self._readable = fd, readable
+
+    def unwatch(self, fd: int) -> None:
+        assert fd == self._fd
+
+    def read(self, last: type[Event]) -> Event:
+        """Read until something like that has been reported."""
+        while not self.events or type(self.events[-1]) is not last:
+            assert select.select([self._fd], [], [], PROCESS.patience)[0], f"silence after {self.events}"
+            self._readable()
+        return self.events[-1]
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds descriptors as Linux has them")
+def test_where_its_stream_was_shut_down_all_are_suspect_that_are_not_reported() -> None:
+    host = Late()
+    worker = PROCESS.hire(1, Work(shut_down), host)
+    assert isinstance(worker, ProcessWorker)
+    worker.start()
+    host.read(WorkerReady)
+    worker.send(Batch(0, ["before", "shut down", "behind"]))
+    process = worker._process
+    deadline = time.monotonic() + PROCESS.patience
+    while process is not None and process.exitcode is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    exited = host.read(WorkerExited)
+    assert isinstance(exited, WorkerExited)
+    assert list(exited.suspects) == [0, 1, 2]
+    assert "has shut down the socket" in str(exited.error)
+
+
+def starts_a_program(folder: Path) -> None:
+    program = subprocess.Popen(["sleep", "10000"])
+    (folder / str(program.pid)).touch()
+    time.sleep(10_000)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds processes as Linux has them")
+def test_what_a_task_has_started_ends_with_a_run_that_ends_before_the_loss_of_its_zygote_is_noticed(
+    tmp_path: Path,
+) -> None:
+    host = Late()
+    worker = PROCESS.hire(1, Work(starts_a_program), host)
+    worker.start()
+    host.read(WorkerReady)
+    worker.send(Batch(0, [tmp_path]))
+    while not (files := os.listdir(tmp_path)):
+        time.sleep(0.01)
+    zygote = psutil.Process(_pool.pool()._zygote.pid)
+    zygote.kill()
+    psutil.wait_procs([zygote], PROCESS.patience)
+    worker.kill()
+    worker.close()
+    wait_until_gone(int(files[0]))
 
 
 def test_a_segfault_brings_the_traceback_of_the_crash() -> None:

@@ -6,7 +6,6 @@ What carries a run out is imported when it begins: behind the start of the zygot
 from __future__ import annotations
 
 import contextvars
-import sys
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 
@@ -17,6 +16,7 @@ from flatout._options import check_callable, check_iterables, check_options, is_
 from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
 from flatout._run import Run, Watcher
+from flatout._workers import zygote_runs
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -182,13 +182,7 @@ def _process_plan(why: str, most: int | None) -> Plan:
 def _chooser(work: Work, options: Options) -> Chooser:
     from flatout._plan._chooser import Chooser
 
-    return Chooser(work, options, usable_cores(), why_not_chosen(), _warm, _boot)
-
-
-def _warm() -> bool:
-    """Whether the zygote runs already; where nobody has needed its pool yet, that is not imported to find out."""
-    warm = getattr(sys.modules.get("flatout._workers._pool"), "warm", None)  # another thread may be importing it
-    return warm is not None and bool(warm())
+    return Chooser(work, options, usable_cores(), why_not_chosen(), zygote_runs, _boot)
 
 
 def _boot() -> None:

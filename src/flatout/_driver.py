@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -18,12 +19,14 @@ from flatout._events import (
     BatchFinished,
     CancelTask,
     Command,
+    CpuRead,
     Deliver,
     Draw,
     Event,
     Finish,
     KillWorker,
     Observe,
+    ReadCpu,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -40,6 +43,7 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
+    from flatout._resources import Resources
     from flatout._shared_host import SharedHost
 else:
     Protocol = object
@@ -110,6 +114,7 @@ class Driver:
         self.source = source
         self.hire: Hire | None = None  # set once it is known how workers come to be
         self.paused_since: Callable[[float], float] = lambda moment: 0.0  # seconds for which this process stood still
+        self.resources: Resources | None = None  # of the machine, where they are looked at
         self.host: ThreadHost | LoopHost | SharedHost | None = None
         self.wake_caller: Callable[[], None] = lambda: None  # tells the caller's thread that there is something for it
         self.consumer_pumps = False  # as long as there is no host: what is finished waits for the thread that pumps
@@ -127,6 +132,7 @@ class Driver:
             StartWorker: self._start_worker,
             SendBatch: lambda command: self._workers[command.worker].send(command.batch),
             Observe: self._observe,
+            ReadCpu: lambda command: self.post(CpuRead(time.process_time())),
             CancelTask: lambda command: self._workers[command.worker].cancel(command.index),
             KillWorker: lambda command: self._workers[command.worker].kill(),
             StopWorker: lambda command: self._workers.pop(command.worker).stop(),
@@ -136,9 +142,9 @@ class Driver:
 
     # For everyone
 
-    def post(self, event: Event) -> None:
-        """Take an event in; from any thread."""
-        self._events.append(event)
+    def post(self, event: Event, first: bool = False) -> None:
+        """Take an event in; from any thread. `first`: before all that wait."""
+        (self._events.appendleft if first else self._events.append)(event)
         host = self.host
         if host is not None:
             host.wake()
@@ -150,6 +156,11 @@ class Driver:
         assert self.host is not None
         self._reports.append(report)
         self.host.wake()
+
+    def hurry(self) -> None:
+        """See `_workers._base.Host`; only an event loop is asked for it."""
+        if isinstance(self.host, LoopHost):
+            self.host.hurry()
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `_workers._base.Host`; only workers that are hired ask for it, and nobody hires without a host."""
@@ -164,6 +175,10 @@ class Driver:
     def seat(self, worker: Worker) -> None:
         """The caller's own thread is one of the workers."""
         self._workers[SEAT] = worker
+
+    def observe(self, observer: Observer) -> None:
+        """Show it what happens from now on."""
+        self._observers.append(observer)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -203,7 +218,9 @@ class Driver:
     @property
     def wake_at(self) -> float | None:
         """See `Driven`."""
-        return self._dispatcher.wake_at
+        wake_at = self._dispatcher.wake_at
+        look_at = None if self.resources is None else self.resources.next_at
+        return wake_at if look_at is None else look_at if wake_at is None else min(wake_at, look_at)
 
     @property
     def pending(self) -> bool:
@@ -221,6 +238,8 @@ class Driver:
             if self._put_off is not None:
                 command, self._put_off = self._put_off, None
                 self._draw(command)
+            if self.resources is not None and (room := self.resources.look(self.clock())) is not None:
+                self._handle(room)
             wake_at = self._dispatcher.wake_at
             if wake_at is not None and wake_at <= self.clock():
                 self._events.append(Tick())
@@ -252,6 +271,8 @@ class Driver:
             self._execute[type(command)](command)
         if type(event) is WorkerExited:
             self._workers.pop(event.worker, None)
+            if event.starved and self.resources is not None and (room := self.resources.ran_out()) is not None:
+                self._handle(room)
 
     def _draw(self, command: Draw) -> None:
         if self.host is None and self.consumer_pumps and self._outlet.ready:

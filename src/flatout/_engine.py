@@ -17,6 +17,7 @@ import os
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -28,11 +29,13 @@ from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Even
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
-from flatout._machine import usable_cores
-from flatout._model import Batch, Kind, Measurement, Options, Plan, Statistics, Work
-from flatout._plan._choose import describe
+from flatout._machine import gil_enabled, usable_cores, why_not_chosen
+from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Statistics, Work
+from flatout._plan._choose import Situation, describe, for_cores
+from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
+from flatout._workers import zygote_runs
 from flatout._workers._inline import Seat
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -44,7 +47,7 @@ if TYPE_CHECKING:
     from flatout._plan._chooser import Chooser
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
-    from flatout._workers._process import Setup
+    from flatout._workers._process import ProcessWorker, Setup
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -73,7 +76,7 @@ class Engine:
         self._iterables = iterables
         self._given_source = source
         self._options = options
-        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect)
+        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._driver.hire = self._hire
@@ -81,6 +84,11 @@ class Engine:
         self._driver.wake_caller = self._news.ring
         self._seat = Seat(work, self._driver, self._news.ring)
         self._setup: Setup | None = None
+        self._overseer: Overseer | None = None
+        self._processes: weakref.WeakSet[ProcessWorker] = weakref.WeakSet()
+        self._cores = 0  # that are usable at this moment, where worker processes are in use
+        self._followed: tuple[Plan, int, Plan] | None = None  # a plan, the cores it was made for, and what followed
+        self._thread = 0  # that began the run: its affinity counts
         self._begun: Begun = {}
         self._loop_worker: LoopWorker | None = None
         self._loop_thread: LoopThread | None = None
@@ -90,6 +98,8 @@ class Engine:
         self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
+        self._process_seconds = 0.0  # CPU time of this process when the run ended
+        self.choice: Choice | None = None
 
     # Start
 
@@ -113,19 +123,50 @@ class Engine:
     def _begin(self) -> None:
         self._started = self._driver.clock()
         self._pid = os.getpid()
+        self._thread = threading.get_native_id()
         if self._options.timeout is not None:
             self._note_pauses()
         self._driver.source = self._source()
         plan = self._plan
         if self.chooser is not None:
             self.chooser.adopt = self.adopt
+            self.chooser.restate = self._restate
             self.chooser.left = self._left
+        if self._options.via == "auto" and usable_cores() > 1:
+            self._look_again_at(plan)
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
         else:
             if plan.kind == "process":
                 self._set_up_processes()
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+
+    def _look_again_at(self, plan: Plan | None) -> None:
+        """Have the choice looked at again as the run goes on, where it is one that can be changed."""
+        if self.chooser is not None:
+            situation = lambda: self.chooser.situation()  # noqa: E731 - of the latest one
+        elif plan is not None and plan.kind == "async" and self._may_spread():
+            tie = Tie(self._work)
+            self._driver.observe(tie)
+            self._dispatcher.try_out(2 * usable_cores())
+            situation = partial(self._situation_of_loops, tie)
+        else:
+            return
+        look = SecondLook(situation, lambda: self._driver.clock(), self._change, self._probe_again)
+        self._driver.observe(look)
+        if plan is not None:
+            look.adopted(plan, self.statistics())
+
+    def _may_spread(self) -> bool:
+        """Whether coroutines may go to other processes: not where they were promised the caller's loop, nor a timeout
+        by which a loop that is blocked would be left behind.
+        """
+        return self._callers_loop is None and self._options.timeout is None and not why_not_chosen()
+
+    def _situation_of_loops(self, tie: Tie) -> Situation:
+        counts = self.statistics()
+        left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
+        return Situation(usable_cores(), left, tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency)
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""
@@ -141,7 +182,9 @@ class Engine:
         return self._plan is None or self._plan.kind == "inline"
 
     def _left(self) -> int | None:
-        return None if self.total is None else max(0, self.total - self._driver.statistics().settled - 1)
+        """Tasks that nobody has begun, as long as the chooser sees every call."""
+        assert self.chooser is not None
+        return None if self.total is None else max(0, self.total - self.chooser.spent()[0][2])
 
     def _source(self) -> Any:
         if self._given_source is not None:
@@ -182,12 +225,16 @@ class Engine:
         from flatout._workers._home import emit
         from flatout._workers._process import ProcessWorker
 
-        setup, keep = self._set_up_processes(), 2 * usable_cores()
+        self._watch_machine()
+        setup, keep = self._set_up_processes(), 2 * self._cores
         if self._plan is None or not self._plan.inside:
-            return ProcessWorker(number, setup, self._driver, emit, keep)
-        from flatout._workers._mixed import MixedWorker
+            worker = ProcessWorker(number, setup, self._driver, emit, keep)
+        else:
+            from flatout._workers._mixed import MixedWorker
 
-        return MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
+            worker = MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
+        self._processes.add(worker)
+        return worker
 
     def _set_up_processes(self) -> Setup:
         """Pickle the function, once. Raises NotPicklable."""
@@ -198,14 +245,59 @@ class Engine:
             plan = self._plan
             fixed = self._options.chunksize or (plan and plan.chunksize)
             workers = (plan.processes or plan.concurrency) if plan is not None else usable_cores()
+            workers = max(1, workers if self.total is None else min(workers, self.total))
             inside, preloads = _inside(plan) if plan is not None else (None, ())
             self._setup = Setup(self._work, max(1, usable_cores() // workers), not fixed, inside, preloads)
         return self._setup
+
+    # The machine
+
+    def _watch_machine(self) -> None:
+        """From now on look at what the machine can give: for worker processes."""
+        if self._driver.resources is not None:
+            return
+        with put_off():
+            from flatout._resources import Resources
+            from flatout._workers import _pool
+
+        self._cores = usable_cores()
+        self._driver.resources = Resources(
+            pids=lambda: [worker.pid for worker in list(self._processes)],
+            finished=lambda: self.statistics().settled,
+            wanted=self._wanted_processes,
+            cores=self._cores,
+            thread=self._thread,
+            follow=self._follow_cores,
+            let_go=_pool.let_go,
+            known=self._plan.measured.peak_bytes if self._plan is not None and self._plan.measured is not None else 0,
+        )
+
+    def _wanted_processes(self) -> int:
+        plan, total = self._plan, self.total
+        wanted = self._cores if plan is None else plan.ceiling or plan.concurrency
+        return wanted if total is None else max(1, min(wanted, total))
+
+    def _follow_cores(self, cores: int) -> None:
+        """Have the number of workers follow the cores, where it was flatout that chose it."""
+        before, self._cores, plan = self._cores, cores, self._plan
+        fixed = self._options.max_concurrency is not None or isinstance(self._options.via, Plan)
+        if fixed or plan is None or plan.kind != "process":
+            return
+        if self._followed is None or self._followed[2] is not plan:
+            self._followed = plan, before, plan
+        made, made_for, _ = self._followed
+        self._plan = for_cores(made, made_for, cores)
+        self._followed = made, made_for, self._plan
+        self._driver.post(PlanChosen(self._plan))
 
     # Moving on
 
     def adopt(self, plan: Plan) -> None:
         """Go on by this plan; called once, by the caller's thread or the probe's."""
+        if self.chooser is not None:
+            (busy, cpu, begun), under_way = self.chooser.spent()
+            left = None if self.total is None else max(0, self.total - begun)
+            self.choice = Choice(self.seconds, begun, left, busy, cpu, under_way, time.process_time())
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
         self._plan = plan
@@ -216,7 +308,37 @@ class Engine:
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
+        if plan.kind == "inline":
+            self._oversee()
         return self._driver.post(PlanChosen(plan))
+
+    def _oversee(self) -> None:
+        """The caller goes on by itself: have somebody look in."""
+        if self._overseer is None and self._left() != 0:
+            self._overseer = Overseer(self._seat)
+            self._overseer.start()
+
+    def _change(self, plan: Plan) -> None:
+        """Go on by another plan, in the middle of the run; called where the driver lives."""
+        before, setup = self._plan, self._setup
+        self._plan, self._setup = plan, None
+        try:
+            if plan.kind == "process":
+                self._set_up_processes()
+        except (NotPicklable, OSError):
+            self._plan, self._setup = before, setup
+            return
+        self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
+
+    def _probe_again(self) -> None:
+        """Have the next calls of the caller's thread watched as if they were the first."""
+        assert self.chooser is not None
+        self.chooser = self.chooser.anew()
+
+    def _restate(self, again: Callable[[Plan], Plan]) -> None:
+        """The plan stays, its figures are made anew."""
+        if self._plan is not None and self._plan.predictions:
+            self._plan = again(self._plan)
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
@@ -234,6 +356,8 @@ class Engine:
 
     def _move_to(self, kind: Kind, event: Event) -> None:
         """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
+        if kind == "process":
+            self._watch_machine()
         if kind != "async":
             self._driver.hand_over()
             self._driver.post(event)
@@ -342,7 +466,7 @@ class Engine:
             awaitables.append(value)
             return value
 
-        event = self._seat.run_undecided(batch, set_aside)
+        event = self._seat.run(batch, set_aside)
         chooser.ran(len(event.values))
         if awaitables:
             self._hand_back(batch, event)
@@ -407,9 +531,11 @@ class Engine:
             self._driver.pump_unless_busy()
             self._pump_in_loop()
         deadline = self._driver.clock() + ENDING_SECONDS
-        while not self.outlet.finished and self._driver.clock() < deadline:
-            await asyncio.sleep(0.005)  # a driver thread is at it
-        self._note_end()
+        try:
+            while not self.outlet.finished and self._driver.clock() < deadline:
+                await asyncio.sleep(0.005)  # a driver thread is at it
+        finally:  # also where who waits here is cancelled once more
+            self._note_end()
         if self._loop_worker is not None:
             await self._loop_worker.ended(ENDING_SECONDS)
         if self._async_inputs is not None:
@@ -431,8 +557,11 @@ class Engine:
         self._iterables = ()
         if self._ended is None:
             self._ended = self._driver.clock()
+            self._process_seconds = time.process_time()
         if self._pauses is not None:
             self._pauses.end()
+        if self._overseer is not None:
+            self._overseer.end()
         if self.chooser is not None:
             self.chooser.stop()
             if self._plan is None:
@@ -444,6 +573,8 @@ class Engine:
     def plan(self) -> Plan | None:
         """The plan, once there is one; one that needed no measurement gets its figures as it goes."""
         plan = self._plan
+        if plan is not None and self._driver.resources is not None and self._driver.resources.note:
+            plan = replace(plan, reason=f"{plan.reason}; {self._driver.resources.note}")
         if plan is None or plan.kind != "async" or plan.measured is not None:
             return plan
         counts = self.statistics()
@@ -460,6 +591,11 @@ class Engine:
         if self._started is None:
             return 0.0
         return (self._driver.clock() if self._ended is None else self._ended) - self._started
+
+    @property
+    def process_seconds(self) -> float:
+        """CPU time of this process, until the end."""
+        return time.process_time() if self._ended is None else self._process_seconds
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""

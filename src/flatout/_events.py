@@ -62,7 +62,7 @@ class BatchFinished:
 
     `values` has None where `errors` has an entry. Seconds are for all of them together, and so is `size`: the bytes that
     inputs and results took to move, where they had to. `indices`, in ascending order, says which tasks they are where
-    there are gaps, as in an event loop.
+    there are gaps, as in an event loop. `queued`: seconds that were spent waiting for a core, where that is known.
     """
 
     worker: int
@@ -73,6 +73,7 @@ class BatchFinished:
     cpu_seconds: float = 0.0
     size: int = 0
     indices: Sequence[int] = ()
+    queued: float = 0.0
 
     def runs(self) -> list[tuple[int, int, int]]:
         """The tasks without the gaps: (first index, offset of its value, count)."""
@@ -108,18 +109,34 @@ class LoopIdle:
 
 
 @record
+class CpuRead:
+    """The CPU seconds that this process has used so far; the answer to `ReadCpu`."""
+
+    seconds: float
+
+
+@record
 class WorkerExited:
     """A worker is gone. `suspects` are the tasks it may have died of, `error` what of (None: it left in peace).
 
     A single suspect is to blame; of several, each is run again alone.
 
-    `fatal`: another worker would fare no better (its initializer failed), so that the run must end.
+    `fatal`: another worker would fare no better (its initializer failed), so that the run must end. `starved`: the system
+    killed it as memory ran out, which may have been its neighbours' fault.
     """
 
     worker: int
     error: BaseException | None = None
     suspects: Sequence[int] = ()
     fatal: bool = False
+    starved: bool = False
+
+
+@record
+class RoomChanged:
+    """There is memory for so many worker processes from now on; at least one is had all the same."""
+
+    processes: int
 
 
 @record
@@ -148,7 +165,9 @@ Event = (
     | TasksReturned
     | WorkerObserved
     | LoopIdle
+    | CpuRead
     | WorkerExited
+    | RoomChanged
     | Consumed
     | CancelRequested
     | Tick
@@ -183,6 +202,11 @@ class Observe:
     """Find out which tasks a worker is on: one may be over its time."""
 
     worker: int
+
+
+@record
+class ReadCpu:
+    """Find out how much this process has computed."""
 
 
 @record
@@ -222,4 +246,4 @@ class Finish:
     cancelled: bool = False
 
 
-Command = Draw | StartWorker | SendBatch | Observe | CancelTask | KillWorker | StopWorker | Deliver | Finish
+Command = Draw | StartWorker | SendBatch | Observe | ReadCpu | CancelTask | KillWorker | StopWorker | Deliver | Finish

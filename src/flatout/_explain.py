@@ -11,7 +11,7 @@ from typing import Any
 from flatout import _inputs
 from flatout._awaitable import is_awaitable
 from flatout._errors import PlanError
-from flatout._model import Batch, Measurement, Plan, Prediction, Work, way
+from flatout._model import Batch, Measurement, Plan, Prediction, Work
 from flatout._plan._choose import Situation, async_plan, choose, describe
 from flatout._plan._chooser import Chooser
 from flatout._plan._evidence import ENOUGH
@@ -39,23 +39,44 @@ class Explanation:
         return str(self)
 
     def __str__(self) -> str:
-        measured = self.measured
+        measured, calls = self.measured, f"{self.calls} call{'s' * (self.calls != 1)}"
+        how_many = f"all {self.inputs} inputs" if self.inputs is not None else "1000 inputs"
+        with_the_gil = f": {duration(measured.gil)} with the GIL held, {duration(measured.free)} without"
         lines = [
-            f"measured over {self.calls} call{'s' * (self.calls != 1)}: {describe(measured)}",
-            f"  with the GIL {duration(measured.gil)}, without {duration(measured.free)}, "
-            f"waiting {duration(measured.wait)}, moving it to a process and back {duration(measured.transfer)}"
-            + (f", threads or processes of its own {duration(measured.own)}" if measured.own else ""),
-            f"predicted for {f'all {self.inputs} inputs' if self.inputs is not None else '1000 inputs'}:",
+            f"measured over {calls}: {describe(measured)}",
+            f"  c  it computes        {duration(measured.gil + measured.free):>9}   the master's move{with_the_gil}",
+            f"  w  it waits           {duration(measured.wait):>9}   the opponent's reply",
+            f"  p  moved to a process {duration(measured.transfer):>9}   input and result, pickled",
+            *_own(measured),
+            f"predicted for {how_many}:",
+            f"{'':22}{'time':>9}  {'masters m':>9}  {'tables k':>8}  {'useful k*':>9}",
+            *(_line(prediction, prediction is self.plan.predicted) for prediction in self.predictions),
+            "  m calls can compute at once, k are in play. k* = m (c + w) / c: more would not help.",
+            *_who_can_wait(measured),
         ]
-        for prediction in self.predictions:
-            name = way(prediction.kind, prediction.inside)
-            chosen = "  <- chosen" if name == self.plan.way else ""
-            if prediction.impossible:
-                lines.append(f"  {name:18} {'-':>10}        {prediction.impossible}")
-            else:
-                at_once = f"{prediction.concurrency} at once"
-                lines.append(f"  {name:18} {duration(prediction.seconds):>10}   {at_once}{chosen}")
         return "\n".join([*lines, str(self.plan)])
+
+
+def _line(prediction: Prediction, chosen: bool) -> str:
+    if prediction.impossible:
+        return f"  {prediction.way:20}{'-':>9}  {prediction.impossible}"
+    useful = "any" if math.isinf(prediction.useful) else f"{prediction.useful:.3g}"
+    figures = f"{prediction.masters:>9.3g}  {prediction.concurrency:>8}  {useful:>9}"
+    return f"  {prediction.way:20}{duration(prediction.seconds):>9}  {figures}{'  <- chosen' if chosen else ''}"
+
+
+def _own(measured: Measurement) -> Iterator[str]:
+    if measured.own:
+        yield f"     and meanwhile      {duration(measured.own):>9}   computed by threads or processes of its own"
+
+
+def _who_can_wait(measured: Measurement) -> Iterator[str]:
+    """How many calls can wait while one computes, where any can."""
+    others = useful_in_flight(measured.gil + measured.free, measured.wait) - 1
+    if math.isinf(others):
+        yield "  They only wait: any number can wait at once."
+    elif others >= 1:
+        yield f"  While one call computes, {others:.3g} others can wait: w / c."
 
 
 def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: bool) -> Explanation:
@@ -120,8 +141,10 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
         return prediction
     calls = 1000 if situation.left is None else situation.left
     most = max(1, min(plan.ceiling or 1, calls))
-    k = math.ceil(max(1, min(most, useful_in_flight(measured.gil, measured.wait))))
-    return Prediction("async", k, max(calls * max(measured.gil, measured.seconds / k), measured.seconds))
+    useful = useful_in_flight(measured.gil, measured.wait)
+    k = math.ceil(max(1, min(most, useful)))
+    seconds = max(calls * max(measured.gil, measured.seconds / k), measured.seconds)
+    return Prediction("async", k, seconds, useful=useful)
 
 
 async def _await_some(awaitables: Iterator[Any]) -> tuple[int, float, float]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import select
 import selectors
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -119,10 +120,14 @@ class ThreadHost:
         self._thread: threading.Thread | None = None
 
     def run(self, driven: Driven) -> None:
-        """Drive it to its end in a thread of its own."""
+        """Drive it to its end in a thread of its own. Raises RuntimeError where there is none to be had."""
         self._driven = driven
         self._thread = threading.Thread(target=self._serve, name="flatout-driver", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError:
+            self._close()
+            raise
 
     def wake(self) -> None:
         """Have it pumped; from any thread, also in the middle of itself."""
@@ -170,9 +175,12 @@ class ThreadHost:
         except BaseException as error:
             driven.fail(error)
         finally:
-            with self._lock:
-                self._open = False
-                self._sockets.close()
+            self._close()
+
+    def _close(self) -> None:
+        with self._lock:
+            self._open = False
+            self._sockets.close()
 
     def _sleep(self) -> None:
         self._asleep = True
@@ -203,7 +211,7 @@ class LoopHost:
         self._driven: Driven | None = None
         self._scheduled = False
         self._timer: asyncio.TimerHandle | None = None
-        self._fds: dict[int, Callback | None] = {}
+        self._fds: dict[int, tuple[Callback, Callback | None]] = {}
 
     def run(self, driven: Driven) -> None:
         """Drive it from now on, whenever there is something to do."""
@@ -230,15 +238,15 @@ class LoopHost:
         self._loop.add_reader(fd, readable)
         if writable is not None:
             self._loop.add_writer(fd, writable)
-        elif self._fds.get(fd) is not None:
+        elif fd in self._fds and self._fds[fd][1] is not None:
             self._loop.remove_writer(fd)
-        self._fds[fd] = writable
+        self._fds[fd] = readable, writable
 
     def unwatch(self, fd: int) -> None:
         """See `_workers._base.Host`."""
         if fd in self._fds:
             self._loop.remove_reader(fd)
-            if self._fds.pop(fd) is not None:
+            if self._fds.pop(fd)[1] is not None:
                 self._loop.remove_writer(fd)
 
     def join(self, timeout: float | None = None) -> None:
@@ -252,6 +260,15 @@ class LoopHost:
     def leave(self) -> None:
         """Drive no more, though the loop may go on some time."""
         self._driven = None
+
+    def hurry(self) -> None:
+        """In the middle of a turn of the loop that takes long: look at what is watched, and pump."""
+        self._pump()
+        if self._fds:
+            for fd in _readable(self._fds):
+                if fd in self._fds:
+                    self._fds[fd][0]()
+            self._pump()
 
     def _pump(self) -> None:
         driven = self._driven
@@ -267,3 +284,11 @@ class LoopHost:
             self._timer = None
         if driven.wake_at is not None and not driven.finished:
             self._timer = self._loop.call_at(driven.wake_at, self._pump)
+
+
+def _readable(fds: Iterable[int]) -> list[int]:
+    """Those that can be read from now."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(0)]

@@ -134,6 +134,7 @@ class _LoopHost:
         self._started = Bell()
         self._ready = False
         self._error: BaseException | None = None
+        self._reports: list[Callable[[], Event | None]] = []
 
     def wait(self) -> None:
         """Until the worker is ready; raises what its initializer raised."""
@@ -157,7 +158,15 @@ class _LoopHost:
 
     def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
-        self.loop.call_soon(lambda: self._report(report()))
+        self._reports.append(report)
+        self.loop.call_soon(self.hurry)
+
+    def hurry(self) -> None:
+        """See `_workers._base.Host`."""
+        reports, self._reports = self._reports, []
+        for report in reports:
+            if (event := report()) is not None:
+                self.post(event)
 
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """A `LoopWorker` has no descriptors."""
@@ -166,15 +175,11 @@ class _LoopHost:
     def unwatch(self, fd: int) -> None:
         """As `watch`."""
 
-    def _report(self, event: Event | None) -> None:
-        if event is not None:
-            self.post(event)
-
 
 def _outcomes(event: BatchFinished) -> Outcomes:
     errors = [(error.offset, error.error) for error in event.errors]
     indices = list(event.indices) or None
-    return Outcomes(event.first, list(event.values), errors, event.seconds, event.cpu_seconds, indices)
+    return Outcomes(event.first, list(event.values), errors, event.seconds, event.cpu_seconds, indices, event.queued)
 
 
 def _batches(tasks: Sequence[tuple[int, Any]]) -> list[Batch]:

@@ -10,6 +10,7 @@ Parsing is kept apart from reading: `parse_*` get text, the readers get `root`, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Iterable
@@ -115,24 +116,29 @@ def gil_enabled() -> bool:
     return enabled is None or bool(enabled())
 
 
-def usable_cores() -> int:
+def usable_cores(thread: int = 0) -> int:
     """How many calls can compute at once in this process, at least 1. Cheap: well below a millisecond.
+
+    thread: the native id of that whose affinity counts, as `affinity` has it.
 
     In a worker process that is its share of the cores, so that workers of workers are no more than there are cores.
 
     Raises PlanError where the environment variable FLATOUT_CORES is not a positive whole number.
     """
-    return max(1, int(_cores()))
+    return max(1, int(_cores(thread)))
 
 
-def affinity() -> int:
-    """CPUs that this process may run on."""
+def affinity(thread: int = 0) -> int:
+    """CPUs that a thread of this process may run on, by default the calling one; each may be bound to others."""
     count = getattr(os, "process_cpu_count", None)  # new in 3.13: heeds PYTHON_CPU_COUNT too
-    if count is not None:
+    if not hasattr(os, "sched_getaffinity"):
+        return (os.cpu_count() if count is None else count()) or 1
+    here = len(os.sched_getaffinity(0))
+    if count is not None and count() != here:
         return count() or 1
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        return len(os.sched_getaffinity(thread))
+    return here
 
 
 def cpu_quota(root: str = "/") -> float | None:
@@ -148,6 +154,16 @@ def memory(root: str = "/") -> tuple[int, int, int]:
     rooms = [_unified_room(group) for group in _cgroups(root, UNIFIED)]
     rooms += [_room_v1(group) for group in _cgroups(root, "memory")]
     return total, free, min([free, *(room for room in rooms if room is not None)])
+
+
+def process_memory(pid: int | str = "self") -> dict[str, int]:
+    """Bytes of memory of a process: VmRSS now and VmHWM at its peak, and of now RssAnon, RssFile and RssShmem.
+
+    Empty where it is gone, and elsewhere than on Linux.
+    """
+    lines = (line.partition(":") for line in _read(f"/proc/{pid}/status").splitlines())
+    sizes = {name: _integer(rest.removesuffix("kB")) for name, _, rest in lines if name.startswith(("Vm", "Rss"))}
+    return {name: 1024 * size for name, size in sizes.items() if size is not None}
 
 
 def oom_group(root: str = "/") -> bool:
@@ -304,9 +320,9 @@ def _limited(limit: int, infinity: int) -> int | None:
     return None if limit == infinity else limit
 
 
-def _cores() -> float:
+def _cores(thread: int = 0) -> float:
     cores: float | None = _cores_from_environment()
-    cores = float(cores) if cores is not None else _least(affinity(), cpu_quota())
+    cores = float(cores) if cores is not None else _least(affinity(thread), cpu_quota())
     return min(cores, _child.cores) if _child.inside else cores
 
 

@@ -149,6 +149,7 @@ class Options:
 
     via: Kind | Literal["auto"] | Plan = "auto"
     max_concurrency: int | None = None
+    max_per_second: float | None = None
     chunksize: int | None = None
     buffersize: int | None = None
     timeout: float | None = None
@@ -165,7 +166,8 @@ class Measurement:
     gil: computing while holding the GIL. free: computing after letting go of it. wait: neither; for threads of its own,
     perhaps. transfer: pickling input and result, both ways. calls: finished calls that were measured, 0 when the decision
     fell in the middle of the first. unpicklable: why it cannot cross a process border, empty where it can. own: what
-    threads and child processes of the call's own compute meanwhile, which is no part of its wall time.
+    threads and child processes of the call's own compute meanwhile, which is no part of its wall time. peak_bytes: of
+    memory that a call takes for a while, 0 where that cannot be told.
     """
 
     gil: float
@@ -175,6 +177,7 @@ class Measurement:
     calls: int = 1
     unpicklable: str = ""
     own: float = 0.0
+    peak_bytes: int = 0
 
     @property
     def seconds(self) -> float:
@@ -191,7 +194,9 @@ class Measurement:
 class Prediction:
     """What the law expects of one way: seconds for all tasks that are left (for 1000 where their number is unknown).
 
-    `impossible` says why this way is out of the question, empty where it is not. `inside`: see `Plan`.
+    In the words of the exhibition: `concurrency` tables are in play, `masters` calls can compute at once, and more than
+    `useful` tables bring nothing, since the masters are busy all the time then (k* = m (c + w) / c). `impossible` says why
+    this way is out of the question, empty where it is not. `inside`: see `Plan`.
     """
 
     kind: Kind
@@ -199,6 +204,13 @@ class Prediction:
     seconds: float
     impossible: str = ""
     inside: Inside = ""
+    masters: float = 1.0
+    useful: float = 1.0
+
+    @property
+    def way(self) -> str:
+        """See `Plan.way`."""
+        return way(self.kind, self.inside)
 
 
 @record
@@ -224,6 +236,11 @@ class Plan:
     processes: int | None = None
     inside: Inside = ""
 
+    @property
+    def predicted(self) -> Prediction | None:
+        """Of the predictions, the one that the plan follows; None where it was not chosen by prediction."""
+        return next((p for p in self.predictions if (p.kind, p.inside) == (self.kind, self.inside)), None)
+
     def __str__(self) -> str:
         return f"{self.way}: {self.reason}"
 
@@ -239,11 +256,31 @@ def way(kind: Kind, inside: Inside = "") -> str:
 
 
 @record
+class Choice:
+    """The moment at which a run chose: what came before it was the probe's, what comes after it is the plan's.
+
+    seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
+    where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
+    and under_way: of that alone. process_seconds: CPU time of this process since it began.
+    """
+
+    seconds: float
+    tasks: int
+    left: int | None
+    busy_seconds: float
+    cpu_seconds: float
+    under_way: float
+    process_seconds: float
+
+
+@record
 class Statistics:
     """Counts of a run at one moment. drawn == succeeded + failed + cancelled once it is over.
 
-    busy_seconds and cpu_seconds are sums over all calls; retried counts further attempts, died lost workers. The caller's
-    own thread is not counted as a worker.
+    busy_seconds and cpu_seconds are sums over all calls, and so is queued_seconds: waiting for a core, as far as that is
+    known; retried counts further attempts, died lost workers. The caller's own thread is not counted as a worker. limit:
+    tasks that may be in flight now. decisions: what has changed that, or the rate at which tasks start, and why; the last
+    dozen of them.
     """
 
     drawn: int = 0
@@ -257,6 +294,9 @@ class Statistics:
     peak_workers: int = 0
     busy_seconds: float = 0.0
     cpu_seconds: float = 0.0
+    queued_seconds: float = 0.0
+    limit: int = 1
+    decisions: tuple[str, ...] = ()
 
     @property
     def settled(self) -> int:

@@ -1,11 +1,40 @@
-"""The summary of a run, in the terms of the exhibition law."""
+"""The summary of a run, in the terms of the exhibition law: what was predicted, what was measured, and what came between."""
 
 from __future__ import annotations
 
 from flatout._machine import usable_cores
-from flatout._model import Plan, Statistics
+from flatout._model import Choice, Plan, Statistics
+from flatout._plan._choose import UNKNOWN
 from flatout._record import record
 from flatout._units import duration
+
+
+@record
+class Chosen:
+    """What became of the tasks that the choice was made for, those that the first calls had not been.
+
+    tasks: how many have ended. seconds: how long that took. predicted: what the law expected of the chosen kind for so
+    many, `plan.predictions` of every kind for all that were left. call_seconds: mean time of a call. in_flight: calls
+    under way at a time, in the mean (Little's law: in_flight = tasks * call_seconds / seconds).
+
+    Shares of the time that the usable cores had: compute_share in calls; own_share in this process beside its calls
+    (drawing inputs, handing tasks out, taking results, and whatever else the program did); idle_share: the rest, in
+    which the cores were idle or other programs had them.
+    """
+
+    tasks: int
+    seconds: float
+    predicted: float
+    call_seconds: float
+    in_flight: float
+    compute_share: float
+    own_share: float
+    idle_share: float
+
+    @property
+    def ratio(self) -> float:
+        """Measured over predicted: 1 where it came as predicted, 2 where it took twice as long."""
+        return self.seconds / self.predicted if self.predicted else 1.0
 
 
 @record
@@ -15,6 +44,7 @@ class Report:
     tasks: inputs drawn. seconds: wall time. loop_seconds: the time of all calls together, which is what the plain loop
     would have taken where they did not hinder each other. speedup: loop_seconds / seconds. Shares are of the time that
     the usable cores had: computing in tasks, and the rest, idle; wait_share is the share of the calls' time spent waiting.
+    chosen: predicted beside measured; None where nothing was chosen by prediction, or nothing was left to do by it.
     """
 
     plan: Plan
@@ -30,10 +60,18 @@ class Report:
     compute_share: float
     wait_share: float
     idle_share: float
+    chosen: Chosen | None = None
 
     @classmethod
-    def of(cls, plan: Plan, counts: Statistics, seconds: float) -> Report:
-        """From the counts of a run and its wall time."""
+    def of(
+        cls,
+        plan: Plan,
+        counts: Statistics,
+        seconds: float,
+        choice: Choice | None = None,
+        process_seconds: float = 0.0,
+    ) -> Report:
+        """From the counts of a run, its wall time, and the CPU time of this process since that began."""
         busy, cpu = counts.busy_seconds, min(counts.cpu_seconds, counts.busy_seconds)
         computing = min(1.0, cpu / (seconds * usable_cores())) if seconds else 0.0
         return cls(
@@ -50,22 +88,88 @@ class Report:
             compute_share=computing,
             wait_share=(busy - cpu) / busy if busy else 0.0,
             idle_share=1.0 - computing,
+            chosen=None if choice is None else _since(choice, plan, counts, seconds, process_seconds),
         )
 
     def __repr__(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
-        counts = [f"{self.tasks} task{'s' * (self.tasks != 1)} in {duration(self.seconds)}"]
+        counts = [f"{_counted(self.tasks, 'task')} in {duration(self.seconds)}"]
         for count, what in ((self.failed, "failed"), (self.cancelled, "cancelled"), (self.retried, "tried again")):
             if count:
                 counts.append(f"{count} {what}")
         if self.workers_lost:
             counts.append(f"{self.workers_lost} workers lost")
-        return (
-            f"{', '.join(counts)}\n"
-            f"the calls took {duration(self.loop_seconds)} together: {self.speedup:.2f} times the wall time\n"
+        lines = [
+            ", ".join(counts),
+            f"the calls took {duration(self.loop_seconds)} together: {self.speedup:.2f} times the wall time",
             f"the cores computed {self.compute_share:.0%} of the time and idled {self.idle_share:.0%}; "
-            f"the calls waited {self.wait_share:.0%} of theirs\n"
-            f"{self.plan}"
-        )
+            f"the calls waited {self.wait_share:.0%} of theirs",
+        ]
+        if self.chosen is not None:
+            lines += _lines(self.chosen, self.plan)
+        return "\n".join([*lines, str(self.plan)])
+
+
+def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, process_seconds: float) -> Chosen | None:
+    """What was done since the choice, and what was predicted for so much of it."""
+    predicted = plan.predicted
+    tasks = counts.succeeded + counts.failed - choice.tasks
+    took = seconds - choice.seconds
+    if predicted is None or tasks <= 0 or took <= 0:
+        return None
+    busy = max(0.0, counts.busy_seconds - choice.busy_seconds)
+    cpu = min(busy, max(0.0, counts.cpu_seconds - choice.cpu_seconds))
+    own = process_seconds - choice.process_seconds - (0.0 if plan.kind == "process" else cpu)
+    cores = took * usable_cores()
+    computing = min(1.0, cpu / cores)
+    own_share = min(1.0 - computing, max(0.0, own / cores))
+    return Chosen(
+        tasks=tasks,
+        seconds=took,
+        predicted=predicted.seconds * _share(tasks, choice.left),
+        call_seconds=(busy + choice.under_way) / (tasks + (choice.under_way > 0)),
+        in_flight=busy / took,
+        compute_share=computing,
+        own_share=own_share,
+        idle_share=1.0 - computing - own_share,
+    )
+
+
+def _share(tasks: int, left: int | None) -> float:
+    """How much of what was predicted has been done; where the number was unknown, that was for 1000."""
+    return tasks / (left or UNKNOWN)
+
+
+def _lines(chosen: Chosen, plan: Plan) -> list[str]:
+    followed = plan.predicted
+    scale = chosen.predicted / followed.seconds if followed and followed.seconds else 1.0
+    lines = [f"{'for the ' + _counted(chosen.tasks, 'task') + ' after the choice':34}{'predicted':>10}{'measured':>10}"]
+    for prediction in plan.predictions:
+        name = f"  {prediction.way}"
+        if prediction.impossible:
+            lines.append(f"{name:34}{'-':>10}{'':13}{prediction.impossible}")
+            continue
+        line = f"{name:34}{duration(prediction.seconds * scale):>10}"
+        if prediction is followed:
+            line += f"{duration(chosen.seconds):>10}   {chosen.ratio:.2f} times as predicted"
+        lines.append(line)
+    return lines + _why(chosen, plan)
+
+
+def _why(chosen: Chosen, plan: Plan) -> list[str]:
+    """What kept the rest from being reached."""
+    measured = plan.measured
+    least = "" if measured is None or measured.calls else "at least "
+    before = f" ({least}{duration(measured.seconds)} when it was measured)" if measured else ""
+    return [
+        f"  a call took {duration(chosen.call_seconds)}{before}; "
+        f"{chosen.in_flight:.3g} of at most {plan.ceiling or plan.concurrency} were under way at a time",
+        f"  the cores: {chosen.compute_share:.0%} computing in calls, {chosen.own_share:.0%} in this process beside them, "
+        f"{chosen.idle_share:.0%} idle or with other programs",
+    ]
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'s' * (count != 1)}"

@@ -174,9 +174,10 @@ class Run(Iterator["T"]):
         """What it has cost so far."""
         from flatout._report import Report
 
-        if self._engine is None:
+        engine = self._engine
+        if engine is None:
             return Report.of(self.plan, Statistics(), 0.0)
-        return Report.of(self.plan, self._engine.statistics(), self._engine.seconds)
+        return Report.of(self.plan, engine.statistics(), engine.seconds, engine.choice, engine.process_seconds)
 
     # Within
 

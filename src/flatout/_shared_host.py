@@ -107,12 +107,19 @@ class SharedHost:
     def watch(self, fd: int, readable: Callback, writable: Callback | None = None) -> None:
         """See `_workers._base.Host`."""
         if self._sockets is None:
-            self._sockets = Sockets()
-            self._reader = threading.Thread(
-                target=self._read_on, args=(self._sockets,), name="flatout-reader", daemon=True
-            )
-            self._reader.start()
+            self._sockets = self._begin_to_read()
         self._sockets.watch(fd, readable, writable)
+
+    def _begin_to_read(self) -> Sockets:
+        sockets = Sockets()
+        reader = threading.Thread(target=self._read_on, args=(sockets,), name="flatout-reader", daemon=True)
+        try:
+            reader.start()
+        except RuntimeError:  # no thread to be had
+            sockets.close()
+            raise
+        self._reader = reader
+        return sockets
 
     def unwatch(self, fd: int) -> None:
         """See `_workers._base.Host`."""

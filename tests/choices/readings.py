@@ -18,7 +18,7 @@ from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan import _chooser, _probe
 from flatout._plan._choose import Situation
 from flatout._plan._chooser import Chooser
-from flatout._plan._evidence import Evidence
+from flatout._plan._evidence import Evidence, Spent
 from flatout._record import replace
 
 UNIT = 1e-6  # seconds
@@ -161,6 +161,9 @@ class Replayed(Chooser):
             return measured
         transfer, unpicklable = self._recording.get("transfer", 0.0), self._recording.get("unpicklable", "")
         return replace(measured, transfer=transfer, unpicklable=unpicklable)
+
+    def spent(self) -> tuple[Spent, float]:
+        return self._evidence.spent(self._time, self._cpu)
 
     def situation(self) -> Situation:
         return replace(self._given, no_process=self._no_process)

@@ -4,6 +4,7 @@ Told three ways: by the law, on a virtual clock (with the very coroutines that a
 `flatout.map`. `lines` tells all of it, for the command `flatout chess`.
 """
 
+from flatout._chess._drawing import draw_into, drawings
 from flatout._chess._exhibition import (
     Ends,
     Exhibition,
@@ -25,6 +26,8 @@ __all__ = [
     "Live",
     "Span",
     "bars",
+    "draw_into",
+    "drawings",
     "ends",
     "ends_table_to_table",
     "lines",

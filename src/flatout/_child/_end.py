@@ -23,10 +23,9 @@ def give_up(slots: memoryview, error: BaseException) -> NoReturn:
     """End this process at once: its task has made that impossible on which all other tasks rely."""
     status = STATUS
     try:
-        if isinstance(error, (EOFError, ConnectionError)):  # nobody is there to be told anything
-            status = 0
-        else:
-            _page.give_reason(slots, _say(error))
+        if isinstance(error, (EOFError, ConnectionError)):  # as where nobody is there any more who would read this
+            status, error = 0, DescriptorLost("a task has shut down the socket of its worker process")
+        _page.give_reason(slots, _say(error))
     finally:
         _exit(status)
 

@@ -24,6 +24,7 @@ from collections.abc import Callable
 from types import ModuleType
 
 from flatout import _child
+from flatout._child import _native, _standing
 from flatout._child._calls import Caller, Unloadable
 from flatout._child._end import give_up
 from flatout._child._flight import Flight
@@ -111,7 +112,7 @@ class Worker:
         frame = self._take()
         setup, began = _values.load(frame.head), time.time()
         self._setups += 1
-        if self._stale(setup["path"]):
+        if self._stale(setup["path"]) or not self._fit(setup):
             self._channel.send(_frames.STALE, None)
             return True
         try:
@@ -197,6 +198,11 @@ class Worker:
         for name, module in list(sys.modules.items()):
             if name not in self._modules:
                 self._modules[name] = _changed_at(module, since - _CLOCK_SECONDS)
+
+    def _fit(self, setup: dict[str, Any]) -> bool:
+        """Whether this process could be made fit for the run, where another might be."""
+        native, standing = _native.share_out(setup["environ"], setup["cores"]), _standing.take_on(setup["standing"])
+        return self._setups == 1 or (native and standing)
 
     def _stale(self, path: list[str]) -> bool:
         """Whether a new process might import something else than this one has."""

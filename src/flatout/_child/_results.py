@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._child._end import DescriptorLost, give_up
+from flatout._run_queue import Queued
 from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
@@ -70,7 +71,8 @@ class Channel:
             note(position)
             failed.append((position, _exceptions.pack_error(error)))
         slots[_page.PACKED] = 0
-        meta = (first, len(outcomes.values), indices, packed.lengths, failed, outcomes.seconds, outcomes.cpu)
+        seconds = outcomes.seconds, outcomes.cpu, outcomes.queued
+        meta = (first, len(outcomes.values), indices, packed.lengths, failed, *seconds)
         self.send(_frames.RESULTS, meta, packed.pieces)
 
     def check(self) -> None:
@@ -102,10 +104,11 @@ class Channel:
 class Outcomes:
     """What goes home together: `values` of the tasks first, first + 1, ..., or of `indices` where there are gaps.
 
-    `errors` stand by their position among the values. Seconds are for all of them.
+    `errors` stand by their position among the values. Seconds are for all of them, those on a core (`cpu`) and those in the
+    queue for one (`queued`) too.
     """
 
-    __slots__ = ("cpu", "errors", "first", "indices", "seconds", "values")
+    __slots__ = ("cpu", "errors", "first", "indices", "queued", "seconds", "values")
 
     def __init__(
         self,
@@ -115,6 +118,7 @@ class Outcomes:
         seconds: float,
         cpu: float,
         indices: list[int] | None = None,
+        queued: float = 0.0,
     ) -> None:
         self.first = first
         self.values = values
@@ -122,6 +126,7 @@ class Outcomes:
         self.seconds = seconds
         self.cpu = cpu
         self.indices = indices
+        self.queued = queued
 
 
 def _file(sock: socket.socket) -> tuple[int, int]:
@@ -149,7 +154,8 @@ class Results:
         self._first = 0
         self._errors: list[tuple[int, BaseException]] = []
         self._since = 0.0
-        self._cpu_since = 0.0
+        self._cpu_since = self._wall_since = 0.0
+        self._queued = Queued()
         self._tasks: Tasks = deque()
         self._batches = 0
         self._open = False  # a batch is in hand
@@ -159,7 +165,8 @@ class Results:
     def begin(self, first: int, tasks: Tasks) -> None:
         """A batch begins."""
         self._first, self.values, self._errors, self._tasks = first, [], [], tasks
-        self._since, self._cpu_since = time.perf_counter(), time.thread_time()
+        self._since = self._wall_since = time.perf_counter()
+        self._cpu_since = time.thread_time()
         self._open = True
         self._batches += 1
         if self._asleep:
@@ -178,8 +185,9 @@ class Results:
         self._open = False
         with self._lock:
             cpu = time.thread_time() - self._cpu_since
+            queued = self._queued.since(time.perf_counter() - self._wall_since - cpu)
             self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
-            self._flush(cpu)
+            self._flush(cpu, queued)
 
     def _deliver(self) -> None:
         """The postman."""
@@ -213,7 +221,7 @@ class Results:
         if returned:
             self._channel.send(_frames.RETURNED, returned)
 
-    def _flush(self, cpu: float) -> None:
+    def _flush(self, cpu: float, queued: float = 0.0) -> None:
         """Send what is there. The lock is held: results of one batch must not overtake each other."""
         count = len(self.values)  # more may come meanwhile
         if not count:
@@ -223,4 +231,4 @@ class Results:
         self._first, self._errors = first + count, []
         now = time.perf_counter()
         seconds, self._since = now - self._since, now
-        self._channel.send_results(Outcomes(first, values, errors, seconds, cpu), self._slots)
+        self._channel.send_results(Outcomes(first, values, errors, seconds, cpu, queued=queued), self._slots)

@@ -292,13 +292,9 @@ def main(control: int, parent: int) -> None:
     global _libc
     _libc = _load_libc()
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    # The lowest number is the first to be closed when this process is killed: so that who finds a worker's stream at its
-    # end, and nobody to say why, can tell by the end of the orders (`Pool.lost`).
-    lowest, other = sorted((control, os.dup(control)))
-    os.close(other)
     from flatout._child import _main  # noqa: F401  (loaded once here, shared by all workers)
 
-    with socket.socket(fileno=lowest) as orders:
+    with socket.socket(fileno=control) as orders:
         zygote = Zygote(orders, parent)
         try:
             zygote.serve()

@@ -133,7 +133,15 @@ def machine() -> None:
     type=click.FloatRange(min=0, min_open=True),
     help="Play it before your eyes, so many times as fast as life.",
 )
-def chess(opponents: int, move: float, reply: float, pairs: int, masters: int, live: float | None) -> None:
+@click.option(
+    "--svg",
+    metavar="FOLDER",
+    type=click.Path(file_okay=False),
+    help="Draw it instead: writes exhibition.svg, tables.svg and kinds.svg there.",
+)
+def chess(
+    opponents: int, move: float, reply: float, pairs: int, masters: int, live: float | None, svg: str | None
+) -> None:
     """Play the chess exhibition that explains flatout.
 
     A master who plays game after game waits most of the time; one who walks from table to table waits hardly at all.
@@ -146,9 +154,13 @@ def chess(opponents: int, move: float, reply: float, pairs: int, masters: int, l
     """
     import shutil
 
-    from flatout._chess import Exhibition, lines
+    from flatout._chess import Exhibition, draw_into, lines
 
     exhibition = Exhibition(opponents=opponents, move=move, reply=reply, pairs=pairs, masters=masters)
+    if svg is not None:
+        for path in draw_into(svg, exhibition):
+            click.echo(path)
+        return
     for line in lines(exhibition, live=live, width=shutil.get_terminal_size().columns):
         click.echo(line)
 

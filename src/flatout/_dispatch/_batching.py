@@ -93,6 +93,11 @@ class Queue:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def first_alone(self) -> int | None:
+        """The index of the single task that is taken next, if it is one that was to be left single."""
+        return self._alone[0][0] if self._alone else None
+
     def push(self, batch: Batch) -> None:
         """Add at the end."""
         self._spans.append(batch)
@@ -106,11 +111,6 @@ class Queue:
             self._offset = 0
         self._spans.appendleft(batch)
         self._count += len(batch)
-
-    @property
-    def alone(self) -> bool:
-        """Whether the next task is one that was added to be left single."""
-        return bool(self._alone)
 
     def push_alone(self, task: Batch) -> None:
         """Add a single task before all that came by the others, and leave it single."""

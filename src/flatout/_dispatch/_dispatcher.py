@@ -8,9 +8,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
+from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
+from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
+from flatout._dispatch._trial import Trial
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -19,6 +22,7 @@ from flatout._events import (
     CancelTask,
     Command,
     Consumed,
+    CpuRead,
     Deliver,
     Draw,
     Event,
@@ -28,6 +32,8 @@ from flatout._events import (
     LoopIdle,
     Observe,
     PlanChosen,
+    ReadCpu,
+    RoomChanged,
     SendBatch,
     StartWorker,
     StopWorker,
@@ -39,7 +45,7 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._limits import Adaptive, Fixed, Limit
+from flatout._limits._governor import Governor
 from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
@@ -63,6 +69,7 @@ class Dispatcher:
     `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
     the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
     sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
+    `date`: see `Governor`.
     """
 
     def __init__(
@@ -74,6 +81,7 @@ class Dispatcher:
         ordered: bool = True,
         collect: bool = False,
         ahead: bool = True,
+        date: Callable[[], float] | None = None,
     ) -> None:
         self.plan: Plan | None = None
         self.finished = False
@@ -82,11 +90,16 @@ class Dispatcher:
         self._sends_ahead = ahead
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
-        self._limit: Limit = Fixed(1)
+        self._limit = Governor(options.max_per_second, date)
+        self._saturated = False  # the limit holds back tasks that wait
+        self._next_start: float | None = None  # where tasks wait for nothing but their rate: when one may start
+        self._gauge = Gauge()
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
+        self._apart = Apart()
+        self._room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -95,7 +108,7 @@ class Dispatcher:
         self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
         self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
-        self._busy_seconds = self._cpu_seconds = 0.0
+        self._busy_seconds = self._cpu_seconds = self._queued_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
             TasksDrawn: self._tasks_drawn,
             InputEnded: self._input_ended,
@@ -105,13 +118,21 @@ class Dispatcher:
             TasksReturned: self._tasks_returned,
             WorkerObserved: self._worker_observed,
             LoopIdle: self._loop_idle,
+            CpuRead: self._cpu_read,
             WorkerExited: self._worker_exited,
+            RoomChanged: self._room_changed,
             Consumed: self._outcomes_consumed,
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
         }
+        self._trial: Trial | None = None
         if plan is not None:
             self._adopt(plan)
+
+    def try_out(self, shares: int) -> None:
+        """Have an event loop show what its tasks do before it is given more than one of so many shares of them."""
+        if self._total is not None and self._total > Trial.FEWEST:
+            self._trial = Trial(-(-self._total // shares))
 
     # The door
 
@@ -131,9 +152,12 @@ class Dispatcher:
     @property
     def wake_at(self) -> float | None:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        if self.finished or not (self._delayed or self._deadlines):
+        if self.finished:
             return None
-        return min(heap[0][0] for heap in (self._delayed, self._deadlines) if heap)
+        due = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
+        trial = self._trial.until if self._trial is not None else None
+        due += [at for at in (self._next_start, self._gauge.look_at, trial) if at is not None]
+        return min(due, default=None)
 
     def statistics(self) -> Statistics:
         """The counts at this moment."""
@@ -150,6 +174,9 @@ class Dispatcher:
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
+            queued_seconds=self._queued_seconds,
+            limit=self._limit.value,
+            decisions=self._limit.decisions,
         )
 
     # Events
@@ -170,9 +197,11 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
-        for worker in list(self._crew.workers.values()):
-            if worker.ready:
-                self._freed(worker)
+        self._let_go_of_surplus()
+
+    def _room_changed(self, event: RoomChanged, now: float) -> None:
+        self._room_for = event.processes
+        self._let_go_of_surplus()
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
@@ -196,13 +225,17 @@ class Dispatcher:
         worker.late = False
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
+        self._queued_seconds += event.queued
         self._sizer.finished(count, event.seconds, event.size)
-        saturated = self._room(worker.kind) <= 0 and any(self._queues.values())
+        if self._trial is not None:
+            self._trial.ended(count, now)
+        overloads = [one for error in event.errors if (one := self._limit.judge(error.error)) is not None]
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, saturated, event.seconds if worker.wide else 0.0)
+        self._limit.finished(count, now, self._saturated, event.seconds, worker.inside == "async", overloads)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
+            self._apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
@@ -234,7 +267,11 @@ class Dispatcher:
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
         if worker is not None and self._room(worker.kind) <= 0:  # no matter whether the next inputs have come yet
-            self._limit.idle()
+            self._limit.idle(now)
+
+    def _cpu_read(self, event: CpuRead, now: float) -> None:
+        if self._gauge.idle(event.seconds, now) and self._room("thread") <= 0:
+            self._limit.idle(now)
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -249,6 +286,9 @@ class Dispatcher:
         if worker.wide and self._options.retry.attempts == 1:
             guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
+        if event.starved and not worker.killed:
+            self._alone |= guilty
+            self._apart.add(guilty | suspects)
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
@@ -259,7 +299,9 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._limit = Fixed(self._crew.active(worker.kind))  # no more can be had: descriptors, memory, threads
+            self._limit.pin(
+                self._crew.active(worker.kind), "no more workers can be had"
+            )  # descriptors, memory, threads
         elif blamed:
             self._barren.clear()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
@@ -312,7 +354,7 @@ class Dispatcher:
             and issubclass(type(error), retry.on)
         ):
             try:
-                due = now + retry.delay(task.attempt)
+                due = now + max(retry.delay(task.attempt), self._asked_to_wait(error))
             except Exception as raised:  # by the user's own backoff function: then that is how the task failed
                 raised.__context__ = error
                 error = raised
@@ -326,6 +368,11 @@ class Dispatcher:
         self._deliver(self._ledger.fail(failure, worker.name))
         if self._ledger.stop is not stop:
             self._stop_at(task.first)
+
+    def _asked_to_wait(self, error: BaseException) -> float:
+        """Seconds for which a service that refused a call wants to be left alone."""
+        overload = self._limit.judge(error)
+        return (overload.retry_after or 0.0) if overload is not None else 0.0
 
     def _deliver(self, due: list[Settled]) -> None:
         self._commands += [Deliver(settled) for settled in due]
@@ -347,11 +394,23 @@ class Dispatcher:
             self._requeue(heapq.heappop(self._delayed)[2])
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
+        if self._trial is not None and self._trial.over(now):
+            self._trial = None
         self._draw()
         for route, queue in self._queues.items():
             if queue:
                 self._staff(route, queue, now)
+        kind = self.plan.kind if self.plan else "inline"
+        self._saturated = self._room(kind) <= 0 and any(self._queues.values())
+        self._look_at_threads(now)
+        self._next_start = self._limit.ready_at() if self._paused(now) and any(self._queues.values()) else None
         self._finish_if_over()
+
+    def _look_at_threads(self, now: float) -> None:
+        """As long as no call has ended: do those wait that all threads are in, so that more of them would help?"""
+        of_use = self.plan is not None and self.plan.kind == "thread" and self._limit.starting
+        if self._gauge.due(of_use and bool(self._queues[None]) and self._room("thread") <= 0, now):
+            self._commands.append(ReadCpu())
 
     def _draw(self) -> None:
         if self._drawing or self._ended or self._ledger.stop is not None:
@@ -398,14 +457,32 @@ class Dispatcher:
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
-            self._hire(kind, len(queue))
+            self._hire(kind, self._starts(len(queue), now))
             if kind == "process" and route is None:
                 self._stand_in(queue, now)
 
     def _room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        room, most = self._limit.value - self._crew.running(kind), self._options.max_concurrency
+        running, most = self._crew.running(kind), self._options.max_concurrency
+        room = self._value(kind) - running
+        if self._trial is not None and kind == "async":
+            room = min(room, self._trial.room(running))
         return room if most is None else min(room, most - self._crew.running_in_all())
+
+    def _value(self, kind: Kind) -> int:
+        """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
+        if kind != "process" or self._inside(kind) or self._room_for is None:
+            return self._limit.value
+        return max(1, min(self._limit.value, self._room_for))
+
+    def _starts(self, wanted: int, now: float) -> int:
+        """How many of so many tasks may start now, for their rate."""
+        allowed = self._limit.room(now)
+        return wanted if allowed is None else min(wanted, allowed)
+
+    def _paused(self, now: float) -> bool:
+        """Whether none may start now."""
+        return self._limit.paced and self._limit.room(now) == 0
 
     def _inside(self, kind: Kind) -> Inside:
         """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
@@ -416,25 +493,33 @@ class Dispatcher:
     def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
         """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
         workers = self._crew.wide(kind)
-        while workers and queue and (room := self._room(kind)) > 0:
-            worker, alone = workers[0], queue.alone
-            each = -(-self._limit.value // max(1, self._most(kind)))
-            most = min(room, each - worker.hands.count, -(-len(queue) // len(workers)), self._sizer.fixed or room)
-            if worker.hands.count if alone else most <= 0:
+        while workers and queue and not self._held_back(kind, queue):
+            worker, alone = workers[0], queue.first_alone is not None
+            shares = max(1, self._most(kind))  # those that are starting have theirs, too
+            share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
+            room = self._starts(min(self._room(kind), share - worker.hands.count), now)
+            if room <= 0 or (alone and worker.hands.count):
                 return
             worker.alone = alone
-            self._send(worker, queue.take(max(1, most)), now)
+            self._send(worker, queue.take(min(room, self._sizer.fixed or room)), now)
             workers = self._crew.wide(kind)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and (worker := self._free(kind)) is not None:
-            self._send(worker, queue.take(self._next_size(target)), now)
+        while queue and not self._waits(kind, queue, now) and (worker := self._free(kind)) is not None:
+            self._send(worker, queue.take(self._starts(self._next_size(target), now)), now)
+
+    def _waits(self, kind: Kind, queue: Queue, now: float) -> bool:
+        """Whether nothing of a queue may begin now."""
+        return self._paused(now) or self._held_back(kind, queue)
+
+    def _held_back(self, kind: Kind, queue: Queue) -> bool:
+        return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
         worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._limit.value:
+        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
             worker = self._crew.take_busy(kind)
         return worker
 
@@ -443,7 +528,7 @@ class Dispatcher:
 
         A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
         """
-        if kind == "inline" or not self._sends_ahead:
+        if kind == "inline" or not self._sends_ahead or self._limit.paced:
             return False
         return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
@@ -461,16 +546,22 @@ class Dispatcher:
             return 0
         if kind == "async":
             return 1
-        return self.plan.processes or 1 if self.plan is not None and self._inside(kind) else self._limit.value
+        if self.plan is None or not self._inside(kind):
+            return self._value(kind)
+        processes = self.plan.processes or 1
+        return processes if self._room_for is None else max(1, min(processes, self._room_for))
 
     def _stand_in(self, queue: Queue, now: float) -> None:
-        """While processes are starting, the caller goes on by itself with what does not take long."""
-        if self._sizer.cheap and self._crew.active("process") == self._crew.starting("process"):
+        """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
+        if self._sizer.cheap and not self._died and self._crew.active("process") == self._crew.starting("process"):
             self._feed("inline", queue, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
+        if self._trial is not None:
+            self._trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
+        self._limit.started(len(batch), now)
         self._crew.note(worker)
         self._watch(worker, now)
         self._commands.append(SendBatch(worker.number, batch))
@@ -485,6 +576,11 @@ class Dispatcher:
             self._commands.append(StopWorker(worker.number))
         else:
             self._crew.note(worker)
+
+    def _let_go_of_surplus(self) -> None:
+        for worker in list(self._crew.workers.values()):
+            if worker.ready:
+                self._freed(worker)
 
     # Time
 
@@ -564,7 +660,7 @@ class Dispatcher:
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        self._limit = Adaptive(start, ceiling) if ceiling > start else Fixed(start)
+        self._limit.adopt(start, ceiling)
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:

@@ -6,7 +6,7 @@ import math
 
 from flatout._model import Measurement, Plan, Prediction, way
 from flatout._plan import _law
-from flatout._record import record
+from flatout._record import record, replace
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
@@ -23,8 +23,8 @@ MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in pa
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
 MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
-AMPLE = 2  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
-MIXED = 0.1  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
+AMPLE = 4  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
+MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
@@ -35,7 +35,8 @@ class Situation:
     """What a choice depends on beside the measurement.
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
-    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`.
+    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
+    the caller's thread has been on the first call, where the decision falls in the middle of that.
     """
 
     cores: int
@@ -44,6 +45,7 @@ class Situation:
     warm: bool = False
     gil: bool = True
     most: int | None = None
+    under_way: float = 0.0
 
 
 def choose(measured: Measurement, situation: Situation) -> Plan:
@@ -69,6 +71,16 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     )
 
 
+def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
+    """The same plan with the figures of a later measurement, as long as they do not show it to be impossible."""
+    predictions = predict(measured, situation)
+    followed = replace(plan, predictions=predictions).predicted
+    if followed is None or followed.impossible:
+        return plan
+    reason = _reason(followed, measured, situation, predictions)
+    return replace(plan, reason=reason, measured=measured, predictions=predictions)
+
+
 def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
     """Whether a way further from the plain loop is to be preferred.
 
@@ -77,6 +89,16 @@ def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
     if rival.inside and best.kind == "process" and best.concurrency > cores:
         return rival.seconds <= best.seconds
     return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
+
+
+def for_cores(plan: Plan, before: int, cores: int) -> Plan:
+    """The plan for processes where there are so many cores instead of those it was made for: workers in proportion."""
+    if cores == before:
+        return plan
+    ceiling = None if plan.ceiling is None else max(1, round(plan.ceiling * cores / before))
+    reason = f"{plan.reason}; in mid-run the cores went from {before} to {cores}, and the workers with them"
+    concurrency, processes = max(1, round(plan.concurrency * cores / before)), cores if plan.inside else None
+    return replace(plan, concurrency=concurrency, ceiling=ceiling, processes=processes, reason=reason)
 
 
 def async_plan(why: str, most: int | None) -> Plan:
@@ -90,7 +112,7 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
     """Seconds for what is left, kind by kind."""
     each = _law.inline_seconds_per_call(measured.gil, measured.free, measured.wait)
     return (
-        Prediction("inline", 1, (_left(situation) + _rest(measured)) * each),
+        Prediction("inline", 1, (_left(situation) + _rest(measured, situation)) * each),
         Prediction("async", 0, math.inf, "the function does not return an awaitable"),
         _threads(measured, situation),
         _processes(measured, situation),
@@ -98,9 +120,14 @@ def predict(measured: Measurement, situation: Situation) -> tuple[Prediction, ..
     )
 
 
-def _rest(measured: Measurement) -> float:
-    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it."""
-    return 0.0 if measured.calls else 0.5
+def _rest(measured: Measurement, situation: Situation) -> float:
+    """How much of a call the caller's thread still has before it: where it is in the middle of the first, half of it.
+
+    When that is over it is known.
+    """
+    if not measured.calls:
+        return 0.5
+    return max(0.0, 1.0 - situation.under_way / measured.seconds) if situation.under_way else 0.0
 
 
 def _left(situation: Situation) -> int:
@@ -115,9 +142,9 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
         useful *= FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     each = _law.thread_seconds_per_call(gil, free, wait, m, k, own)
-    shared = (n + _rest(measured)) * gil  # with the call that goes on in the caller's thread
+    shared = (n + _rest(measured, situation)) * gil  # with the call that goes on in the caller's thread
     seconds = k * THREAD_START + max(n * (each + THREAD_TASK), shared, measured.seconds if n else 0.0)
-    return Prediction("thread", k, seconds)
+    return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
@@ -130,21 +157,21 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
     start = k * PROCESS_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * (each + PROCESS_TASK), measured.seconds if n else 0.0)
-    return Prediction("process", k, math.inf if impossible else seconds, impossible)
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
 
 
 def _mixture(measured: Measurement, situation: Situation) -> Prediction:
     """Threads in each of as many processes as there are cores."""
     n, m, transfer = _left(situation), situation.cores, measured.transfer
-    gil, free, wait = measured.gil, measured.free, measured.wait
+    gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable or _no_need_to_mix(measured, n, m)
-    useful = AMPLE * _law.useful_in_flight(gil + free + transfer, wait, m)
-    k = _clamp(useful, m, n, situation.most, MOST_THREADS)
+    useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
+    k = _clamp(AMPLE * useful, m, n, situation.most, MOST_THREADS)
     parent = transfer / 2 + MIXED_TASK
-    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent)
+    each = _law.process_seconds_per_call(gil, free, wait, transfer, m, k, parent, own)
     start = min(m, k) * PROCESS_START + -(-k // m) * THREAD_START + (0.0 if situation.warm else ZYGOTE_START)
     seconds = start + max(n * each, measured.seconds if n else 0.0)
-    return Prediction("process", k, math.inf if impossible else seconds, impossible, inside="thread")
+    return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
 
 
 def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
@@ -154,7 +181,7 @@ def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
     if measured.calls <= 1 and measured.wait > MOSTLY * measured.seconds:
         return "one call tells little of how long those that mostly wait compute"
     most = max(1, min(n, MOST_THREADS))
-    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, most)
+    each = _law.thread_seconds_per_call(measured.gil, measured.free, measured.wait, m, most, measured.own)
     return "" if each <= measured.gil else "threads hardly wait for the GIL"
 
 
@@ -166,19 +193,18 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
 
 
 def _reason(best: Prediction, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]) -> str:
-    what = describe(measured, situation.gil)
-    left = f"the {situation.left} left" if situation.left is not None else f"each {UNKNOWN} of the rest"
-    possible = [prediction for prediction in predictions if not prediction.impossible]
-    inline, blocked = possible[0], next(p.impossible for p in predictions if p.kind == "process")
+    left = f"for the {situation.left} left" if situation.left is not None else f"for each {UNKNOWN} of the rest"
+    left = "with nothing left to do" if situation.left == 0 else left
+    others = sorted((p for p in predictions if p is not best and not p.impossible), key=lambda p: p.seconds)
     if best.kind != "inline":
-        against = ", ".join(f"{_names(p)} {duration(p.seconds)}" for p in possible if p is not best)
         least = "" if measured.calls else "at least "
-        text = f"{what}; {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)} for {left}"
-        text += f", {against}"
-        return f"{text}; processes are ruled out: {blocked}" if blocked and best.kind != "process" else text
-    rival = min(possible[1:], key=lambda p: p.seconds)
-    text = f"{what}; kept in the plain loop, which should take {duration(inline.seconds)} for {left}"
-    text += f", the best of the others ({_names(rival)}) {duration(rival.seconds)}"
+        takes = f"{left}, {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)}"
+        text = f"{takes}, {' and '.join(f'{_names(p)} {duration(p.seconds)}' for p in others)}"
+    else:
+        text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
+        text += f" ({_names(others[0])}, the best of the others: {duration(others[0].seconds)})"
+    blocked = next(p.impossible for p in predictions if p.kind == "process") if best.kind != "process" else ""
+    text = f"{describe(measured, situation.gil)}; {text}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
@@ -205,16 +231,16 @@ _NAMES = {
 def describe(measured: Measurement, gil: bool = True) -> str:
     """What a call does, with the figures."""
     seconds = measured.seconds or 1e-9
-    parts = []
+    parts: list[str] = []
     for share, what in (
         (measured.gil, "computing with the GIL held"),
         (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
         (measured.wait, "waiting"),
     ):
         if share >= 0.05 * seconds:
-            parts.append(f"{share / seconds:.0%} {what}")
+            parts.append(f"{share / seconds:.0%} of it {what}" if not parts else f"{share / seconds:.0%} {what}")
     if measured.own:
         parts.append(f"{measured.cores:.1f} cores busy with its own threads or processes")
     length = duration(measured.seconds)
     length = f"at least {duration(measured.seconds / 2)}" if measured.calls == 0 else length
-    return f"a call takes {length}: {', '.join(parts) or 'next to nothing'}"
+    return f"a call takes {length}, {', '.join(parts) or 'next to nothing'}"

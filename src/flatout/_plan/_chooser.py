@@ -8,8 +8,9 @@ from collections.abc import Callable
 
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
-from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose
+from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._effects import Watch
+from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
 from flatout._record import replace
 from flatout._units import duration
@@ -29,7 +30,8 @@ class Chooser:
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
     start, else empty. warm: tells whether the zygote runs. boot: starts it. adopt: takes the plan, in the caller's thread
-    or, in the middle of a call, the probe's. alone: see `Probe`.
+    or, in the middle of a call, the probe's; then restate, at the end of that call, has its figures made anew. alone: see
+    `Probe`.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class Chooser:
     ) -> None:
         self.decided = False
         self.adopt: Callable[[Plan], None] = lambda plan: None
+        self.restate: Callable[[Callable[[Plan], Plan]], None] = lambda again: None
         self.left: Callable[[], int | None] = lambda: None
         self._work = work
+        self._options = options
         self._most = options.max_concurrency
+        self._alone = alone
         self._cores = cores
         self._no_process = no_process
         self._warm = warm
@@ -56,9 +61,18 @@ class Chooser:
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
+        self._situation: Situation | None = None
         self._first_over = threading.Event()
         self._patience = PATIENCE  # what is left of it
         self._lock = threading.Lock()
+
+    def anew(self) -> Chooser:
+        """One that begins with the next call, as if that were the first; what rules processes out still does."""
+        other = Chooser(
+            self._work, self._options, self._cores, self._no_process, self._warm, self._boot, alone=self._alone
+        )
+        other.adopt, other.restate, other.left = self.adopt, self.restate, self.left
+        return other
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""
@@ -75,6 +89,7 @@ class Chooser:
         """They are taken into account; `first` is the result of the first."""
         self._note_result(first)
         self._probe.end(count)
+        self._restate()
 
     def after_only(self, result: Any) -> None:
         """The only call that is watched is over: the decision falls, however short it was."""
@@ -87,11 +102,22 @@ class Chooser:
             self._no_process = self._no_process or self._effects_seen()
             self._first_over.set()
 
+    def _restate(self) -> None:
+        """In the middle of the first call nobody knew how long it takes: now it is over."""
+        seen, situation = self._measured, self._situation
+        if self.decided and seen is not None and situation is not None and seen.calls == 0:
+            self._measured = measured = replace(self._probe.measurement(), transfer=seen.transfer)
+            self.restate(lambda plan: restate(plan, measured, situation))
+
     def stop(self) -> None:
         """The run is over."""
         self.decided = True
         self._probe.stop()
         self._first_over.set()
+
+    def spent(self) -> tuple[Spent, float]:
+        """See `Probe.spent`."""
+        return self._probe.spent()
 
     def measure(self) -> Measurement:
         """What has been seen, with the cost of moving an input and a result to a process and back."""
@@ -146,7 +172,8 @@ class Chooser:
         over = self._first_over.is_set()
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
-        plan = choose(self._measured, self.situation())
+        self._situation = replace(self.situation(), under_way=self.spent()[1])
+        plan = choose(self._measured, self._situation)
         if plan.kind == "process" and not over:
             wait, self._patience = self._patience, 0.0
             if wait or self._watches_effects():

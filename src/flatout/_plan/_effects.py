@@ -102,6 +102,21 @@ def _innermost(func: Any) -> Any:
     return func
 
 
+def bound_to_a_loop(func: Callable[..., Any], item: object, star: bool = False) -> str:
+    """What a call is handed or names that belongs to one event loop (a lock, a client session); empty if nothing is seen."""
+    functions = _functions(_handed(func, item, star))
+    for place in islice(_places(func, item, star, functions), _MAX_PLACES):
+        inner = islice(getattr(place.value, "__dict__", {}).values(), _MAX_PLACES)
+        if any(_has_a_loop(value) for value in chain([place.value], inner)):
+            return place.name
+    return ""
+
+
+def _has_a_loop(value: object) -> bool:
+    """As the locks and queues of asyncio have, and the sessions and pools of the libraries built on it."""
+    return not isinstance(value, _UNCHANGEABLE) and (hasattr(type(value), "_get_loop") or hasattr(value, "_loop"))
+
+
 def _changeable(value: object) -> bool:
     if isinstance(value, (tuple, frozenset)) and len(value) <= _MAX_PLACES:
         return type(value) not in (tuple, frozenset) or any(map(_changeable, value))

@@ -33,6 +33,7 @@ _NOTICED = (
 )
 
 Number = Callable[[], float]
+Spent = tuple[float, float, int]  # on calls: seconds, of these on a core, their number
 
 
 @record
@@ -146,6 +147,13 @@ class Evidence:
     def seconds(self) -> float:
         """Of all finished calls, those that do not count included."""
         return self._finished.seconds
+
+    def spent(self, now: float, cpu: float) -> tuple[Spent, float]:
+        """Seconds of all calls so far, of these on a core, and how many have begun; seconds of the one under way."""
+        past, under_way = self._finished, 0.0 if self._began is None else now - self._began
+        computed = 0.0 if self._began is None else max(0.0, cpu - self._cpu_began)
+        calls = past.calls + (self._began is not None)
+        return (past.seconds + under_way, past.cpu + computed, calls), under_way
 
     @property
     def within(self) -> bool:

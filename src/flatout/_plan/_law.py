@@ -26,7 +26,7 @@ def exhibition_seconds(calls: int, compute: float, wait: float, in_flight: int, 
     return max(calls * compute / masters, calls * (compute + wait) / in_flight, float(compute + wait))
 
 
-def useful_in_flight(compute: float, wait: float, masters: int = 1, own: float = 0.0) -> float:
+def useful_in_flight(compute: float, wait: float, masters: float = 1, own: float = 0.0) -> float:
     """Calls in flight beyond which more do not help, since the masters are busy all the time; inf if nothing computes.
 
     `own` is what threads and processes of the call's own compute meanwhile: they need masters, too.
@@ -58,6 +58,16 @@ def thread_seconds_per_call(
     """
     compute = gil + free
     return max(gil, (compute + own) / cores, (wait + compute) / in_flight)
+
+
+def thread_masters(gil: float, free: float, cores: int, own: float = 0.0) -> float:
+    """How many threads can compute at once, in the mean: 1 where all is computed holding the GIL, the cores without.
+
+    >>> thread_masters(gil=1, free=3, cores=8)
+    4.0
+    """
+    compute = gil + free
+    return compute / max(gil, (compute + own) / cores) if compute else float(cores)
 
 
 def process_seconds_per_call(

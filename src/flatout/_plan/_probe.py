@@ -26,7 +26,9 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._elsewhere import Elsewhere
-from flatout._plan._evidence import ENOUGH, NAP, Evidence
+from flatout._plan._evidence import ENOUGH, NAP, Evidence, Spent
+from flatout._plan._peak import Peak
+from flatout._record import replace
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
@@ -60,6 +62,7 @@ class Probe:
         self._watchers: _RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
         self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
+        self._peak: Peak | None = None
         self._own_clock = 0.0
         self._helper: int | None = None  # the clock of the thread that starts the zygote
         self._helper_clock = 0.0
@@ -68,7 +71,8 @@ class Probe:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
-            self._elsewhere = Elsewhere(time.thread_time()) if self._alone else None
+            if self._alone:
+                self._elsewhere, self._peak = Elsewhere(time.thread_time()), Peak()
             with put_off():
                 blocked = _blocked_count()
                 self._modules = self._modules_before = len(sys.modules)
@@ -129,13 +133,19 @@ class Probe:
         """Of all finished calls."""
         return self._evidence.seconds
 
+    def spent(self) -> tuple[Spent, float]:
+        """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
+        with self._lock:
+            return self._evidence.spent(*self._now())
+
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         elsewhere, queued = self._computed_elsewhere(), self._queued()
         kept_out = self._watchers is None or not self._watchers.inside()
         with self._lock:
             now, cpu = self._now()
-            return self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores(), kept_out)
+            measured = self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores(), kept_out)
+        return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
     def _computed_elsewhere(self) -> float:
         if self._elsewhere is None:

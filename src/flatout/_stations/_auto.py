@@ -52,6 +52,7 @@ class AutoStation:
         self._lock = threading.RLock()  # taken again by a finalizer or a signal handler that submits
         self._disowned = False
         self._ending = False
+        self._cancelling = False  # what waits is not to be done any more
         self._ended = Latch()  # no call is held back any more, and all stations know that it is over
         self._no_process = why_not_chosen()
 
@@ -156,8 +157,10 @@ class AutoStation:
             assert station is not None
             try:
                 station.accept(call)
-            except RuntimeError as error:  # it cannot go on
-                if call.future.set_running_or_notify_cancel():
+            except RuntimeError as error:
+                if self._cancelling:  # since a moment ago
+                    cancel_call(call)
+                elif call.future.set_running_or_notify_cancel():  # it cannot go on
                     settle(call.future, error, True)
         with self._lock:
             self._trials.discard(verdict)
@@ -169,6 +172,7 @@ class AutoStation:
         """See `Submits`."""
         with self._lock:
             self._ending = True
+            self._cancelling = self._cancelling or cancel
             held = [call for verdict in self._trials for call in verdict.take()] if cancel else []
             stations = list(self._stations.values()) if cancel else []
             self._end_stations()
@@ -189,7 +193,7 @@ class AutoStation:
     def kill(self) -> None:
         """See `Submits`."""
         with self._lock:
-            self._ending = True
+            self._ending = self._cancelling = True
             held = [call for verdict in self._trials for call in verdict.take()]
             self._trials = set()
             stations = list(self._stations.values())

@@ -131,6 +131,9 @@ class Stage:
 
         self._place.have_done(post)
 
+    def hurry(self) -> None:
+        """See `Host`: here nothing is in a hurry."""
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """See `Host`."""
         self._place.host.watch(fd, readable, writable)

@@ -52,6 +52,9 @@ class Host(Protocol):
     def soon(self, report: Callable[[], Event | None]) -> None:
         """Call this when events are dealt with next, and deal with what it returns first; in the host's thread only."""
 
+    def hurry(self) -> None:
+        """Deal with events now, in the middle of whatever this is called from; in the host's thread only."""
+
     def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
         """Call back when a descriptor is readable (and writable, where that is asked for); replaces what was asked before."""
 

@@ -45,17 +45,17 @@ class Seat:
         batch, self._batch = self._batch, None
         return batch
 
-    def run(self, batch: Batch) -> BatchFinished:
-        """Run it, in the caller's thread."""
-        return self._caller.run(batch, SEAT)
-
-    def run_undecided(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any]) -> BatchFinished:
-        """The same, while others may come to do it better: see `give_back`, and `Caller.run`."""
-        return self._caller.run(batch, SEAT, await_result, divisible=True)
+    def run(self, batch: Batch, await_result: Callable[[Awaitable[Any]], Any] | None = None) -> BatchFinished:
+        """Run it, in the caller's thread; others may come meanwhile to do it better: see `give_back`, and `Caller.run`."""
+        event = self._caller.run(batch, SEAT, await_result)
+        self._return(*self._caller.left_over(event))
+        return event
 
     def give_back(self) -> None:
         """Leave to others what is not begun of the batch in hand; from any thread."""
-        first, count = self._caller.give_back()
+        self._return(*self._caller.give_back())
+
+    def _return(self, first: int, count: int) -> None:
         if count:
             self._host.post(TasksReturned(SEAT, first, count))
 

@@ -6,7 +6,8 @@ puller ends after a task that has left anything on it (see `Puller` and `_same`)
 with a new copy of the run's context.
 
 What ends in one turn of the loop is reported together, in the turn that follows, before the pullers look into the inbox
-again: so what the dispatcher sends for it is there, and a puller that finds nothing ends.
+again: so what the dispatcher sends for it is there, and a puller that finds nothing ends. In a turn that takes long it is
+reported now and then: a hundred tasks that wake together and compute would keep everything waiting.
 """
 
 from __future__ import annotations
@@ -28,9 +29,11 @@ from flatout._errors import trimmed
 from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
 from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
+from flatout._run_queue import Queued
 from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
+LONG_TURN = 0.005  # seconds after which what has ended in a turn is reported in the middle of it; guessed
 TURNS = 3  # of the loop, one of which must be such a turn: the driver may have been at work in the others; guessed
 
 Begun = dict[int, tuple[Any, BaseException | None]]
@@ -90,9 +93,11 @@ class LoopWorker:
         self._most = 0  # pullers at once so far
         self._staffing = False
         self._finished: list[Finished] = []
+        self._since = 0.0  # when the first of them ended
         self._errors: dict[int, BaseException] = {}
         self._starting: asyncio.Task[None] | None = None
-        self._cpu = time.thread_time()
+        self._cpu, self._reported = time.thread_time(), time.perf_counter()  # at the last report
+        self._queued = Queued()
         self._gone = False
 
     def start(self) -> None:
@@ -180,9 +185,13 @@ class LoopWorker:
     # Reporting
 
     def _ended(self, index: int, value: Any, seconds: float) -> None:
+        now = self._clock()
         if not self._finished:
+            self._since = now
             self._host.soon(self._report)
         self._finished.append((index, value, seconds))
+        if now - self._since > LONG_TURN:
+            self._host.hurry()
 
     def _report(self) -> BatchFinished | None:
         """What has ended since the last time."""
@@ -190,11 +199,13 @@ class LoopWorker:
         finished.sort(key=itemgetter(0))
         indices, values, seconds = zip(*finished, strict=True)
         # What the loop's thread has computed since the last report: for which task cannot be told.
-        cpu, self._cpu = time.thread_time() - self._cpu, time.thread_time()
+        then, self._cpu, self._reported = (self._cpu, self._reported), time.thread_time(), time.perf_counter()
+        cpu = self._cpu - then[0]
+        queued = self._queued.since(self._reported - then[1] - cpu)
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
         gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
-        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps)
+        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps, queued=queued)
         return None if self._gone else event
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:

@@ -30,6 +30,7 @@ ENDING_SECONDS = 5  # that the zygote gets to end all its workers; it takes 1-2 
 _KEPT_BYTES = (
     1 << 25
 )  # of an idle worker's memory for inputs: room for three of 8 MiB, one in hand and two on their way
+_PF_EXITING = 4  # among the flags of a process: set before anything that it has open is closed
 _SOCKET_BYTES = 1 << 22  # asked for each way; an 8 MiB array takes 1.2 ms so, 1.6 with the system's default (measured)
 
 
@@ -40,6 +41,7 @@ class Process:
         self.pool = pool
         self.number = number
         self.setups = 0  # how often it was set up for a run
+        self._oom_kills = 0  # of the system, when that was done last
         self.sock = sock
         self._arena = Arena()
         self.sender = _frames.Sender(sock, self._arena)
@@ -71,6 +73,15 @@ class Process:
     def last(self) -> int | None:
         """The task that it has begun last, of those whose results are not all sent."""
         return abs(self._slots[_page.CURRENT]) - 1 if self._slots[_page.CURRENT] else None
+
+    def note_setup(self) -> None:
+        """It is set up for a run."""
+        self.setups += 1
+        self._oom_kills = oom_kills()
+
+    def ran_out_of_memory(self) -> bool:
+        """Whether the system has killed processes for their memory since it was set up last."""
+        return oom_kills() > self._oom_kills
 
     def crash_text(self) -> str:
         """The traceback that faulthandler wrote when it crashed, if it did."""
@@ -104,7 +115,6 @@ class Pool:
         self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
         self._broken = False  # it takes no orders any more
-        self._oom_kills = oom_kills()
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
@@ -116,7 +126,9 @@ class Pool:
 
     @property
     def lost(self) -> bool:
-        """Whether the zygote is gone, though it may not be a zombie yet: its end of the orders is closed before all others."""
+        """Whether the zygote is gone, or about to be: it has let go of some that it has open, and not yet of the rest."""
+        if self._zygote.poll() is not None or _is_exiting(self._zygote.pid):
+            return True
         try:
             return not self._control.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
         except OSError as error:
@@ -157,13 +169,19 @@ class Pool:
 
     def kill(self, process: Process) -> None:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
-        with self._lock, contextlib.suppress(OSError):
-            self._order(_zygote.KILL, process.number)
+        try:
+            with self._lock:
+                self._order(_zygote.KILL, process.number)
+        except OSError:
+            if process.exitcode is None:  # the zygote is gone, and so is the worker, but not what that has started
+                kill_group(process.pid)
 
-    def ran_out_of_memory(self) -> bool:
-        """Whether the system has killed processes for their memory since this was asked last."""
-        before, self._oom_kills = self._oom_kills, oom_kills()
-        return self._oom_kills > before
+    def let_go(self) -> None:
+        """End the workers that are kept warm, for their memory: their streams end."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.forget()
 
     def preload(self, module: str) -> None:
         """Have new workers find one of `PRELOADS` loaded."""
@@ -212,6 +230,15 @@ class Pool:
         self._idle.clear()
         self._control.close()
         self._zygote.returncode = 0  # not our child: nothing to wait for
+
+
+def _is_exiting(pid: int) -> bool:
+    """Whether a process is on its way out; False where the system does not tell."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return bool(int(file.read().rpartition(")")[2].split()[6]) & _PF_EXITING)
+    except OSError:
+        return False
 
 
 def kill_group(pid: int) -> None:
@@ -278,6 +305,12 @@ def lease() -> Process:
         return pool().lease()
     except ConnectionError:  # the zygote has just died
         return pool().lease()
+
+
+def let_go() -> None:
+    """End the workers that nobody has leased."""
+    if _pool is not None:
+        _pool.let_go()
 
 
 def warm() -> bool:

@@ -10,6 +10,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
+from flatout._child import _native, _standing
 from flatout._child._end import STATUS
 from flatout._child._zygote import CLOUDPICKLE
 from flatout._errors import NotPicklable, WorkerDied
@@ -54,13 +55,14 @@ class Setup:
         self.meta = _values.dump(
             {
                 "cores": cores,
+                "standing": _standing.standing(),
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
                 "inside": inside,
                 "path": _pool.import_path(cwd),
                 "argv": list(sys.argv),
-                "environ": dict(os.environ),
+                "environ": _native.users(os.environ),
                 "cwd": cwd,
                 "main_file": getattr(main, "__file__", None),
                 "log_levels": _log_levels(),
@@ -113,6 +115,11 @@ class ProcessWorker:
         self._input_bytes = 0.0  # of a task, lately
         self._unreported: deque[tuple[int, int]] = deque()  # (first, end) of what was sent, in the order of sending
 
+    @property
+    def pid(self) -> int:
+        """Of its process; 0 while it has none."""
+        return self._process.pid if self._process is not None else 0
+
     def start(self) -> None:
         """Lease a process and set it up."""
         try:
@@ -124,7 +131,7 @@ class ProcessWorker:
             return
         self._host.watch(process.sock.fileno(), self._readable)
         self._was_warm = process.setups > 0
-        process.setups += 1
+        process.note_setup()
         packed = self._setup.packed
         if process.digest == packed.digest:
             process.sender.put(_frames.SETUP, self._setup.meta)
@@ -247,7 +254,7 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
-        first, count, indices, lengths, failed, seconds, cpu = _values.load(frame.head)
+        first, count, indices, lengths, failed, seconds, cpu, queued = _values.load(frame.head)
         self._reported(first, count, indices)
         size = sum(map(len, frame.buffers)) + int(count * self._input_bytes)
         values, unloadable = _values.unpack(frame.buffers[0], frame.buffers[1:], lengths)
@@ -255,7 +262,7 @@ class ProcessWorker:
         if failed or unloadable:
             errors = [(position, _exceptions.unpack_error(packed)) for position, packed in failed]
             tasks = tuple(TaskError(offset, error) for offset, error in sorted([*errors, *unloadable], key=_position))
-        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size, indices or ()))
+        self._host.post(BatchFinished(self._number, first, values, tasks, seconds, cpu, size, indices or (), queued))
 
     def _returned(self, frame: Frame) -> None:
         for first, count in _values.load(frame.head):
@@ -283,8 +290,9 @@ class ProcessWorker:
             return
         if process.exitcode is None:
             _pool.kill_group(process.pid)
-        suspects = self._suspects(process)
-        self._exited(process, _death(process, self._is_ready, self._when(process)), suspects)
+        starved = process.exitcode == -signal.SIGKILL and process.ran_out_of_memory()
+        error = _death(process, self._is_ready, self._when(process), starved)
+        self._exited(process, error, self._suspects(process), starved)
 
     def _when(self, process: Process) -> str:
         """When a process that had been set up has died."""
@@ -309,12 +317,12 @@ class ProcessWorker:
         last = process.last
         return range(first, last + 1 if last is not None and first <= last < end else end)
 
-    def _exited(self, process: Process, error: WorkerDied, suspects: Sequence[int]) -> None:
+    def _exited(self, process: Process, error: WorkerDied, suspects: Sequence[int], starved: bool = False) -> None:
         # One that was warm may have died of what it did before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
         self._release()
         process.forget()
-        self._host.post(WorkerExited(self._number, None if peaceful else error, suspects))
+        self._host.post(WorkerExited(self._number, None if peaceful else error, suspects, starved=starved))
 
     def running(self) -> Sequence[tuple[int, float]]:
         """What its page says it is on."""
@@ -383,25 +391,23 @@ def _position(entry: tuple[int, BaseException]) -> int:
     return entry[0]
 
 
-def _death(process: Process, ready: bool, when: str) -> WorkerDied:
+def _death(process: Process, ready: bool, when: str, starved: bool) -> WorkerDied:
     said, _, trace = process.reason().partition("\n")
-    how = f"could not go on: {said}" if said else f"{_how(process)} {when if ready else 'as it was set up'}"
+    when = when if ready else "as it was set up"
+    how = f"could not go on: {said}" if said else f"{_how(process, starved)} {when}"
     return WorkerDied(
         f"worker process {process.pid or '(none)'} {how}", process.exitcode, process.crash_text() or trace
     )
 
 
-def _how(process: Process) -> str:
+def _how(process: Process, starved: bool) -> str:
     code = process.exitcode
     if not process.pid:
         return "could not be started"
     if code is None:
         return "was lost together with its supervisor"
     if code < 0:
-        memory = (
-            ", as the system ran out of memory" if -code == signal.SIGKILL and process.pool.ran_out_of_memory() else ""
-        )
-        return f"was killed by {_signal_name(-code)}{memory}"
+        return f"was killed by {_signal_name(-code)}{', as the system ran out of memory' if starved else ''}"
     return f"exited with status {code}"
 
 

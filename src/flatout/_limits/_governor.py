@@ -1,0 +1,120 @@
+"""What the dispatcher asks: how many may run, how many may start now, and why."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from flatout._limits._adaptive import Adaptive
+from flatout._limits._overload import Overload, overload_of
+from flatout._limits._rate import Pace
+
+KEPT = 12  # decisions that are remembered: the last ones
+
+
+class Governor:
+    """The limits of a run: tasks in flight, and starts a second. Survives a change of plan, as the service does.
+
+    date: see `overload_of`.
+    """
+
+    def __init__(self, max_per_second: float | None = None, date: Callable[[], float] | None = None) -> None:
+        self._pace = Pace(max_per_second, lambda *change: self._note("starts a second", *change))
+        self._adaptive = Adaptive(1, 1, explores=False)
+        self._date = date
+        self._decisions: deque[tuple[str, str, str, str]] = deque(maxlen=KEPT)
+        self.decisions: tuple[str, ...] = ()
+
+    # In flight
+
+    @property
+    def value(self) -> int:
+        """Most tasks in flight at this moment."""
+        return self._adaptive.value
+
+    def adopt(self, start: int, ceiling: int) -> None:
+        """Another plan: begin with so many in flight, and never have more than the ceiling."""
+        say = lambda *change: self._note("in flight", *map(str, change))  # noqa: E731
+        self._adaptive = Adaptive(start, ceiling, say, explores=ceiling > start)
+
+    def pin(self, value: int, reason: str) -> None:
+        """Stay with so many."""
+        if value != self.value:
+            self._note("in flight", str(self.value), str(value), reason)
+        self._adaptive = Adaptive(value, value, explores=False)
+
+    def idle(self, now: float) -> None:
+        """As many are in flight as may be, all have begun, and none computes."""
+        self._adaptive.idle(now)
+
+    @property
+    def starting(self) -> bool:
+        """Whether nothing is known yet of what more in flight would bring, and more may be."""
+        return self._adaptive.starting
+
+    # Starts
+
+    @property
+    def paced(self) -> bool:
+        """Whether there is a rate to be kept, or a pause."""
+        return self._pace.bounded
+
+    def room(self, now: float) -> int | None:
+        """How many tasks may start now for all that is known of rates; None: any number."""
+        return self._pace.room(now)
+
+    def ready_at(self) -> float:
+        """When the next task may start."""
+        return self._pace.ready_at()
+
+    def started(self, count: int, now: float) -> None:
+        """So many tasks start."""
+        self._pace.started(count, now)
+        self._adaptive.started(now)
+
+    # What came of it
+
+    def judge(self, error: BaseException) -> Overload | None:
+        """What an exception says of overload."""
+        return overload_of(error, self._date)
+
+    def finished(
+        self, count: int, now: float, saturated: bool, seconds: float, comparable: bool, overloads: Sequence[Overload]
+    ) -> None:
+        """So many attempts ended, which took so many seconds together; some of them said that it was too much.
+
+        saturated: the limit, and not the input, held back others. comparable: the first of them had none in their way.
+        """
+        began = now - seconds / count
+        refused = busy = broken = 0
+        if overloads:
+            refused = self._refused(overloads, began, now)
+            sorts = [one.sort for one in overloads]
+            busy, broken = sorts.count("busy"), sorts.count("broken")
+        if count > refused + busy + broken:
+            self._pace.accepted(count - refused - busy - broken, began, now)
+        if count > refused:
+            taken = seconds * (count - refused) / count
+            self._adaptive.finished(count - refused, now, saturated, taken, comparable, busy, broken)
+
+    def _refused(self, overloads: Sequence[Overload], began: float, now: float) -> int:
+        """Slow down where there were too many a second, or where even one at a time is too much; returns how many."""
+        longest = max((one.retry_after for one in overloads if one.retry_after is not None), default=None)
+        if longest is not None:
+            self._pace.hold(longest, now)
+        alone = self._adaptive.value == 1
+        by_rate = [one for one in overloads if one.sort == "rate" or (alone and one.sort == "busy")]
+        if by_rate:
+            self._pace.refused(len(by_rate), began, now, by_rate[0].what)
+        return sum(one.sort == "rate" for one in overloads)
+
+    def _note(self, what: str, before: str, after: str, reason: str) -> None:
+        """Remember a decision; several in a row for one reason are one."""
+        last = self._decisions[-1] if self._decisions else None
+        if last is not None and (last[0], last[3]) == (what, reason):
+            self._decisions.pop()
+            before = last[1]
+        self._decisions.append((what, before, after, reason))
+        self.decisions = tuple(
+            [f"{what}: {before} -> {after} ({reason})" for what, before, after, reason in self._decisions]
+        )

@@ -1,0 +1,164 @@
+"""How many tasks may start a second: what the user allows, and what a service that refuses calls is found to bear."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+SLACK = 0.02  # seconds for which starts that were held up may be made good: the driver wakes late at times; guessed
+KEPT = 0.97  # of a rate that was refused, or measured, to go on with; guessed, so that most starts are accepted
+ENOUGH = 8  # accepted starts between two refusals from which their rate is known; guessed
+WINDOW = 16  # accepted starts before the next step up; guessed
+FIRST_STEP = (
+    0.02  # the share by which a learned rate is raised after a refusal, doubled with each further step; guessed
+)
+SLOWEST = 1 / 60  # starts a second below which no learned rate goes; guessed: a service is asked once a minute
+SHORTEST = 0.001  # seconds over which a rate is measured at least; guessed
+
+Say = Callable[[str, str, str], None]
+
+
+class Bucket:
+    """A token bucket: starts are let go at a rate, and a few at once where they were held up (`SLACK`).
+
+    In any span of time no more start than rate x span + 1 + rate x SLACK. Reckoned by when the bucket is full again
+    (the "theoretical arrival time" of ATM's generic cell rate algorithm), so that nothing has to be counted up.
+    """
+
+    def __init__(self, rate: float) -> None:
+        self.rate = rate
+        self._full_at = -math.inf
+        self._held_until = -math.inf
+
+    @property
+    def ready_at(self) -> float:
+        """When the next task may start."""
+        return max(self._full_at - SLACK, self._held_until) if self.rate < math.inf else self._held_until
+
+    def room(self, now: float) -> int | None:
+        """How many may start now; None: any number."""
+        if now < self.ready_at:
+            return 0
+        if self.rate == math.inf:
+            return None
+        # One at least, whatever rounding makes of it: else nobody would know when to come again.
+        return max(1, int(1 + self.rate * (SLACK - max(0.0, self._full_at - now))))
+
+    def take(self, count: int, now: float) -> None:
+        """So many start."""
+        if self.rate < math.inf:
+            self._full_at = max(self._full_at, now) + count / self.rate
+
+    def hold(self, until: float) -> None:
+        """None may start before."""
+        self._held_until = max(self._held_until, until)
+
+    def set_rate(self, rate: float, now: float) -> None:
+        """Another rate from now on; what was saved up at the old one is gone."""
+        if rate < self.rate:
+            self._full_at = now + SLACK
+        self.rate = rate
+
+
+class Pace:
+    """The rate at which tasks may start: at most `most` a second, and no more than a service accepts.
+
+    Between two refusals by a service that keeps a rate, as many calls were accepted as it allows for that time: its
+    bucket was empty at both. So a refusal ends a span; nothing starts until those that began in it and are refused as
+    well have come back (as long as the refusal took); then what was accepted over the length of the span is the rate.
+    Little more is known after the first, or where all is refused: then it is at least halved.
+
+    From there the rate is raised after every `WINDOW` accepted starts, by 2 %, then 4, 8, ...; below what was accepted
+    before it doubles. Neither happens while fewer tasks start than might.
+    """
+
+    def __init__(self, most: float | None = None, say: Say = lambda before, after, reason: None) -> None:
+        self._most = most or math.inf
+        self._bucket = Bucket(self._most)
+        self._say = say
+        self.learned = math.inf
+        self._known = math.inf  # what was accepted once, with enough evidence
+        self._step = FIRST_STEP
+        self._since: float | None = None  # the span: its begin,
+        self._starts = self._refused = 0  # how many started in it, and how many of these were refused
+        self._until = self._settle_at = math.inf  # its end, and when its refusals are in
+        self._what = ""
+        self._raised_at = -math.inf  # since when starts are at this rate
+        self._started = self._accepted = 0  # since then
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is a rate, or a pause, to be kept."""
+        return self._bucket.rate < math.inf or self._bucket.ready_at > -math.inf
+
+    def room(self, now: float) -> int | None:
+        """How many may start now; None: any number."""
+        self._settle(now)
+        return self._bucket.room(now)
+
+    def ready_at(self) -> float:
+        """When the next may start."""
+        return self._bucket.ready_at
+
+    def started(self, count: int, now: float) -> None:
+        """So many start."""
+        if self._since is None:
+            self._since = now
+        self._starts += count
+        self._started += count
+        self._bucket.take(count, now)
+
+    def hold(self, seconds: float, now: float) -> None:
+        """A service wants to be left alone for so long."""
+        self._bucket.hold(now + seconds)
+
+    def refused(self, count: int, began: float, now: float, what: str) -> None:
+        """So many that began then were refused."""
+        if self._since is None or began < self._since:
+            return  # it tells of what has been reckoned with
+        self._refused += count
+        if self._until == math.inf:
+            self._until, self._what = now, what
+            self._settle_at = now + max(0.0, now - began)
+            self._bucket.hold(self._settle_at)
+
+    def accepted(self, count: int, began: float, now: float) -> None:
+        """So many that began then were not refused."""
+        if self.learned == math.inf or self._until < math.inf or began < self._raised_at:
+            return
+        self._accepted += count
+        if self.learned < KEPT * self._known and self._most > self.learned:
+            self._raise(min(2 * self.learned, KEPT * self._known), now)
+        elif self._accepted >= WINDOW and self._started >= 0.8 * self.learned * (now - self._raised_at) - 1:
+            self._raise(self.learned * (1 + self._step), now)
+            self._step = min(2 * self._step, 1.0)
+
+    def _settle(self, now: float) -> None:
+        """The refusals of the span are in: what does it say?"""
+        if now < self._settle_at or self._since is None:
+            return
+        accepted = max(0, self._starts - self._refused)
+        measured = (accepted + 0.5) / max(self._until - self._since, SHORTEST)
+        before = self.learned
+        if accepted >= ENOUGH:
+            self._known = measured
+        elif self._known < math.inf:
+            self._known = max(measured, self._known / 2)
+        rate = min(measured, before) * KEPT if accepted else min(measured, before / 2)
+        self._since, self._starts, self._refused = self._until, 0, 0
+        self._until = self._settle_at = math.inf
+        self._step = FIRST_STEP
+        self._set(max(rate, SLOWEST), now, f"refused: {self._what}")
+
+    def _raise(self, rate: float, now: float) -> None:
+        self._set(rate, now, "all accepted")
+
+    def _set(self, rate: float, now: float, reason: str) -> None:
+        before, self.learned = self.learned, rate
+        self._raised_at, self._started, self._accepted = now, 0, 0
+        self._bucket.set_rate(min(rate, self._most), now)
+        self._say(_a_second(before), _a_second(rate), reason)
+
+
+def _a_second(rate: float) -> str:
+    return "any number" if rate == math.inf else f"{rate:.3g}"

@@ -1,0 +1,63 @@
+"""What the first completions tell, before a window is full: whether those that were started together stand in line."""
+
+from __future__ import annotations
+
+import math
+
+FIRST = 16  # completions that show how long a call takes that need not wait, so that no single one decides; guessed
+LEAST = 64  # completions before anything is concluded, and
+PART = 8  # a part of those in flight; guessed
+LONGER = 3.0  # times as long as for the first that the others must take; guessed
+SURE = 1.5  # times the first completions that must have been under way when they came, or their number says nothing; guessed
+DEEPEST = 16  # part of those in flight to go on with where there are too many, and no more is known; guessed
+ROOM = 1.5  # times what the service seems to work on at once, for noise; guessed
+
+
+class Start:
+    """Many calls were started at once. A service that works on few of them at a time answers them in a line.
+
+    Then completions come at a steady rate, long after the first ones, and none of a call that was begun later: it is at the
+    end of the line. Where calls do not wait for one another, quick ones that were begun later overtake slow ones.
+
+    How many it works on is the rate times the time of a call, for which that of the first ones is taken. Where they have
+    come at the same rate, as from servers whose time has no memory, nothing is known but that there are too many.
+    """
+
+    def __init__(self) -> None:
+        self.fresh = True  # nothing has ended
+        self.sure = False  # how many to have in flight is known, not only that there are too many
+        self._began: float | None = None
+        self._last = -math.inf  # when the last was started before the first ended
+        self._filling = False
+        self._overtaken = False
+        self._ended = self._early = 0
+        self._early_at = 0.0
+
+    def started(self, now: float) -> None:
+        """A call starts."""
+        if self._began is None:
+            self._began = now
+        if self.fresh or self._filling:
+            self._last = now
+
+    def more(self) -> None:
+        """More are let go at once."""
+        self._filling = True
+
+    def ended(self, count: int, began: float, now: float, value: int) -> int:
+        """So many that began then have ended. Returns how many to have in flight; 0: there is nothing to conclude."""
+        self.fresh = self._filling = False
+        self._overtaken = self._overtaken or not began <= self._last
+        if self._overtaken or self._began is None:
+            return 0
+        self._ended += count
+        elapsed = now - self._began
+        if not self._early and self._ended >= FIRST:
+            self._early, self._early_at = self._ended, elapsed
+        if self._ended < max(LEAST, value // PART) or elapsed < LONGER * self._early_at:
+            return 0
+        throughput = (self._ended - self._early) / (elapsed - self._early_at)
+        at_work = throughput * self._early_at
+        self.sure = at_work > SURE * self._early
+        fit = math.ceil(ROOM * at_work) if self.sure else max(self._early, value // DEEPEST)
+        return fit if fit <= value // 2 else 0

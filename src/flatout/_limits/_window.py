@@ -1,0 +1,75 @@
+"""Completions enough to judge by."""
+
+from __future__ import annotations
+
+import math
+
+FEWEST = 16  # completions in a window at least, lest chance decides; guessed
+ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long; guessed
+LONGEST = 8  # windows that one is made longer by at most, where chance might still decide; guessed
+
+
+class Window:
+    """Counts completions, of as many calls in flight all the time.
+
+    Where all calls take as long, they end in bursts, and how many end in some time depends on where it begins: then the
+    throughput is the number in flight over the time of a call (Little's law). Where they vary they are counted, since
+    those that have ended soon after a change are the short ones.
+
+    since: when the window before ended, if this one follows it; None: what ended before the first completions is unknown,
+    and so these are not counted.
+    """
+
+    def __init__(self, value: int, since: float | None = None) -> None:
+        self._value = value
+        self._size = max(value, FEWEST)
+        self.since = since
+        self.latest = 0.0  # when the last completions came; those of one moment belong to one window
+        self.count = self._failed = 0
+        self._seconds = self._squares = 0.0
+
+    def full(self, now: float) -> bool:
+        """Whether it holds enough, and what ends now is of another moment."""
+        return self.count >= self._size and now > self.latest
+
+    def add(self, count: int, failed: int, seconds: float, now: float) -> None:
+        """So many calls ended, so many of them in vain, which took so long together."""
+        if self.since is None or now <= self.since:
+            self.since = now  # the window opens with the first completions, which themselves are not counted
+            return
+        self.count += count
+        self._failed += failed
+        self._seconds += seconds
+        self._squares += seconds * seconds / count
+        self.latest = now
+
+    def extend(self) -> bool:
+        """Go on for as much again; False: it has been long enough."""
+        more = self.count + max(self._value, FEWEST)
+        if more > LONGEST * max(self._value, FEWEST):
+            return False
+        self._size = more
+        return True
+
+    @property
+    def mean(self) -> float:
+        """Seconds that a call took; 0: not known."""
+        return self._seconds / self.count
+
+    @property
+    def throughput(self) -> float:
+        """Calls a second that were not in vain."""
+        assert self.since is not None
+        alike = self._seconds and self._spread < ALIKE
+        all_of_them = self._value / self.mean if alike else self.count / (self.latest - self.since)
+        return all_of_them * (1 - self._failed / self.count)
+
+    @property
+    def error(self) -> float:
+        """The standard error of the throughput, as a share of it."""
+        return math.sqrt(self._spread / self.count)
+
+    @property
+    def _spread(self) -> float:
+        """The squared coefficient of variation of the time that a call takes; 0: not known."""
+        return max(0.0, self._squares / self.count / self.mean**2 - 1) if self._seconds else 0.0

@@ -1,0 +1,274 @@
+"""Looks at a choice again while the run goes on: what the calls have done lately, against what they were taken to do.
+
+Numbers in, a plan out, or None where nothing better is in sight. What is looked for:
+
+    threads      one core full and no more: calls that hold the GIL, which processes would share out over the cores
+    processes    calls that mostly wait: more of them in flight would not cost a core
+    event loop   its core full: loops in several processes would share the computing
+                 much slower than predicted, for no reason that lies in the calls: threads are tried, if the law has
+                 them next
+
+A change is judged by what was before it, and taken back where it made things worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flatout._model import Inside, Measurement, Plan, Prediction, Statistics
+from flatout._plan import _law
+from flatout._plan._choose import (
+    GAIN,
+    MIXED_TASK,
+    PROCESS_START,
+    PROCESS_TASK,
+    THREAD_START,
+    ZYGOTE_START,
+    Situation,
+    choose,
+    describe,
+)
+from flatout._record import record, replace
+from flatout._units import duration
+
+WINDOW = 0.1  # seconds between two looks; guessed: three times what the probe needs
+FEWEST = 8  # calls in a window, lest chance decides; guessed
+AWAITED = 8  # workers that must be there before anything is judged; guessed
+SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
+WORSE = 1.15  # times as long a call takes after a change that is taken back; guessed
+DISAPPOINTING = 1.5  # times as long as predicted, from which the runner-up is tried; guessed
+VERIFIED = 1.0  # seconds after which the prediction is held against what came
+FULL = 0.8  # of a core, from which threads or a loop are held up by it; guessed
+OWN_WORK = (
+    0.0003  # seconds of computing a call up to which it may be flatout's own, with many threads (measured: 0.15 ms)
+)
+ANOTHER = 3  # times as much computing in a call, from which what was tried before may be tried again; guessed
+MORE_THAN_ONE = 1.25  # cores in use, from which threads share them: they let go of the GIL; guessed
+MOSTLY_WAITS = 0.6  # share of a call's time without a core from which more in flight would help; guessed
+PER_CORE = 8  # calls in flight in each process where it is not known how long they wait; guessed
+LOOP_EVIDENCE = 0.005  # seconds of computing in a loop after which it is judged; guessed
+LOOP_TASK = 5e-6  # seconds to hand a coroutine to another process and take its result, many at a time (measured)
+LOOP_WORTH = 0.05  # seconds that spreading coroutines must save: to move them is not without risk; guessed
+IN_EACH_LOOP = 500  # coroutines in flight in each process
+
+
+@record
+class Window:
+    """What happened between two looks: seconds, calls that ended, how long they took together, how long of it they
+    computed, and how long they waited for a core to do so.
+    """
+
+    seconds: float
+    calls: int
+    busy: float
+    cpu: float
+    queued: float = 0.0
+
+    @property
+    def pace(self) -> float:
+        """Seconds from one call's end to the next."""
+        return self.seconds / self.calls
+
+    @property
+    def compute(self) -> float:
+        """Seconds that a call computed."""
+        return self.cpu / self.calls
+
+    @property
+    def cores(self) -> float:
+        """How many cores the calls kept busy, or would have, had they got them."""
+        return (self.cpu + self.queued) / self.seconds
+
+    def measurement(self, transfer: float = 0.0) -> Measurement:
+        """What a call did, computing taken to hold the GIL."""
+        wait = max(0.0, self.busy - self.cpu - self.queued) / self.calls
+        return Measurement(self.compute, 0.0, wait, transfer, calls=self.calls)
+
+
+class Review:
+    """What it thinks of the plan of a run. situation: tells what a choice depends on, at this moment."""
+
+    def __init__(self, situation: Callable[[], Situation]) -> None:
+        self._situation = situation
+        self.due = 0.0  # when there is reason to look
+        self._plan: Plan | None = None
+        self._before: tuple[Plan, Window] | None = None  # the plan before this one, and how it did
+        self._tried: dict[str, float] = {}  # way -> seconds that a call computed then
+        self._began = self._since = 0.0
+        self._counts = Statistics()
+        self._cpu = 0.0
+        self._predicted = 0.0  # pace
+        self._awaited = 0  # workers that are still to report for work
+
+    def adopted(self, plan: Plan, counts: Statistics, cpu: float, now: float) -> None:
+        """From now on this plan holds. cpu: see `look`."""
+        self._plan = plan
+        self._began = self._since = now
+        self._counts, self._cpu = counts, cpu
+        self.due = now
+        self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind in ("thread", "process") else 0
+        chosen, left = _prediction(plan), self._situation().left
+        self._predicted = chosen.seconds / left if chosen is not None and left else 0.0
+
+    def ready(self) -> None:
+        """A worker has reported for work."""
+        self._awaited -= 1
+
+    def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
+        """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
+        plan = self._plan
+        if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
+            self._counts, self._cpu, self._since = counts, cpu, now
+            return None
+        window = _between(self._counts, counts, now - self._since)
+        if window is not None and plan.kind == "thread":
+            # All that this process computes: of calls that are under way it is not told yet, and they may be many.
+            window = replace(window, cpu=cpu - self._cpu)
+        if window is None or not self._enough(plan, window):
+            return None
+        self._since, self._counts, self._cpu, self.due = now, counts, cpu, now + self._pause(plan)
+        self._tried.setdefault(plan.way, window.compute)
+        if self._before is not None:
+            before, then = self._before
+            self._before = None
+            # Calls may have become dearer meanwhile, of which the other way is innocent: then more is computed than before.
+            if window.pace > WORSE * then.pace and WORSE * window.cores < then.cores:
+                return _taken_back(before, plan, window.pace, then.pace)
+        better = self._better(plan, window, now)
+        if better is not None:
+            self._before = plan, window
+        return better
+
+    def _pause(self, plan: Plan) -> float:
+        return 0.0 if plan.kind == "async" else WINDOW
+
+    def _unsettled(self, plan: Plan, now: float) -> bool:
+        """Whether what happens now tells nothing yet: workers are starting, or all of a loop's first tasks."""
+        if plan.kind == "async":
+            return not _ended(self._counts)
+        return self._awaited > 0 and now < self._began + SETTLED
+
+    def _enough(self, plan: Plan, window: Window) -> bool:
+        if plan.kind == "async" and window.cpu >= LOOP_EVIDENCE and window.calls >= 2:
+            return True
+        return window.seconds >= WINDOW and (window.calls >= FEWEST or window.seconds >= VERIFIED)
+
+    def _better(self, plan: Plan, window: Window, now: float) -> Plan | None:
+        situation = self._situation()
+        if not situation.left or situation.cores < 2:
+            return None
+        looks = {"thread": _from_threads, "process": _from_processes, "async": _from_a_loop}
+        look = looks.get(plan.way)
+        better = look(plan, window, situation) if look is not None else None
+        if better is None and plan.way == "process" and now > self._began + VERIFIED:
+            better = _from_what_disappoints(plan, window, situation, self._predicted)
+        if better is None or not self._is_new(better, window):
+            return None
+        self._tried[better.way] = window.compute
+        return better
+
+    def _is_new(self, better: Plan, window: Window) -> bool:
+        """Whether this way has not been tried, or calls have become much dearer since."""
+        tried = self._tried.get(better.way)
+        return tried is None or window.compute > ANOTHER * tried
+
+
+def _between(then: Statistics, now: Statistics, seconds: float) -> Window | None:
+    calls = _ended(now) - _ended(then)
+    if calls <= 0 or seconds <= 0:
+        return None
+    busy = now.busy_seconds - then.busy_seconds
+    queued = now.queued_seconds - then.queued_seconds
+    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, busy), queued)
+
+
+def _ended(counts: Statistics) -> int:
+    return counts.succeeded + counts.failed + counts.retried
+
+
+def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | None:
+    """Where one core is full, and no more: processes, each with threads where calls may wait as well."""
+    in_flight = window.busy / window.seconds
+    full = FULL <= window.cores <= MORE_THAN_ONE and in_flight > MORE_THAN_ONE
+    if not full or not situation.gil or situation.no_process or window.compute < OWN_WORK:
+        return None
+    m, left, transfer = situation.cores, situation.left or 0, plan.measured.transfer if plan.measured else 0.0
+    k = max(m, min(PER_CORE * m, int(in_flight), left))
+    each = _law.process_seconds_per_call(window.compute, 0.0, 0.0, transfer, m, k, transfer / 2 + MIXED_TASK)
+    seconds = _starting(m, k, situation) + left * each
+    if seconds * GAIN >= left * window.pace:
+        return None
+    why = f"threads keep one core full and no more, {duration(window.pace)} from one call's end to the next"
+    if k > m:
+        return _mixture(plan, "thread", k, m, seconds, f"{why}; {k} threads in {m} processes")
+    return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
+
+
+def _from_processes(plan: Plan, window: Window, situation: Situation) -> Plan | None:
+    """Where calls have come to wait: the law once more, with what they do now."""
+    seen = window.measurement(plan.measured.transfer if plan.measured else 0.0)
+    if seen.wait < MOSTLY_WAITS * seen.seconds or plan.concurrency > situation.cores:
+        return None
+    better = choose(seen, situation)
+    chosen = _prediction(better)
+    if better.kind == "inline" or chosen is None or chosen.seconds * GAIN >= (situation.left or 0) * window.pace:
+        return None
+    return replace(better, reason=f"{_after(plan)} the calls have come to wait: {better.reason}")
+
+
+def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | None:
+    """Where its core is full: loops in as many processes as there are cores."""
+    if window.cores < FULL or situation.no_process:
+        return None
+    m, left, compute = situation.cores, situation.left or 0, window.compute
+    each = max((compute + LOOP_TASK) / m, LOOP_TASK)
+    seconds = _starting(m, m, situation) + left * each
+    if seconds * GAIN >= left * compute or left * compute - seconds < LOOP_WORTH:
+        return None
+    k = min(IN_EACH_LOOP * m, max(m, plan.ceiling or plan.concurrency))
+    why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
+    return _mixture(plan, "async", k, m, seconds, why)
+
+
+def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:
+    """Where it is neither computing nor a busy machine that makes calls end much farther apart than was predicted."""
+    explained = max(predicted, (window.cpu + window.queued) / window.calls / situation.cores)
+    here, threads = _prediction(plan), next((p for p in plan.predictions if p.kind == "thread"), None)
+    if here is None or threads is None or threads.impossible or not 0 < DISAPPOINTING * explained < window.pace:
+        return None
+    if threads.seconds / here.seconds * predicted * GAIN > window.pace:
+        return None
+    why = (
+        f"calls end {duration(window.pace)} apart, {duration(predicted)} were predicted; {threads.concurrency} threads"
+    )
+    return _changed(plan, Plan("thread", threads.concurrency, threads.concurrency), threads.seconds, why)
+
+
+def _prediction(plan: Plan) -> Prediction | None:
+    """That of the way which was chosen."""
+    return next((p for p in plan.predictions if (p.kind, p.inside) == (plan.kind, plan.inside)), None)
+
+
+def _starting(processes: int, in_flight: int, situation: Situation) -> float:
+    start = processes * PROCESS_START + -(-in_flight // processes) * THREAD_START
+    return start + (0.0 if situation.warm else ZYGOTE_START) + PROCESS_TASK
+
+
+def _mixture(plan: Plan, inside: Inside, in_flight: int, processes: int, seconds: float, why: str) -> Plan:
+    new = Plan("process", in_flight, in_flight, processes=processes, inside=inside)
+    return _changed(plan, new, seconds, why)
+
+
+def _changed(plan: Plan, new: Plan, seconds: float, why: str) -> Plan:
+    reason = f"{_after(plan)} {why} should take {duration(seconds)} for what is left"
+    predictions = (Prediction(new.kind, new.concurrency, seconds, inside=new.inside),)
+    return replace(new, reason=reason, measured=plan.measured, predictions=predictions)
+
+
+def _after(plan: Plan) -> str:
+    return f"begun by {plan.way}, looked at again:"
+
+
+def _taken_back(before: Plan, plan: Plan, pace: float, pace_before: float) -> Plan:
+    slower = f"{plan.way} was tried, and was slower ({duration(pace)} a call, {duration(pace_before)} before)"
+    return replace(before, reason=f"{before.reason}; {slower}")

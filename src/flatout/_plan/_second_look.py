@@ -1,0 +1,151 @@
+"""Sees what happens in a run, and has its plan looked at again (`_review`): an observer like any other, but for the plan."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+
+from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
+from flatout._interrupts import put_off
+from flatout._model import Plan, Statistics, Work
+from flatout._plan._choose import ZYGOTE_START, Situation
+from flatout._plan._effects import Watch, bound_to_a_loop
+from flatout._plan._review import Review
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any, Protocol
+
+    class Seat(Protocol):
+        """The caller's thread, as far as it is overseen."""
+
+        def running(self) -> Sequence[tuple[int, float]]:
+            """What it is on, as (task, when its batch began)."""
+
+        def give_back(self) -> None:
+            """Have it begin nothing more of that."""
+
+
+LONG_BATCH = 0.05  # seconds; batches in the caller's thread are cut for 2 ms; guessed
+MUCH_DEARER = (
+    3  # times as long as at the choice, from which calls that stayed in the plain loop are probed anew; guessed
+)
+
+
+class SecondLook:
+    """Subscribes to a run.
+
+    situation: tells what a choice depends on, at this moment. change: carries a new plan out. probe_again: has the next
+    calls in the caller's thread watched as if they were the first.
+    """
+
+    def __init__(
+        self,
+        situation: Callable[[], Situation],
+        clock: Callable[[], float],
+        change: Callable[[Plan], None],
+        probe_again: Callable[[], None],
+    ) -> None:
+        self._situation = situation
+        self._clock = clock
+        self._change = change
+        self._probe_again = probe_again
+        self._review = Review(situation)
+        self._usual: float | None = None  # seconds a call, while the plain loop does them
+
+    def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
+        """See `flatout._driver.Observer`."""
+        if type(seen) is BatchFinished:
+            if seen.worker == SEAT and self._usual is not None:
+                self._look_at_the_loop(seen, self._usual)
+            now = self._clock()
+            if now >= self._review.due:
+                better = self._review.look(statistics(), time.process_time(), now)
+                if better is not None:
+                    self._change(better)
+        elif type(seen) is WorkerReady:
+            self._review.ready()
+        elif type(seen) is PlanChosen:
+            self.adopted(seen.plan, statistics())
+
+    def adopted(self, plan: Plan, counts: Statistics) -> None:
+        """The run goes on by this plan."""
+        inline = plan.kind == "inline" and plan.measured is not None
+        self._usual = plan.measured.seconds if inline and plan.measured is not None else None
+        self._review.adopted(plan, counts, time.process_time(), self._clock())
+
+    def _look_at_the_loop(self, seen: BatchFinished, usual: float) -> None:
+        """Calls may have become dear enough to be worth a move."""
+        each = seen.seconds / len(seen.values)
+        left = self._situation().left
+        if each > MUCH_DEARER * usual and (left is None or left * each > ZYGOTE_START):
+            self._usual = None
+            self._probe_again()
+
+
+class Overseer:
+    """A thread that looks in on the caller's, which does the work by itself: what it has in hand is cut for milliseconds.
+
+    Where that takes much longer, calls have become dear: what is not begun of it is given back, and so the batch ends with
+    the call that is under way, and can be looked at.
+    """
+
+    def __init__(self, seat: Seat) -> None:
+        self._seat = seat
+        self._over = threading.Event()
+
+    def start(self) -> None:
+        """Begin to look; where there is no thread to be had, nobody does."""
+        with put_off(), suppress(RuntimeError):
+            threading.Thread(target=self._oversee, name="flatout-overseer", daemon=True).start()
+
+    def end(self) -> None:
+        """Look no more."""
+        self._over.set()
+
+    def _oversee(self) -> None:
+        while not self._over.wait(LONG_BATCH):
+            if any(time.monotonic() - began > LONG_BATCH for _, began in self._seat.running()):
+                self._seat.give_back()
+
+
+class Tie:
+    """What ties coroutines to this process: an observer that looks at the first call of a run in an event loop.
+
+    `why` says why such calls cannot be spread over processes; empty where nothing is known that stands in the way.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self.why = "no call has ended yet"
+        self._work = work
+        self._watch: Watch | None = None
+        self._first: list[Any] = []
+
+    def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
+        """See `flatout._driver.Observer`."""
+        if type(seen) is SendBatch and self._watch is None:
+            self._first.append(seen.batch.inputs[0])
+            self._watch = Watch(self._work.func, seen.batch.inputs[0], self._work.star)
+        elif type(seen) is BatchFinished and self._first and not (seen.errors and seen.errors[0].offset == 0):
+            self.why = self._found(seen.values[0])
+            self._first.clear()
+
+    def _found(self, result: object) -> str:
+        from flatout._wire import _values
+
+        assert self._watch is not None
+        func, item = self._work.func, self._first[0]
+        if bound := bound_to_a_loop(func, item, self._work.star):
+            return f"{bound} belongs to this event loop"
+        if changed := self._watch.changed():
+            return f"{changed}, which would be lost in a process"
+        try:
+            _values.seconds_across(item, True)
+            _values.seconds_across(result, False)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # raised by code of the user's: it would fare no better there
+            return f"{type(error).__name__}: {error}"
+        return ""

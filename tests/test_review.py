@@ -1,0 +1,234 @@
+"""A choice looked at again: numbers in, another plan out, or none. All clocks are numbers here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import pytest
+
+from flatout._model import Measurement, Plan, Prediction, Statistics
+from flatout._plan._choose import Situation
+from flatout._plan._review import AWAITED, Review, Window
+
+THREADS = Plan("thread", 100, 100, measured=Measurement(0.0, 0.0, 0.02))
+PROCESSES = Plan(
+    "process",
+    4,
+    measured=Measurement(0.004, 0.0, 0.0),
+    predictions=(
+        Prediction("inline", 1, 4.0),
+        Prediction("async", 0, math.inf, "no"),
+        Prediction("thread", 4, 4.0),
+        Prediction("process", 4, 1.0),
+    ),
+)
+LOOP = Plan("async", 100, 1000)
+
+
+@dataclass
+class Course:
+    """A run of which only the counts exist. `left` goes down with each call."""
+
+    plan: Plan
+    left: int | None = 1000
+    cores: int = 4
+    no_process: str = ""
+    gil: bool = True
+    now: float = 100.0
+    cpu: float = 0.0
+    counts: Statistics = field(default_factory=Statistics)
+
+    def __post_init__(self) -> None:
+        self.review = Review(self.situation)
+        self.adopt(self.plan)
+
+    def situation(self) -> Situation:
+        return Situation(self.cores, self.left, self.no_process, True, self.gil)
+
+    def adopt(self, plan: Plan) -> None:
+        self.plan = plan
+        self.review.adopted(plan, self.counts, self.cpu, self.now)
+        for _ in range(AWAITED):
+            self.review.ready()
+        if plan.kind == "async":
+            self.passes(0.001, calls=1, each=0.0, compute=0.0)  # from here on it counts
+
+    def passes(self, seconds: float, calls: int, each: float, compute: float, queued: float = 0.0) -> Plan | None:
+        """So many calls end in so many seconds, each of which took so long, and of that computed and queued so long."""
+        c = self.counts
+        self.now += seconds
+        self.cpu += calls * compute
+        self.left = None if self.left is None else max(0, self.left - calls)
+        self.counts = Statistics(
+            succeeded=c.succeeded + calls,
+            busy_seconds=c.busy_seconds + calls * each,
+            cpu_seconds=c.cpu_seconds + calls * compute,
+            queued_seconds=c.queued_seconds + calls * queued,
+        )
+        return self.review.look(self.counts, self.cpu, self.now) if self.now >= self.review.due else None
+
+
+# Threads
+
+
+def test_threads_that_wait_stay() -> None:
+    course = Course(THREADS)
+    assert course.passes(0.2, 100, each=0.02, compute=0.0001) is None
+
+
+def test_threads_that_keep_one_core_full_go_to_processes_of_threads() -> None:
+    course = Course(THREADS, left=2000)
+    plan = course.passes(0.2, 100, each=0.1, compute=0.002)
+    assert plan is not None
+    assert (plan.way, plan.processes) == ("process of threads", 4)
+    assert "begun by thread, looked at again: threads keep one core full and no more" in plan.reason
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        Course(THREADS, cores=1),
+        Course(THREADS, no_process="it writes a global"),
+        Course(THREADS, gil=False),
+        Course(THREADS, left=101),  # over before a process could start
+    ],
+)
+def test_not_where_processes_are_out_of_the_question_or_come_too_late(course: Course) -> None:
+    assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
+
+
+def test_what_this_process_has_computed_before_does_not_count() -> None:
+    course = Course(THREADS, left=2000, cpu=50.0)
+    assert course.passes(0.2, 100, each=0.1, compute=0.0001) is None
+
+
+def test_threads_that_let_go_of_the_gil_fill_more_than_one_core_and_stay() -> None:
+    course = Course(THREADS)
+    assert course.passes(0.2, 100, each=0.1, compute=0.008) is None
+
+
+def test_a_core_full_of_threads_that_come_and_go_is_no_work_of_the_calls() -> None:
+    course = Course(THREADS, left=100_000)
+    assert course.passes(0.2, 2000, each=0.02, compute=0.0001) is None
+
+
+# Processes
+
+
+def test_processes_whose_calls_have_come_to_wait_go_where_more_can_wait() -> None:
+    course = Course(PROCESSES)
+    assert course.passes(0.2, 200, each=0.004, compute=0.004) is None
+    plan = course.passes(0.2, 27, each=0.03, compute=0.0)
+    assert plan is not None
+    assert plan.kind == "thread"
+    assert plan.concurrency > 100
+    assert "the calls have come to wait" in plan.reason
+
+
+def test_processes_that_wait_for_a_core_on_a_busy_machine_do_not_wait() -> None:
+    course = Course(PROCESSES)
+    assert course.passes(0.4, 40, each=0.04, compute=0.004, queued=0.036) is None
+
+
+def test_processes_much_slower_than_predicted_for_no_reason_in_the_calls_give_way_to_threads_once() -> None:
+    course = Course(PROCESSES, left=10_000)
+    plan = course.passes(2.0, 100, each=0.004, compute=0.004)  # 20 ms apart, though the law said 0.1
+    assert plan is not None
+    assert plan.kind == "thread"
+    assert "calls end 20 ms apart, 100 us were predicted" in plan.reason
+
+
+def test_processes_that_are_slow_as_the_machine_is_busy_stay() -> None:
+    course = Course(PROCESSES, left=10_000)
+    assert course.passes(2.0, 100, each=0.08, compute=0.004, queued=0.076) is None
+
+
+# Loops
+
+
+def test_a_loop_whose_core_is_full_is_spread_over_processes_as_soon_as_that_is_seen() -> None:
+    course = Course(LOOP)
+    plan = course.passes(0.007, 3, each=0.02, compute=0.0022)
+    assert plan is not None
+    assert (plan.way, plan.processes) == ("process of loops", 4)
+
+
+@pytest.mark.parametrize("compute", [0.0, 0.0001, 0.001])
+def test_a_loop_that_has_time_left_is_not(compute: float) -> None:
+    course = Course(LOOP)
+    assert course.passes(0.02, 10, each=0.02, compute=compute) is None
+
+
+def test_nor_one_whose_coroutines_are_tied_to_it() -> None:
+    course = Course(LOOP, no_process="the global 'session' belongs to this event loop")
+    assert course.passes(0.007, 3, each=0.02, compute=0.0022) is None
+
+
+def test_what_a_loop_computed_before_any_call_ended_tells_nothing() -> None:
+    """It has begun a hundred of them."""
+    review = Review(lambda: Situation(4, 1000))
+    review.adopted(LOOP, Statistics(), 0.0, 0.0)
+    assert review.look(Statistics(succeeded=2, busy_seconds=0.04, cpu_seconds=0.02), 0.0, 0.02) is None
+    assert review.look(Statistics(succeeded=9, busy_seconds=0.2, cpu_seconds=0.0201), 0.0, 0.04) is None
+
+
+# After a change
+
+
+def test_a_change_that_makes_things_worse_is_taken_back_and_not_tried_again() -> None:
+    course = Course(THREADS, left=10_000)
+    plan = course.passes(0.2, 100, each=0.1, compute=0.002)
+    assert plan is not None
+    course.adopt(plan)
+    back = course.passes(0.5, 100, each=0.1, compute=0.001)
+    assert back is not None
+    assert back.kind == "thread"
+    assert "process of threads was tried, and was slower (5 ms a call, 2 ms before)" in back.reason
+    course.adopt(back)
+    for _ in range(5):
+        assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
+
+
+def test_a_change_after_which_calls_are_dearer_and_more_is_computed_stands() -> None:
+    course = Course(THREADS, left=10_000)
+    plan = course.passes(0.2, 400, each=0.05, compute=0.0005)
+    assert plan is not None
+    course.adopt(plan)
+    assert course.passes(0.2, 80, each=0.04, compute=0.01) is None
+
+
+def test_what_was_tried_may_be_tried_again_when_calls_have_become_much_dearer() -> None:
+    course = Course(THREADS, left=100_000)
+    plan = course.passes(0.2, 400, each=0.05, compute=0.0005)
+    assert plan is not None
+    course.adopt(plan)
+    back = course.passes(0.5, 100, each=0.1, compute=0.001)
+    assert back is not None
+    course.adopt(back)
+    again = course.passes(0.2, 50, each=0.1, compute=0.004)
+    assert again is not None
+    assert again.way == "process of threads"
+
+
+def test_nothing_is_judged_while_workers_start() -> None:
+    review = Review(lambda: Situation(4, 1000))
+    review.adopted(PROCESSES, Statistics(), 0.0, 0.0)
+    waits = Statistics(succeeded=50, busy_seconds=1.5)
+    assert review.look(waits, 0.0, 0.5) is None
+    for _ in range(4):
+        review.ready()
+    assert review.look(waits, 0.0, 0.6) is None  # from here on
+    assert review.look(Statistics(succeeded=100, busy_seconds=3.0), 0.0, 0.9) is not None
+
+
+def test_a_window_of_few_calls_is_left_open() -> None:
+    course = Course(THREADS, left=5000)
+    assert course.passes(0.2, 3, each=0.1, compute=0.06) is None
+    assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
+
+
+def test_a_window_has_what_the_law_needs() -> None:
+    window = Window(seconds=2.0, calls=4, busy=6.0, cpu=2.0, queued=1.0)
+    assert (window.pace, window.compute, window.cores) == (0.5, 0.5, 1.5)
+    assert window.measurement(0.1) == Measurement(0.5, 0.0, 0.75, 0.1, calls=4)

@@ -1,0 +1,215 @@
+"""A choice looked at again, in real runs and by its parts. What must hold does not depend on how fast the machine is."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import os
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+import flatout
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._dispatch._trial import ENOUGH, PATIENCE, VERDICT
+from flatout._events import BatchFinished, LoopIdle, SendBatch, TasksDrawn, Tick, WorkerReady
+from flatout._model import Batch, Options, Plan, Statistics, Work
+from flatout._plan._second_look import Tie
+
+# A trial: a loop gets a share of the tasks until it is known what they do
+
+
+def sent_to_loop(total: int, now: float = 0.0) -> tuple[Dispatcher, int]:
+    """A dispatcher with a loop on trial with 1 of 4 shares, and how many tasks that was given."""
+    dispatcher = Dispatcher(Options(), Plan("async", 1000), total)
+    dispatcher.try_out(4)
+    dispatcher.handle(Tick(), now)
+    dispatcher.handle(TasksDrawn(Batch(0, list(range(total)))), now)
+    return dispatcher, count(dispatcher.handle(WorkerReady(1), now))
+
+
+def count(commands: list[Any]) -> int:
+    return sum(len(command.batch) for command in commands if isinstance(command, SendBatch))
+
+
+def test_a_loop_on_trial_gets_its_share_and_the_rest_when_nothing_has_ended_for_a_while() -> None:
+    dispatcher, begun = sent_to_loop(400)
+    assert begun == 100
+    assert dispatcher.wake_at == PATIENCE
+    assert count(dispatcher.handle(Tick(), PATIENCE / 2)) == 0
+    assert count(dispatcher.handle(Tick(), PATIENCE)) == 300
+    assert dispatcher.wake_at is None
+
+
+def test_the_first_end_gives_time_for_a_verdict_and_more_ends_are_one() -> None:
+    dispatcher, _ = sent_to_loop(400)
+    assert count(dispatcher.handle(BatchFinished(1, 0, [0]), 0.01)) == 1, "one for one"
+    assert dispatcher.wake_at == 0.01 + VERDICT
+    more = list(range(ENOUGH))
+    assert count(dispatcher.handle(BatchFinished(1, 1, more), 0.012)) == 300 - 1
+
+
+def test_few_tasks_are_not_tried_out() -> None:
+    _, begun = sent_to_loop(90)
+    assert begun == 90
+
+
+def test_idleness_does_not_end_a_trial() -> None:
+    dispatcher, _ = sent_to_loop(400)
+    assert count(dispatcher.handle(LoopIdle(1), 0.001)) == 0
+
+
+# What ties coroutines to their loop
+
+
+SEMAPHORE = asyncio.Semaphore(2)
+SEEN: list[int] = []
+
+
+async def plain(x: int) -> int:
+    return x
+
+
+async def uses_a_semaphore(x: int) -> int:
+    async with SEMAPHORE:
+        return x
+
+
+async def notes(x: int) -> int:
+    SEEN.append(x)
+    return x
+
+
+async def gives_a_lambda(x: int) -> Callable[[], int]:
+    return lambda: x
+
+
+class Client:
+    """As the sessions of HTTP libraries: its connections belong to a loop."""
+
+    def __init__(self) -> None:
+        self._loop = None
+
+    async def get(self, x: int) -> int:
+        return x
+
+
+async def gets(client: Client, x: int) -> int:
+    return await client.get(x)
+
+
+def tie_of(func: Callable[..., Any], item: Any = 1) -> str:
+    tie = Tie(Work(func))
+    tie(SendBatch(1, Batch(0, [item])), Statistics)
+    value = asyncio.run(func(item))
+    tie(BatchFinished(1, 0, [value]), Statistics)
+    return tie.why
+
+
+def test_nothing_ties_a_plain_coroutine() -> None:
+    assert tie_of(plain) == ""
+
+
+@pytest.mark.parametrize(
+    ("func", "why"),
+    [
+        (uses_a_semaphore, "belongs to this event loop"),
+        (functools.partial(gets, Client()), "belongs to this event loop"),
+        (Client().get, "belongs to this event loop"),
+        (notes, "the call changed the global 'SEEN'"),
+        (gives_a_lambda, "pickle"),
+    ],
+)
+def test_what_belongs_to_a_loop_or_would_be_lost_or_cannot_cross_ties_it(func: Callable[..., Any], why: str) -> None:
+    assert why in tie_of(func)
+
+
+def test_before_a_call_has_ended_it_is_not_known() -> None:
+    tie = Tie(Work(plain))
+    tie(SendBatch(1, Batch(0, [1])), Statistics)
+    assert tie.why
+
+
+# Real runs
+
+
+def compute(milliseconds: float) -> int:
+    end = time.thread_time() + milliseconds / 1000
+    while time.thread_time() < end:
+        pass
+    return os.getpid()
+
+
+async def nap_and_compute(milliseconds: float) -> int:
+    await asyncio.sleep(0.005)
+    return compute(milliseconds)
+
+
+needs_cores = pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+
+
+@needs_cores
+def test_coroutines_that_fill_their_loop_are_spread_over_processes() -> None:
+    run = flatout.map(nap_and_compute, [3] * 400)
+    pids = run.results()
+    assert run.plan.way == "process of loops"
+    assert len(set(pids)) >= 3, "those that the loop had begun it finished"
+    assert pids[0] == os.getpid()
+
+
+def test_in_the_callers_own_loop_they_stay() -> None:
+    async def main() -> set[int]:
+        return set(await flatout.map(nap_and_compute, [2] * 150))
+
+    assert asyncio.run(main()) == {os.getpid()}
+
+
+@needs_cores
+def test_calls_that_turn_dear_leave_the_plain_loop() -> None:
+    run = flatout.map(compute, [0] * 3000 + [5] * 200)
+    assert len(set(run.results())) >= 2
+    assert run.plan.kind == "process"
+
+
+def test_a_batch_in_the_callers_thread_that_takes_long_is_cut_short_with_nothing_lost_or_twice() -> None:
+    """No-ops are handed out thousands at a time: the dear ones among them must not all be the caller's."""
+    calls: list[int] = []  # an effect: so they stay in this process, whatever they do
+    dear = threading.Event()
+
+    def call(x: int) -> int:
+        calls.append(x)
+        if x >= 20_000:
+            dear.set()
+            time.sleep(0.02)
+        return x
+
+    run = flatout.map(call, range(20_200))
+    assert run.results() == list(range(20_200))
+    assert sorted(calls) == list(range(20_200)), "each once"
+    assert dear.is_set()
+
+
+def waits_then_computes(item: tuple[int, int]) -> int:
+    wait, milliseconds = item
+    time.sleep(wait / 1000)
+    return compute(milliseconds)
+
+
+@needs_cores
+def test_threads_whose_calls_come_to_compute_hand_over_to_processes() -> None:
+    run = flatout.map(waits_then_computes, [(20, 0)] * 300 + [(0, 4)] * 1500, max_concurrency=32)
+    pids = run.results()
+    assert run.plan.kind == "process"
+    assert len(set(pids)) >= 3
+
+
+@needs_cores
+def test_processes_whose_calls_come_to_wait_hand_over_to_where_more_can_wait() -> None:
+    run = flatout.map(waits_then_computes, [(0, 4)] * 100 + [(30, 0)] * 600)
+    began = time.perf_counter()
+    run.wait()
+    assert "looked at again" in run.plan.reason
+    assert time.perf_counter() - began < 600 * 0.03 / 2, "two processes would have needed all of that"
