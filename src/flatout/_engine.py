@@ -150,7 +150,7 @@ class Engine:
     def _look_again_at(self, plan: Plan | None) -> None:
         """Have the choice looked at again as the run goes on, where it is one that can be changed."""
         if self.chooser is not None:
-            situation = lambda: self.chooser.situation()  # noqa: E731 - of the latest one
+            situation = lambda: self.chooser.situation_later()  # noqa: E731 - of the latest one
         elif plan is not None and plan.kind == "async" and self._may_spread():
             tie = Tie(self._work)
             self._driver.observe(tie)

@@ -14,8 +14,8 @@ from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
 from flatout._plan._choose import Situation, async_plan, choose, describe
 from flatout._plan._chooser import Chooser
+from flatout._plan._evidence import ENOUGH
 from flatout._plan._law import useful_in_flight
-from flatout._plan._probe import ENOUGH
 from flatout._record import record, replace
 from flatout._units import duration
 

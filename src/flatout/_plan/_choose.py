@@ -155,7 +155,7 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
-    if measured.calls == 1 and useful > START:
+    if measured.calls <= 1 and useful > START:
         useful, gil = useful * FIRST_CALL, gil / FIRST_CALL
     k = _clamp(useful, m, n, situation.most, MOST_THREADS)
     handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
