@@ -213,3 +213,25 @@ def test_processes_whose_calls_come_to_wait_hand_over_to_where_more_can_wait() -
     run.wait()
     assert "looked at again" in run.plan.reason
     assert time.perf_counter() - began < 600 * 0.03 / 2, "two processes would have needed all of that"
+
+
+def meets(folder: str) -> int:
+    """How many of these have been under way at once, in one process, at some time while this was."""
+    name = f"{folder}/{os.getpid()}-{threading.get_ident()}"
+    open(name, "w").close()
+    compute(2)
+    time.sleep(0.004)
+    together = sum(entry.startswith(f"{os.getpid()}-") for entry in os.listdir(folder))
+    os.remove(name)
+    return together
+
+
+@needs_cores
+def test_where_a_mixture_is_chosen_at_once_several_calls_are_in_flight_in_a_process(tmp_path: Any) -> None:
+    for _ in range(9):  # on a busy machine the probe may see something else
+        run = flatout.map(meets, [str(tmp_path)] * 200)
+        together = run.results()
+        if run.plan.way == "process of threads" and "looked at again" not in run.plan.reason:
+            break
+    assert run.plan.way == "process of threads"
+    assert max(together) > 1

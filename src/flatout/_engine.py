@@ -17,7 +17,6 @@ import os
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -26,12 +25,13 @@ from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
+from flatout._hiring import Hiring
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
-from flatout._plan._choose import Situation, describe, for_cores
+from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
@@ -47,9 +47,6 @@ if TYPE_CHECKING:
     from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._plan._duel import Round
-    from flatout._workers._base import Worker
-    from flatout._workers._loop import Begun, LoopWorker
-    from flatout._workers._process import ProcessWorker, Setup
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -82,18 +79,12 @@ class Engine:
         self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
-        self._driver.hire = self._hire
+        self._hiring = Hiring(work, options, self.total, self._driver, lambda: self._plan, self._follow)
+        self._driver.hire = self._hiring.hire
         self._news = Bell()  # something for the caller's thread: outcomes, a batch on the seat, the end
         self._driver.wake_caller = self._news.ring
         self._seat = Seat(work, self._driver, self._news.ring)
-        self._setup: Setup | None = None
         self._overseer: Overseer | None = None
-        self._processes: weakref.WeakSet[ProcessWorker] = weakref.WeakSet()
-        self._cores = 0  # that are usable at this moment, where worker processes are in use
-        self._followed: tuple[Plan, int, Plan] | None = None  # a plan, the cores it was made for, and what followed
-        self._thread = 0  # that began the run: its affinity counts
-        self._begun: Begun = {}
-        self._loop_worker: LoopWorker | None = None
         self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
@@ -128,7 +119,6 @@ class Engine:
     def _begin(self) -> None:
         self._started = self._driver.clock()
         self._pid = os.getpid()
-        self._thread = threading.get_native_id()
         if self._options.timeout is not None:
             self._note_pauses()
         self._driver.source = self._source()
@@ -144,7 +134,7 @@ class Engine:
             self._driver.seat(self._seat)
         else:
             if plan.kind == "process":
-                self._set_up_processes()
+                self._hiring.set_up(plan)
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
 
     def _look_again_at(self, plan: Plan | None) -> None:
@@ -215,89 +205,6 @@ class Engine:
             self._loop_thread.start()
         return self._loop_thread
 
-    # Hiring
-
-    def _hire(self, kind: Kind, number: int) -> Worker:
-        if kind == "thread":
-            from flatout._workers._thread import ThreadWorker
-
-            return ThreadWorker(number, self._work, self._driver, keep=True)
-        if kind == "process":
-            return self._hire_process(number)
-        from flatout._workers._loop import LoopWorker
-
-        self._loop_worker = LoopWorker(number, self._work, self._driver, self._begun)
-        return self._loop_worker
-
-    def _hire_process(self, number: int) -> Worker:
-        from flatout._workers._home import emit
-        from flatout._workers._process import ProcessWorker
-
-        self._watch_machine()
-        setup, keep = self._set_up_processes(), 2 * self._cores
-        if self._plan is None or not self._plan.inside:
-            worker = ProcessWorker(number, setup, self._driver, emit, keep)
-        else:
-            from flatout._workers._mixed import MixedWorker
-
-            worker = MixedWorker(number, setup, self._driver, emit, keep, self._driver.clock)
-        self._processes.add(worker)
-        return worker
-
-    def _set_up_processes(self) -> Setup:
-        """Pickle the function, once. Raises NotPicklable."""
-        with put_off():  # not in the middle of an import, which would leave Python's lock taken
-            from flatout._workers._process import Setup
-
-        if self._setup is None:
-            plan = self._plan
-            fixed = self._options.chunksize or (plan and plan.chunksize)
-            workers = (plan.processes or plan.concurrency) if plan is not None else usable_cores()
-            workers = max(1, workers if self.total is None else min(workers, self.total))
-            inside, preloads = _inside(plan) if plan is not None else (None, ())
-            self._setup = Setup(self._work, max(1, usable_cores() // workers), not fixed, inside, preloads)
-        return self._setup
-
-    # The machine
-
-    def _watch_machine(self) -> None:
-        """From now on look at what the machine can give: for worker processes."""
-        if self._driver.resources is not None:
-            return
-        with put_off():
-            from flatout._resources import Resources
-            from flatout._workers import _pool
-
-        self._cores = usable_cores()
-        self._driver.resources = Resources(
-            pids=lambda: [worker.pid for worker in list(self._processes)],
-            finished=lambda: self.statistics().settled,
-            wanted=self._wanted_processes,
-            cores=self._cores,
-            thread=self._thread,
-            follow=self._follow_cores,
-            let_go=_pool.let_go,
-            known=self._plan.measured.peak_bytes if self._plan is not None and self._plan.measured is not None else 0,
-        )
-
-    def _wanted_processes(self) -> int:
-        plan, total = self._plan, self.total
-        wanted = self._cores if plan is None else plan.ceiling or plan.concurrency
-        return wanted if total is None else max(1, min(wanted, total))
-
-    def _follow_cores(self, cores: int) -> None:
-        """Have the number of workers follow the cores, where it was flatout that chose it."""
-        before, self._cores, plan = self._cores, cores, self._plan
-        fixed = self._options.max_concurrency is not None or isinstance(self._options.via, Plan)
-        if fixed or plan is None or plan.kind != "process":
-            return
-        if self._followed is None or self._followed[2] is not plan:
-            self._followed = plan, before, plan
-        made, made_for, _ = self._followed
-        self._plan = for_cores(made, made_for, cores)
-        self._followed = made, made_for, self._plan
-        self._driver.post(PlanChosen(self._plan))
-
     # Moving on
 
     def adopt(self, plan: Plan) -> None:
@@ -356,16 +263,20 @@ class Engine:
 
     def _change(self, plan: Plan) -> None:
         """Go on by another plan, in the middle of the run; called where the driver lives."""
-        before, setup = self._plan, self._setup
-        self._plan, self._setup = plan, None
+        plan = self._bounded(plan)
         try:
             if plan.kind == "process":
-                self._set_up_processes()
+                self._hiring.set_up(plan)
         except (NotPicklable, OSError):
-            self._plan, self._setup = before, setup
             return
+        self._plan = plan
         self._note_change(plan)
         self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
+
+    def _follow(self, plan: Plan) -> None:
+        """Go on with more processes or fewer."""
+        self._plan = plan
+        self._driver.post(PlanChosen(plan))
 
     def _probe_again(self) -> None:
         """Have the next calls of the caller's thread watched as if they were the first."""
@@ -377,20 +288,19 @@ class Engine:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
         assert self.chooser is not None
         try:
-            setup = self._set_up_processes()
+            setup = self._hiring.set_up(plan)
         except NotPicklable as error:
             return self.chooser.without_processes(str(error))
         seconds = LOADING * len(setup.packed.payload)  # in every worker, all at once
         chosen = next(p.seconds for p in plan.predictions if (p.kind, p.inside) == (plan.kind, plan.inside))
         if chosen + seconds < min(p.seconds for p in plan.predictions if p.kind != "process"):
             return plan
-        self._setup = None
         return self.chooser.without_processes(f"they need {duration(seconds)} to load the function with its data")
 
     def _move_to(self, kind: Kind, event: Event) -> None:
         """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
         if kind == "process":
-            self._watch_machine()
+            self._hiring.watch_machine()
         if kind != "async":
             self._driver.hand_over()
             self._driver.post(event)
@@ -469,7 +379,7 @@ class Engine:
 
     def _heed(self, timeout: float, loop: LoopThread) -> None:
         """Where a task has blocked its event loop for longer than it may take, leave both behind, and go on in another."""
-        worker, host = self._loop_worker, self._driver.host
+        worker, host = self._hiring.loop_worker, self._driver.host
         if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
             return
         blocked_by = worker.blocked_by()
@@ -528,7 +438,7 @@ class Engine:
             return
         errors = {error.offset: error.error for error in event.errors}
         for position, value in enumerate(event.values):
-            self._begun[event.first + position] = (value, errors.get(position))
+            self._hiring.begun[event.first + position] = (value, errors.get(position))
         self._driver.post(WorkerExited(SEAT))
         self.adopt(plan)
 
@@ -581,8 +491,8 @@ class Engine:
                 await asyncio.sleep(0.005)  # a driver thread is at it
         finally:  # also where who waits here is cancelled once more
             self._note_end()
-        if self._loop_worker is not None:
-            await self._loop_worker.ended(ENDING_SECONDS)
+        if self._hiring.loop_worker is not None:
+            await self._hiring.loop_worker.ended(ENDING_SECONDS)
         if self._async_inputs is not None:
             await self._async_inputs.closed()
 
@@ -649,18 +559,6 @@ class Engine:
     def consume(self, count: int) -> None:
         """The consumer is done with so many outcomes."""
         self._driver.post(Consumed(count))
-
-
-def _inside(plan: Plan) -> tuple[Callable[..., Any] | None, Sequence[str]]:
-    """What makes the one that runs several tasks at once in each process of a mixture, and what that has to load."""
-    if not plan.inside:
-        return None, ()
-    from flatout._child._zygote import LOOP
-    from flatout._inside import Loop, Threads
-
-    if plan.inside == "async":
-        return Loop, (LOOP,)
-    return partial(Threads, -(-(plan.ceiling or plan.concurrency) // (plan.processes or 1))), ()
 
 
 class _NoSource:
