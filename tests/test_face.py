@@ -23,6 +23,7 @@ BASIC = {
     "collections",
     "contextlib",
     "contextvars",
+    "errno",
     "functools",
     "heapq",
     "itertools",

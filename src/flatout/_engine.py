@@ -33,7 +33,6 @@ from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
-from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
 from flatout._workers import zygote_runs
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
     from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._plan._duel import Round
+    from flatout._plan._second_look import Overseer, SecondLook, Tie
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -85,6 +85,7 @@ class Engine:
         self._driver.wake_caller = self._news.ring
         self._seat = Seat(work, self._driver, self._news.ring)
         self._overseer: Overseer | None = None
+        self._looked_at = False  # whether there is somebody to look at the choice again
         self._loop_thread: LoopThread | None = None
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
@@ -128,8 +129,8 @@ class Engine:
             self.chooser.restate = self._restate
             self.chooser.left = self._left
             self.chooser.pair = self._pair
-        if self._options.via == "auto" and usable_cores() > 1:
-            self._look_again_at(plan)
+        if plan is not None and plan.kind == "async" and self._may_spread():
+            self._look_again_at_loop(plan)
         if plan is None or plan.kind == "inline":
             self._driver.seat(self._seat)
         else:
@@ -137,27 +138,30 @@ class Engine:
                 self._hiring.set_up(plan)
             self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
 
-    def _look_again_at(self, plan: Plan | None) -> None:
-        """Have the choice looked at again as the run goes on, where it is one that can be changed."""
-        if self.chooser is not None:
-            situation = lambda: self.chooser.situation_later()  # noqa: E731 - of the latest one
-        elif plan is not None and plan.kind == "async" and self._may_spread():
-            tie = Tie(self._work)
-            self._driver.observe(tie)
-            self._dispatcher.try_out(2 * usable_cores())
-            situation = partial(self._situation_of_loops, tie)
-        else:
-            return
+    def _look_again(self, situation: Callable[[], Situation]) -> SecondLook:
+        """Have the choice looked at again as the run goes on."""
+        with put_off():
+            from flatout._plan._second_look import SecondLook
+
         look = SecondLook(situation, lambda: self._driver.clock(), self._change, self._probe_again)
         self._driver.observe(look)
-        if plan is not None:
-            look.adopted(plan, self.statistics())
+        return look
+
+    def _look_again_at_loop(self, plan: Plan) -> None:
+        """Have it looked at whether one event loop is enough."""
+        from flatout._plan._second_look import Tie
+
+        tie = Tie(self._work)
+        self._driver.observe(tie)
+        self._dispatcher.try_out(2 * usable_cores())
+        self._look_again(partial(self._situation_of_loops, tie)).adopted(plan, self.statistics())
 
     def _may_spread(self) -> bool:
         """Whether coroutines may go to other processes: not where they were promised the caller's loop, nor a timeout
         by which a loop that is blocked would be left behind.
         """
-        return self._callers_loop is None and self._options.timeout is None and not why_not_chosen()
+        free = self._options.via == "auto" and self._callers_loop is None and self._options.timeout is None
+        return free and usable_cores() > 1 and not why_not_chosen()
 
     def _situation_of_loops(self, tie: Tie) -> Situation:
         counts = self.statistics()
@@ -209,8 +213,12 @@ class Engine:
 
     def adopt(self, plan: Plan) -> None:
         """Go on by this plan; called once, by the caller's thread or the probe's."""
-        if self.chooser is not None:
-            self._note_choice(self.chooser)
+        chooser = self.chooser
+        if chooser is not None:
+            self._note_choice(chooser)
+            if not self._looked_at and usable_cores() > 1:
+                self._looked_at = True
+                self._look_again(lambda: (self.chooser or chooser).situation_later())
         self._predictions = plan.predictions
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
@@ -258,6 +266,8 @@ class Engine:
     def _oversee(self) -> None:
         """The caller goes on by itself: have somebody look in."""
         if self._overseer is None and self._left() != 0:
+            from flatout._plan._second_look import Overseer
+
             self._overseer = Overseer(self._seat)
             self._overseer.start()
 
