@@ -138,7 +138,23 @@ def test_attributes_that_raise_say_nothing() -> None:
     assert overload_of(Mean()) is None
 
 
-ODD = ["", "429", "soon", 429, 503, -1, 0.5, 1e300, float("nan"), None, True, [429], {"Retry-After": "x"}, {"a": {}}, b"3"]
+ODD = [
+    "",
+    "429",
+    "soon",
+    429,
+    503,
+    -1,
+    0.5,
+    1e300,
+    float("nan"),
+    None,
+    True,
+    [429],
+    {"Retry-After": "x"},
+    {"a": {}},
+    b"3",
+]
 NAMES = ["status", "status_code", "code", "response", "headers", "retry_after", "errno", "reason"]
 
 

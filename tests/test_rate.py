@@ -122,7 +122,7 @@ def test_where_all_is_refused_it_slows_down_and_then_comes_back() -> None:
         pace.started(1, now)
         pace.accepted(1, now, now + 0.001)
     assert pace.learned > 100
-    assert [reason for _, _, reason in changes][0] == "refused: 503"
+    assert next(reason for _, _, reason in changes) == "refused: 503"
 
 
 def test_refusals_of_calls_that_began_before_the_last_reckoning_are_not_reckoned_with_twice() -> None:

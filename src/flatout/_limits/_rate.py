@@ -138,7 +138,10 @@ class Pace:
         self._accepted += count
         if self.learned < KEPT * self._known and self._most > self.learned:
             self._raise(min(QUICKLY * self.learned, KEPT * self._known), now)
-        elif self._accepted >= min(max(self.learned, WINDOW[0]), WINDOW[1]) and self._started >= 0.8 * self.learned * (now - self._raised_at) - 1:
+        elif (
+            self._accepted >= min(max(self.learned, WINDOW[0]), WINDOW[1])
+            and self._started >= 0.8 * self.learned * (now - self._raised_at) - 1
+        ):
             self._good = self.learned
             self._raise(self.learned * (1 + self._step), now)
             self._step = min(2 * self._step, 1.0)
