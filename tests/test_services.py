@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
+from bench.services.cases import CASES
 from bench.services.clock import Clock
 from bench.services.model import Done, Metered, Refusing, Servers, Service, Sharing, always, exponential, lognormal
+from bench.services.picture import draw
 from bench.services.play import Played, play, play_fixed
 from flatout._model import Plan
 
 S = 0.1  # mean seconds of a call
 DRAWS = {"constant": always(S), "exponential": exponential(S), "lognormal": lognormal(S, 0.7)}
 PLANS = {"async": Plan("async", 100, 1000), "thread": Plan("thread", 100, 512)}
+ROOT = Path(__file__).parents[1]
 ENDLESS = 10**9
 Make = Callable[[Clock], Service]
 
@@ -161,3 +165,10 @@ def test_never_more_than_max_concurrency(most: int) -> None:
     make = maker(Servers, "exponential", servers=100)
     played = play(make, Plan("async", most, most), 3000, max_concurrency=most)
     assert max(sample.in_flight for sample in played.samples) == most
+
+
+def test_the_pictures_of_the_documentation_are_what_is_drawn_today() -> None:
+    case = next(case for case in CASES if case.name == "metered")
+    drawn = draw(case, case.play())
+    assert drawn == (ROOT / "docs" / "limits" / "metered.svg").read_text(encoding="utf-8")
+    assert {path.stem for path in (ROOT / "docs" / "limits").iterdir()} == {case.name for case in CASES}
