@@ -5,6 +5,7 @@
 # make bench-quick  the same in two minutes: fewer workloads, inputs and peers
 # make bench-law  measures how well flatout predicts what each way takes (bench-law-quick: a part of it)
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
+# make pictures   draws those of docs/limits.md anew
 # make soak       runs of every kind for ten minutes (SECONDS=30: shorter) while their workers are killed
 # make clean      takes away all that these have made
 #
@@ -31,7 +32,7 @@ SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults soak clean
+.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults pictures soak clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
@@ -61,6 +62,9 @@ bench-law-quick: $(BENCH)/.installed
 
 faults: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m faults --json build/faults.json --markdown build/faults.md
+
+pictures: $(TEST)/.installed
+	@$(TEST)/bin/python -m bench.services docs/limits
 
 soak: $(TEST)/.installed
 	@$(TEST)/bin/python -m soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
