@@ -7,6 +7,7 @@
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
 # make choices    has flatout choose for the functions of tests/choices, in an environment of its own (.venv-choices-VERSION):
 #                 ONLY=REGEX and TIMES=N for less; RECORD=FILE writes recordings for the tests
+# make pictures   draws those of docs/limits.md anew
 # make soak       runs of every kind for ten minutes (SECONDS=30: shorter) while their workers are killed
 # make clean      takes away all that these have made
 #
@@ -34,7 +35,7 @@ SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults choices soak clean
+.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults choices pictures soak clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
@@ -68,6 +69,9 @@ faults: $(BENCH)/.installed
 choices: $(CHOICES)/.installed
 	@PYTHONPATH=tests $(CHOICES)/bin/python -m choices --only '$(ONLY)' --times $(or $(TIMES),20) \
 		--json build/choices.json $(if $(RECORD),--record $(RECORD))
+
+pictures: $(TEST)/.installed
+	@$(TEST)/bin/python -m bench.services docs/limits
 
 soak: $(TEST)/.installed
 	@$(TEST)/bin/python -m soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))

@@ -54,6 +54,14 @@ class Transient(Exception):
     """Worth another try."""
 
 
+class Throttled(Transient):
+    """A service was asked for too much."""
+
+    def __init__(self, status: int, retry_after: float | None = None) -> None:
+        super().__init__(status)
+        self.status, self.retry_after = status, retry_after
+
+
 class Permanent(Exception):
     """Not among the exceptions to retry."""
 
@@ -104,6 +112,7 @@ class World:
         self.drawn = 0
         self.input_error: Exception | None = None
         self.to_observe: list[int] = []
+        self.held_until = 0.0  # a service wants to be left alone until then
         self.cpu_asked = False
         self.routes: dict[int, Kind | None] = {}
         self.failures: dict[int, int] = {}  # index -> attempts that failed
@@ -220,6 +229,7 @@ class World:
         in_flight = set(worker.tasks) if worker.inside else set()
         assert not in_flight & self.alone, "nothing joins one of several suspects"
         assert not (in_flight and batch.first in self.alone), "and it joins nothing"
+        assert self.latest >= self.held_until, "nothing starts while a service wants to be left alone"
         assert list(batch.inputs) == [f"input {i}" for i in range(batch.first, batch.end)]
         for index in range(batch.first, batch.end):
             assert self.routes[index] == batch.route
@@ -303,6 +313,7 @@ class World:
                 self._attempt_failed(index, attempt, TaskTimeout())
             else:
                 self._attempt_failed(index, attempt, errors[index])
+            self.held_until = max(self.held_until, self.now + (getattr(errors.get(index), "retry_after", None) or 0.0))
             worker.overdue.discard(index)
         self._next_begins(worker)
         self.barren = 0
@@ -390,10 +401,11 @@ class World:
 
     def _attempt_failed(self, index: int, attempt: int, error: Exception | None) -> None:
         retry = self.options.retry
+        wait = getattr(error, "retry_after", None) or 0.0
         self.failures[index] = attempt
         behind = self.options.on_error == "raise" and self.failed and index > min(self.failed)
         if not behind and attempt < retry.attempts and isinstance(error, retry.on):
-            self.not_before[index] = self.now + retry.delay(attempt)
+            self.not_before[index] = self.now + max(retry.delay(attempt), wait)
         else:
             self.failed[index] = attempt
 
@@ -483,6 +495,15 @@ RETRIED: list[type[BaseException] | tuple[type[BaseException], ...]] = [
     (Transient, TaskTimeout),
     WorkerDied,
 ]
+TROUBLES: list[Exception] = [
+    Transient(),
+    Permanent(),
+    Throttled(429),
+    Throttled(429, retry_after=0.3),
+    Throttled(503, retry_after=1.0),
+    Throttled(503),
+    ConnectionResetError(),
+]
 BACKOFFS: list[float | Callable[[int], float]] = [0.0, 0.3, lambda made: made * 0.7]
 ODD = [0.0, -1.0, 1e9, 1e300, float("inf"), float("-inf"), float("nan")]  # seconds
 SCARCE = OSError(24, "Too many open files")
@@ -511,6 +532,7 @@ def worlds(draw: st.DrawFn) -> World:
     optional = st.none() | st.integers(1, 6)
     options = Options(
         max_concurrency=draw(optional),
+        max_per_second=draw(st.sampled_from([None, None, 3.0, 100.0])),
         chunksize=draw(optional),
         buffersize=draw(optional),
         timeout=draw(st.sampled_from([None, 1.0, 0.1])),
@@ -573,7 +595,7 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(
         data=st.data(),
         wrong=st.sets(st.integers(0, 5)),
-        error=st.sampled_from([Transient(), Permanent()]),
+        error=st.sampled_from(TROUBLES),
         more=st.booleans(),
     )
     def work(self, data: st.DataObject, wrong: set[int], error: Exception, more: bool) -> None:

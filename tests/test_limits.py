@@ -7,10 +7,12 @@ import random
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatout._limits._adaptive import REST, Adaptive
+from flatout._limits._governor import Governor
+from flatout._limits._overload import Overload
 
 LATENCY = 0.1  # seconds of a call that need not wait
 
@@ -154,6 +156,7 @@ def test_completions_at_one_moment_are_no_division_by_zero() -> None:
     assert limit.value == 2
 
 
+@settings(deadline=None)
 @given(
     start=st.integers(1, 100),
     ceiling=st.integers(1, 200),
@@ -171,8 +174,65 @@ def test_it_stays_within_its_bounds_and_at_most_doubles_or_halves(
         assert saturated or limit.value == before
 
 
+@settings(deadline=None)
 @given(st.integers(1, 100), st.integers(1, 100), st.floats(0.0, 1e6), st.booleans())
 def test_a_fixed_limit_stays(value: int, count: int, now: float, saturated: bool) -> None:
     limit = Adaptive(value, value, explores=False)
     limit.finished(count, now, saturated)
     assert limit.value == value
+
+
+@settings(deadline=None)
+@given(
+    start=st.integers(1, 100),
+    ceiling=st.integers(1, 200),
+    explores=st.booleans(),
+    steps=st.lists(
+        st.tuples(
+            st.sampled_from(["end", "idle", "start"]),
+            st.integers(1, 50),
+            st.floats(0.0, 5.0),
+            st.floats(0.0, 10.0),
+            st.booleans(),
+            st.floats(0.0, 1.0),
+            st.booleans(),
+        ),
+        max_size=200,
+    ),
+)
+def test_whatever_is_refused_it_stays_within_its_bounds(
+    start: int, ceiling: int, explores: bool, steps: list[tuple[str, int, float, float, bool, float, bool]]
+) -> None:
+    limit, now, changes = Adaptive(start, ceiling, lambda *change: changes.append(change), explores=explores), 0.0, []  # type: ignore[var-annotated]
+    for what, count, pause, seconds, saturated, share, reset in steps:
+        now += pause
+        if what == "idle":
+            limit.idle(now)
+        elif what == "start":
+            limit.started(now)
+        else:
+            failed = int(share * count)
+            limit.finished(count, now, saturated, seconds, True, *((0, failed) if reset else (failed, 0)))
+        assert 1 <= limit.value <= ceiling
+    values = [min(start, ceiling), *(after for _, after, _ in changes)]
+    assert [before for before, _, _ in changes] == values[:-1]
+    assert values[-1] == limit.value
+    assert all(reason for _, _, reason in changes)
+
+
+def test_every_decision_has_its_reason_and_those_in_a_row_are_one() -> None:
+    governor = Governor()
+    governor.adopt(100, 1000, explores=True)
+    for _ in range(4):
+        governor.idle(0.0)
+    assert governor.decisions == ("in flight: 100 -> 1000 (all in flight wait and nothing computes)",)
+    governor.started(100, 0.0)
+    busy = [Overload("busy", "503")] * 50
+    governor.finished(100, 0.1, True, 10.0, True, busy)
+    assert governor.value == 500
+    assert governor.decisions[1] == "in flight: 1000 -> 500 (calls were refused for being too many)"
+    governor.finished(10, 0.2, True, 1.0, True, [Overload("rate", "429", 3.0)])
+    assert not governor.pace.room(1, 3.1)
+    assert governor.pace.room(1, 3.2 + 0.02)
+    assert governor.decisions[2].startswith("starts a second: any number -> ")
+    assert governor.decisions[2].endswith(" (refused: 429)")

@@ -168,6 +168,13 @@ def test_a_timeout_is_a_positive_number_of_seconds(value: Any) -> None:
     assert repr(value) in message
 
 
+@pytest.mark.parametrize("value", [0, 0.0, -1, math.nan, True, "5", math.inf, 10**400])
+def test_a_rate_is_a_positive_number_of_starts_a_second(value: Any) -> None:
+    message = refused(adouble, Untouchable(), max_per_second=value)
+    assert "max_per_second must be a positive number of task starts a second" in message
+    assert repr(value) in message
+
+
 def test_a_timeout_cannot_be_kept_in_the_callers_own_thread() -> None:
     for via in ("inline", flatout.Plan("inline")):
         message = refused(double, Untouchable(), via=via, timeout=5)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatout._errors import TaskTimeout
@@ -158,6 +158,7 @@ ODD = [
 NAMES = ["status", "status_code", "code", "response", "headers", "retry_after", "errno", "reason"]
 
 
+@settings(deadline=None)
 @given(st.dictionaries(st.sampled_from(NAMES), st.sampled_from(ODD)))
 def test_it_never_raises_and_never_names_odd_seconds(attributes: dict[str, Any]) -> None:
     found = overload_of(Looks(**attributes))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flatout._limits._rate import SLACK, SLOWEST, Bucket, Pace
@@ -25,6 +25,7 @@ def starts_of(bucket: Bucket, pauses: list[float], greed: list[int]) -> list[flo
     return starts
 
 
+@settings(deadline=None)
 @given(
     st.floats(0.01, 500.0),
     st.lists(st.sampled_from([0.0, 1e-9, 0.001, 0.0199, 0.1]) | st.floats(0.0, 5.0), min_size=1, max_size=40),
@@ -41,6 +42,7 @@ def test_a_bucket_never_lets_more_go_than_its_rate_over_any_span(
             assert last - first + 1 <= allowed * (1 + 1e-9) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.floats(0.5, 1000.0), st.integers(2, 200))
 def test_a_bucket_lets_its_rate_go_where_it_is_asked_in_time(rate: float, count: int) -> None:
     starts = starts_of(Bucket(rate), [0.0] * count, [1] * count)
@@ -139,6 +141,7 @@ def test_refusals_of_calls_that_began_before_the_last_reckoning_are_not_reckoned
     assert pace.learned == learned
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["start", "refused", "accepted", "hold", "pass"]), st.floats(0.0, 3.0)), max_size=80

@@ -283,7 +283,7 @@ class LoopHost:
             self._timer.cancel()
             self._timer = None
         if driven.wake_at is not None and not driven.finished:
-            self._timer = self._loop.call_at(driven.wake_at, self._pump)
+            self._timer = self._loop.call_at(_not_before(driven.wake_at), self._pump)
 
 
 def _readable(fds: Iterable[int]) -> list[int]:
@@ -292,3 +292,12 @@ def _readable(fds: Iterable[int]) -> list[int]:
     for fd in fds:
         poll.register(fd, select.POLLIN)
     return [fd for fd, _ in poll.poll(0)]
+
+
+def _not_before(moment: float) -> float:
+    """That moment, or the whole nanosecond behind it where a loop that counts in these (a virtual one) would be early.
+
+    It would be too early again, and again, and its clock would stand still.
+    """
+    rounded = round(moment * 1e9) / 1e9
+    return moment if rounded >= moment else rounded + 1e-9

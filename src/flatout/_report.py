@@ -115,8 +115,9 @@ class Report:
             f"the calls waited {self.wait_share:.0%} of theirs",
         ]
         if self.decisions:
-            latest = {decision.partition(":")[0]: decision for decision in self.decisions}
-            lines.append("; ".join(latest.values()))
+            # That a learned rate goes up again, step by step, says less than why there is one.
+            telling = [decision for decision in self.decisions if not decision.endswith("(all accepted)")]
+            lines.append("; ".join({one.partition(":")[0]: one for one in telling or self.decisions}.values()))
         if self.chosen is not None:
             lines += _lines(self.chosen, self.plan)
         return "\n".join([*lines, str(self.plan)])

@@ -98,7 +98,7 @@ class Adaptive:
         many, or failed in a way that may come of that.
         """
         began = now - seconds / count if seconds else math.nan
-        if self._refusals.ended(count, busy, began, self.value):
+        if self._refusals.ended(count, busy, broken, began, self.value):
             return self._cut(now)
         if self._refusals.over or not self._explores:
             return self._recover(now)
@@ -246,9 +246,10 @@ class Adaptive:
         self._set(max(1, fit), now, "latency grew without gain")
 
     def _cut(self, now: float) -> None:
-        """Calls were refused for being too many."""
+        """Calls were refused for being too many, or have failed as if they had been."""
         self._begin_anew()
-        self._set(self._refusals.cut(self.value, now), now, "calls were refused for being too many")
+        fit, reason = self._refusals.cut(self.value, now)
+        self._set(fit, now, reason)
 
     def _begin_anew(self) -> None:
         self._start, self._before, self._upward, self._idle_windows = None, None, True, 1

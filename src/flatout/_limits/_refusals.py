@@ -8,6 +8,8 @@ FEW = 4  # refusals that are put up with: they may have other reasons; guessed
 SHARE = 0.1  # of calls refused beyond which there are too many; guessed
 HALF = 0.3  # share of calls refused beyond which the value is halved, not merely lowered; guessed
 LOWERED = 0.8  # the value where fewer were refused; guessed
+SAME = 0.7  # times the share of connections that failed before from which it is about the same; guessed
+MOSTLY = 0.7  # share of connections that fail beyond which fewer in flight need not show yet; guessed
 CLOSE = 20  # the value is close enough to one that was refused at a twentieth of that; guessed
 PATIENCE = 4  # times that a value which was refused is not tried again; guessed
 
@@ -16,6 +18,9 @@ class Refusals:
     """Counts them, and says what to have in flight after that: between what was accepted and what was refused.
 
     Calls that had begun before the last cut tell of the value before it, and are not counted: so old calls drain.
+
+    Connections that are refused, reset or time out are suspected of the same: the value is halved, and if no fewer fail
+    with fewer in flight, it was for other reasons, and from then on they do not count.
     """
 
     def __init__(self) -> None:
@@ -25,7 +30,9 @@ class Refusals:
         self._accepted_at: int | None = None  # the highest below it that was not
         self._resume: int | None = None  # the value before refusals began that lowering it has not ended yet
         self._cut_at = -math.inf
-        self._ended = self._refused = 0
+        self._ended = self._refused = self._broken = 0
+        self._suspects = True  # connections that fail may do so for being too many
+        self._failed = 0.0  # the share of those that did before the last cut
         self._turns = 0
 
     @property
@@ -40,25 +47,32 @@ class Refusals:
 
     def begin(self) -> None:
         """Count anew."""
-        self.clean = self._ended = self._refused = 0
+        self.clean = self._ended = self._refused = self._broken = 0
 
-    def ended(self, count: int, refused: int, began: float, value: int) -> bool:
-        """So many calls ended, so many of them refused. Returns whether these are too many."""
+    def ended(self, count: int, busy: int, broken: int, began: float, value: int) -> bool:
+        """So many calls ended, so many of them refused, and so many as connections fail. Returns whether these are too many."""
+        suspected = broken if self._suspects else 0
+        refused = busy + suspected
         if not (refused or self.seen) or began < self._cut_at:
             return False
         if self._ended >= max(value, FEW / SHARE):
-            self._ended = self._refused = 0
+            self._ended = self._refused = self._broken = 0
+        self._broken += suspected
         self.seen = True
         self._ended += count
         self._refused += refused
         self.clean = 0 if refused else self.clean + count
         return self._refused >= min(FEW, value) and self._refused >= SHARE * self._ended
 
-    def cut(self, value: int, now: float) -> int:
-        """What to have in flight after too many refusals at that value."""
+    def cut(self, value: int, now: float) -> tuple[int, str]:
+        """What to have in flight after too many refusals at that value, and why."""
         share = self._refused / self._ended
         if self._resume is None:
             self._resume = value
+        failing = 2 * self._broken > self._refused
+        if failing and self._for_other_reasons(value, share):
+            return self._acquit(now), "connections fail as often with fewer"
+        self._failed = share if failing else 0.0
         if self._accepted_at is not None and self._accepted_at < value:
             fit = self._accepted_at
         else:
@@ -66,11 +80,21 @@ class Refusals:
         self._refused_at = value
         self._cut_at = now
         self.begin()
-        return fit
+        return fit, "connections failed" if failing else "calls were refused for being too many"
+
+    def _for_other_reasons(self, value: int, share: float) -> bool:
+        """Whether connections fail no less often than they did with more in flight, and could have."""
+        return value == 1 or 0 < SAME * self._failed < share < MOSTLY
+
+    def _acquit(self, now: float) -> int:
+        self._suspects, self._cut_at = False, now
+        resume, self._resume, self._refused_at, self._accepted_at = self._resume, None, None, None
+        self.begin()
+        return resume or 1
 
     def next_above(self, value: int, wanted: int, ceiling: int) -> int:
         """What to try next, where nothing is refused at that value."""
-        resume, self._resume = self._resume, None
+        resume, self._resume, self._failed = self._resume, None, 0.0
         if self._refused_at is None:
             return wanted
         if self._refused_at == 1 and resume is not None:  # nothing at all was accepted: not for being too many

@@ -1,0 +1,46 @@
+"""No more in flight than files can be opened."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Iterator
+
+import pytest
+
+from flatout._machine import open_files_left
+from flatout._model import Plan
+from flatout._plan._descriptors import SPARE, within_open_files
+
+
+@pytest.fixture
+def few_files() -> Iterator[int]:
+    """The limit of this process lowered to what is open and 200 more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = len(os.listdir("/proc/self/fd")) + 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    yield 200
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_what_is_open_is_taken_off(few_files: int) -> None:
+    left = open_files_left()
+    assert left is not None
+    assert abs(left - few_files) <= 1
+    assert open_files_left(enough=10) is None
+
+
+def test_the_ceiling_comes_down_and_the_plan_says_why(few_files: int) -> None:
+    plan = within_open_files(Plan("async", 100, 1000, reason="it waits"))
+    assert plan.concurrency == 100
+    assert plan.ceiling is not None
+    assert abs(plan.ceiling - (few_files - SPARE)) <= 1
+    assert plan.reason.startswith("it waits; at most ")
+    assert "ulimit -n" in plan.reason
+
+
+@pytest.mark.parametrize(
+    "plan", [Plan("async", 50, 100), Plan("thread", 100), Plan("process", 4, 1000), Plan("inline")]
+)
+def test_what_is_below_it_stays(few_files: int, plan: Plan) -> None:
+    assert within_open_files(plan) is plan
