@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import signal
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,6 +29,7 @@ KINDS = ("inline", "thread", "process", "async")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what was started is ended first
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
     cases = [case for case in CASES if re.search(asked.only, case.name) and not case.missing]
     with chair.server():
@@ -40,7 +42,13 @@ def _compare(console: Console, cases: list[Case], asked: argparse.Namespace) -> 
     began = time.monotonic()
     loads = {"quiet": [0], "load": [chair.CORES], "both": [0, chair.CORES]}[asked.load]
     by_name = {case.name: case for case in cases}
-    choices = [choice for load in loads for choice in _told(console, by_name, _chosen(cases, load, asked))]
+    choices: list[Choice] = []
+    try:
+        for load in loads:
+            for choice in _told(console, by_name, _chosen(cases, load, asked)):
+                choices.append(choice)
+    except (KeyboardInterrupt, SystemExit):
+        console.print("cut short")
     for title, members in SECTIONS.items():
         table = report.table(title, [case for case in members if case.name in by_name], choices, loads)
         if table.row_count:
@@ -57,8 +65,8 @@ def _compare(console: Console, cases: list[Case], asked: argparse.Namespace) -> 
 
 def _chosen(cases: Iterable[Case], load: int, asked: argparse.Namespace) -> Iterator[Choice]:
     with chair.hogs(load):
-        for case in cases:
-            for _ in range(asked.times):
+        for _ in range(asked.times):
+            for case in cases:
                 yield chair.choose(case, load, record=bool(asked.record or asked.json))
 
 

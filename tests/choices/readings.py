@@ -11,6 +11,7 @@ next where it is a clock), as `Evidence` is told them:
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -90,9 +91,17 @@ class Recorder(Chooser):
     last: Recorder | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+        self.first: Plan | None = None  # as it was chosen, before any second look
         self.asked: dict[str, Any] = {}
+        super().__init__(*args, **options)
         Recorder.last = self
+
+    def _adopted(self, adopt: Callable[[Plan], None], plan: Plan) -> None:
+        self.first = plan
+        adopt(plan)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, functools.partial(self._adopted, value) if name == "adopt" else value)
 
     def measure(self) -> Measurement:
         measured = super().measure()
@@ -114,13 +123,19 @@ class Recorder(Chooser):
 
     def without_processes(self, reason: str) -> Plan:
         self.asked["refused"] = reason
-        return super().without_processes(reason)
+        self.first = super().without_processes(reason)
+        return self.first
 
 
 def record() -> None:
     """From now on what happens in this process is written down."""
     setattr(_probe, "Evidence", Recording)  # noqa: B010 - mypy knows them as classes
     setattr(_chooser, "Chooser", Recorder)  # noqa: B010
+
+
+def first_plan() -> Plan | None:
+    """The plan that was chosen, if one was."""
+    return Recorder.last.first if Recorder.last is not None else None
 
 
 def recorded() -> dict[str, Any]:

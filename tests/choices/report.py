@@ -52,4 +52,6 @@ def headline(cases: dict[str, Case], choices: Sequence[Choice]) -> str:
         these = [choice for choice in choices if choice.load == load]
         right = len(these) - len(misses(cases, these))
         parts.append(f"{_beside(load)} {right} of {len(these)} right ({right / len(these):.1%})")
+    if not choices:
+        return "Nothing was tried."
     return f"{len({c.case for c in choices})} cases: {'; '.join(parts)}."

@@ -43,15 +43,13 @@ def main() -> None:
 def chosen(func: Any, inputs: Any, order: Order) -> dict[str, Any]:
     import flatout
 
-    if order.record:
-        readings.record()
+    readings.record()
     began = time.perf_counter()
     with flatout.map(func, inputs, on_error="skip") as run:
         for _ in run:
-            if not run.plan.predictions and run.plan.kind == "inline":
-                continue  # nothing is chosen yet
-            break
-        plan = run.plan
+            if readings.first_plan() is not None or run.plan.kind == "async":
+                break
+        plan = readings.first_plan() or run.plan
         seconds = time.perf_counter() - began
     measured = asdict_of(plan.measured) if plan.measured is not None else {}
     seen = readings.recorded() if order.record else {}

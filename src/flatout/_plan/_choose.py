@@ -143,7 +143,7 @@ def _rest(measured: Measurement, situation: Situation) -> float:
     """
     if not measured.calls:
         return 0.5
-    return max(0.0, 1.0 - situation.under_way / measured.seconds) if situation.under_way else 0.0
+    return max(0.0, 1.0 - situation.under_way / measured.seconds) if situation.under_way and measured.seconds else 0.0
 
 
 def _left(situation: Situation) -> int:

@@ -3,7 +3,7 @@
 Seen are changes of the input, of the object whose method is called, of closure variables, default arguments and the
 module globals that the function, those that it is handed and its neighbours name, and global and nonlocal statements in
 their code. Not seen is what is bigger than a fingerprint may be, what cannot be pickled at all, what other modules keep,
-and attributes of classes: unknown counts as unchanged.
+and attributes of classes: unknown counts as unchanged, until `possible` reads in the code that it may change (`_writes`).
 """
 
 from __future__ import annotations

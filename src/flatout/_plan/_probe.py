@@ -163,7 +163,7 @@ class Probe:
         return time.perf_counter(), _read(self._thread_clock)
 
     def _note_imports(self, now: float, cpu: float) -> None:
-        if len(sys.modules) != self._modules and not self._at_work:
+        if len(sys.modules) != self._modules and not self._at_work and not self._over:
             self._modules = len(sys.modules)
             self._evidence.imported(now, cpu)
 

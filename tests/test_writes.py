@@ -1,0 +1,237 @@
+"""What the code of a call would write to is read from its bytecode, also where looking on shows nothing."""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import sys
+import threading
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import pytest
+
+from flatout._plan._effects import Watch
+
+seen: list[Any] = []
+cache: dict[Any, Any] = {}
+groups: dict[int, list[int]] = collections.defaultdict(list)
+each = threading.local()
+words = re.compile(r"\w+")
+here = sys.modules[__name__]
+
+
+class Tally:
+    total = 0
+    names: list[str] = []  # noqa: RUF012 - as beginners write it
+
+    def __init__(self) -> None:
+        self.last = 0
+        self.parts: dict[int, int] = {}
+
+    def note_in_class(self, x: int) -> None:
+        Tally.total += x
+
+    @classmethod
+    def note_by_class(cls, x: int) -> None:
+        cls.total += x
+
+    def note_seldom(self, x: int) -> None:
+        if x == 77:
+            self.last = x
+
+    def note_through_another(self, x: int) -> None:
+        self.note_part(x)
+
+    def note_part(self, x: int) -> None:
+        self.parts[x] = x
+
+    def read(self, x: int) -> int:
+        return self.last + self.parts.get(x, 0)
+
+    def make(self, x: int) -> Tally:
+        made = Tally()
+        made.last = x
+        made.parts[x] = x
+        return made
+
+
+tally = Tally()
+
+
+def append_seldom(x: int) -> None:
+    if x == 77:
+        seen.append(x)
+
+
+def by_alias(x: int) -> None:
+    mine = seen
+    if x == 77:
+        mine.append(x)
+
+
+def fill(x: int) -> int:
+    if x not in cache and x == 77:
+        cache[x] = x * x
+    return len(cache)
+
+
+def forget(x: int) -> None:
+    if x == 77:
+        del cache[x]
+
+
+def count(x: int) -> None:
+    if x == 77:
+        cache["n"] += 1
+
+
+def group(x: int) -> None:
+    if x == 77:
+        groups[x].append(x)
+
+
+def of_module(x: int) -> None:
+    here.last = x  # type: ignore[attr-defined]
+
+
+def of_function(x: int) -> None:
+    of_function.last = x  # type: ignore[attr-defined]
+
+
+def environment(x: int) -> None:
+    os.environ["LAST"] = str(x)
+
+
+def deep(x: int) -> None:
+    if x == 77:
+        tally.parts[x] = x
+
+
+def by_method_of_global(x: int) -> None:
+    if x == 77:
+        tally.note_part(x)
+
+
+def in_class_list(x: int) -> None:
+    if x == 77:
+        Tally.names.append(str(x))
+
+
+def in_a_nested_one(x: int) -> None:
+    def inner() -> None:
+        if x == 77:
+            seen.append(x)
+
+    inner()
+
+
+def closure() -> Callable[[int], None]:
+    array = [0] * 10
+
+    def put(x: int) -> None:
+        if x == 77:
+            array[x % 10] += x
+
+    return put
+
+
+GLOBAL = "the call may change the global {!r} of module " + __name__
+
+
+@pytest.mark.parametrize(
+    ("func", "said"),
+    [
+        (append_seldom, GLOBAL.format("seen")),
+        (by_alias, GLOBAL.format("seen")),
+        (fill, GLOBAL.format("cache")),
+        (forget, GLOBAL.format("cache")),
+        (count, GLOBAL.format("cache")),
+        (group, GLOBAL.format("groups")),
+        (of_module, GLOBAL.format("here")),
+        (of_function, GLOBAL.format("of_function")),
+        (environment, "the call may change os.environ"),
+        (deep, GLOBAL.format("tally")),
+        (by_method_of_global, GLOBAL.format("tally")),
+        (in_class_list, GLOBAL.format("Tally")),
+        (in_a_nested_one, GLOBAL.format("seen")),
+        (partial(append_seldom), GLOBAL.format("seen")),
+        (lambda x: append_seldom(x), GLOBAL.format("seen")),
+        (closure(), "the call may change closure variable 'array'"),
+        (Tally().note_in_class, GLOBAL.format("Tally")),
+        (Tally.note_by_class, "the call may change the Tally whose method it is"),
+        (Tally().note_seldom, "the call may change the Tally whose method it is"),
+        (Tally().note_through_another, "the call may change the Tally whose method it is"),
+    ],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_may_be_written_to_is_named(func: Callable[[int], Any], said: str) -> None:
+    assert Watch(func, 1).possible() == said
+
+
+def local_work(x: int) -> dict[int, list[int]]:
+    found: dict[int, list[int]] = {}
+    found.setdefault(x, []).append(x)
+    found[x][0] += 1
+    rows = [[0] * 3 for _ in range(x)]
+    for row in rows:
+        row[0] = x
+    copy = sorted(seen)
+    copy.append(x)
+    return found
+
+
+def own_connection(x: int) -> int:
+    if not hasattr(each, "connection"):
+        each.connection = object()
+    return x
+
+
+def reads_only(x: int) -> int:
+    return len(seen) + len(cache.get(x, ())) + len(words.findall("a b")) + tally.read(x)
+
+
+def makes_one(x: int) -> Tally:
+    made = Tally()
+    made.last = x
+    return made
+
+
+def gives_away(x: int) -> list[int]:
+    part = seen[:3].copy()
+    part.append(x)
+    return part
+
+
+OTHERS = [Tally().read, Tally().make, len, str.split, Tally]
+
+
+@pytest.mark.parametrize(
+    "func",
+    [local_work, own_connection, reads_only, makes_one, gives_away, partial(reads_only), *OTHERS],
+    ids=lambda value: getattr(value, "__name__", type(value).__name__),
+)
+def test_what_is_the_calls_own_raises_no_alarm(func: Callable[[Any], Any]) -> None:
+    assert Watch(func, 1).possible() == ""
+
+
+def test_what_is_appended_to_a_list_too_long_to_be_looked_at_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(globals(), "seen", [*range(10**6)])
+    watch = Watch(append_seldom, 77)
+    append_seldom(77)
+    assert watch.changed() == ""
+    assert watch.possible() == GLOBAL.format("seen")
+
+
+@pytest.mark.parametrize(
+    "module", ["json.encoder", "textwrap", "statistics", "difflib", "fractions", "colorsys", "csv"]
+)
+def test_the_standard_library_can_be_walked_through(module: str) -> None:
+    """Whatever its code looks like; nothing of what these modules define for others writes to a global."""
+    import importlib
+    from types import FunctionType
+
+    functions = [value for value in vars(importlib.import_module(module)).values() if isinstance(value, FunctionType)]
+    assert [f.__name__ for f in functions if f.__module__ == module and Watch(f, 1).possible()] == []
