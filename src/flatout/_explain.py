@@ -12,7 +12,14 @@ from flatout import _inputs
 from flatout._awaitable import is_awaitable
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
-from flatout._plan._choose import Situation, async_plan, choose, describe
+from flatout._plan._choose import (
+    FIRST_CALL,
+    Situation,
+    async_plan,
+    choose,
+    describe,
+    first_call_tells_too_much,
+)
 from flatout._plan._chooser import Chooser
 from flatout._plan._law import useful_in_flight
 from flatout._plan._probe import ENOUGH
@@ -77,6 +84,8 @@ def _who_can_wait(measured: Measurement) -> Iterator[str]:
         yield "  They only wait: any number can wait at once."
     elif others >= 1:
         yield f"  While one call computes, {others:.3g} others can wait: w / c."
+        if first_call_tells_too_much(measured, others + 1):
+            yield f"  A first call computes more than the others: up to {FIRST_CALL} times as many threads are taken."
 
 
 def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: bool) -> Explanation:
