@@ -56,7 +56,7 @@ class Soak:
     """Runs of every kind for so many seconds, in five threads, one of which has an event loop."""
 
     def __init__(self, seed: int, seconds: float, kills_per_second: float, diary: Path) -> None:
-        self.killer = Killer(seed, kills_per_second, diary)
+        self.killer = Killer(seed, kills_per_second, lambda: self.account.figures["runs"], diary)
         self.account = Account(self.killer)
         self._seed = seed
         self._seconds = seconds
@@ -132,7 +132,8 @@ class Soak:
     def _hangs(self, scene: Scene) -> None:
         """Say what does, and where every thread stands; and end."""
         print(f"HANG after {PATIENCE:g} s, seed {self._seed}: {scene.text}", file=sys.stderr)
-        print(f"    in thread {scene.thread:#x}\n{self._figures()}", file=sys.stderr, flush=True)
+        print(f"    in thread {scene.thread:#x}\n{self._figures()}", file=sys.stderr)
+        print("\n".join(leftovers.below(os.getpid())), file=sys.stderr, flush=True)
         faulthandler.dump_traceback(all_threads=True)
         os._exit(1)
 

@@ -9,23 +9,29 @@ import signal
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 # How often which, of every so many; STOP is followed by CONT.
 BLOWS = {"SIGKILL": 8, "SIGTERM": 4, "SIGSEGV": 4, "SIGSTOP": 4, "zygote": 1}
 LONGEST_STOP = 0.3  # seconds
+PAUSE = 0.01  # seconds between two looks at how far the runs are
 
 
 class Killer:
     """A thread that kills about `per_second` processes a second from `start` until `stop`.
 
-    diary: a file for the moments at which it has killed a zygote, by CLOCK_BOOTTIME.
+    It waits until a run has ended since the last time, by `runs`, which counts them: on a machine so busy that workers take
+    longer to begin than to be killed, none ever would. diary: a file for the moments at which it has killed a zygote, by
+    CLOCK_BOOTTIME.
     """
 
-    def __init__(self, seed: int, per_second: float, diary: Path) -> None:
+    def __init__(self, seed: int, per_second: float, runs: Callable[[], int], diary: Path) -> None:
         self.blows: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._per_second = per_second
+        self._runs = runs
+        self._runs_then = 0
         self._diary = diary
         self._struck: set[tuple[int, str]] = set()
         self._zygotes: list[float] = []
@@ -61,6 +67,10 @@ class Killer:
     def _kill(self) -> None:
         names, weights = list(BLOWS), list(BLOWS.values())
         while not self._over.wait(self._random.expovariate(self._per_second)):
+            while self._runs() == self._runs_then:
+                if self._over.wait(PAUSE):
+                    return
+            self._runs_then = self._runs()
             (name,) = self._random.choices(names, weights)
             with contextlib.suppress(OSError):  # it was gone before
                 self._strike(name)

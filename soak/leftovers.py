@@ -36,10 +36,15 @@ def zombies() -> list[int]:
 
 def children() -> list[int]:
     """Those of all threads of this process."""
+    return _children_of(os.getpid())
+
+
+def _children_of(pid: int) -> list[int]:
     found: list[int] = []
-    for task in os.listdir("/proc/self/task"):
-        with contextlib.suppress(OSError), open(f"/proc/self/task/{task}/children") as file:
-            found += map(int, file.read().split())
+    with contextlib.suppress(OSError):
+        for task in os.listdir(f"/proc/{pid}/task"):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{task}/children") as file:
+                found += map(int, file.read().split())
     return found
 
 
@@ -60,6 +65,19 @@ def commands(zygote_killed: float = 0.0) -> list[str]:
                 continue
             with open(f"/proc/{pid}/cmdline", "rb") as file:
                 found.append(f"{pid} {file.read().replace(bytes(1), b' ').decode(errors='replace'):.100}")
+    return found
+
+
+def below(pid: int) -> list[str]:
+    """All processes below one: their state, seconds of CPU time, age in seconds, and where in the kernel they sleep."""
+    found = []
+    for child in _children_of(pid):
+        with contextlib.suppress(OSError), open(f"/proc/{child}/stat") as file, open(f"/proc/{child}/wchan") as place:
+            fields = file.read().rpartition(")")[2].split()
+            cpu = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+            age = time.clock_gettime(time.CLOCK_BOOTTIME) - _began(child)
+            found.append(f"{child} below {pid}: {fields[0]}, {cpu:.2f} s of {age:.1f}, {place.read()}")
+        found += below(child)
     return found
 
 

@@ -48,7 +48,7 @@ class Course:
 
     def adopt(self, plan: Plan) -> None:
         self.plan = plan
-        self.review.adopted(plan, self.counts, self.now)
+        self.review.adopted(plan, self.counts, self.cpu, self.now)
         for _ in range(AWAITED):
             self.review.ready()
         if plan.kind == "async":
@@ -96,6 +96,11 @@ def test_threads_that_keep_one_core_full_go_to_processes_of_threads() -> None:
 )
 def test_not_where_processes_are_out_of_the_question_or_come_too_late(course: Course) -> None:
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
+
+
+def test_what_this_process_has_computed_before_does_not_count() -> None:
+    course = Course(THREADS, left=2000, cpu=50.0)
+    assert course.passes(0.2, 100, each=0.1, compute=0.0001) is None
 
 
 def test_threads_that_let_go_of_the_gil_fill_more_than_one_core_and_stay() -> None:
@@ -163,7 +168,7 @@ def test_nor_one_whose_coroutines_are_tied_to_it() -> None:
 def test_what_a_loop_computed_before_any_call_ended_tells_nothing() -> None:
     """It has begun a hundred of them."""
     review = Review(lambda: Situation(4, 1000))
-    review.adopted(LOOP, Statistics(), 0.0)
+    review.adopted(LOOP, Statistics(), 0.0, 0.0)
     assert review.look(Statistics(succeeded=2, busy_seconds=0.04, cpu_seconds=0.02), 0.0, 0.02) is None
     assert review.look(Statistics(succeeded=9, busy_seconds=0.2, cpu_seconds=0.0201), 0.0, 0.04) is None
 
@@ -208,7 +213,7 @@ def test_what_was_tried_may_be_tried_again_when_calls_have_become_much_dearer() 
 
 def test_nothing_is_judged_while_workers_start() -> None:
     review = Review(lambda: Situation(4, 1000))
-    review.adopted(PROCESSES, Statistics(), 0.0)
+    review.adopted(PROCESSES, Statistics(), 0.0, 0.0)
     waits = Statistics(succeeded=50, busy_seconds=1.5)
     assert review.look(waits, 0.0, 0.5) is None
     for _ in range(4):

@@ -1,4 +1,4 @@
-"""The soak itself is `make soak`: too much of it is left to chance for a test. Here is how it ends."""
+"""A short soak: runs of every kind while their workers are killed, every outcome accounted for, nothing left."""
 
 from __future__ import annotations
 
@@ -12,6 +12,15 @@ import pytest
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="it finds processes as Linux has them")
 ROOT = Path(__file__).parents[1]
+
+
+@pytest.mark.timeout(600)
+def test_every_outcome_of_a_short_soak_is_accounted_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "soak", "--seconds", "12"], cwd=ROOT, capture_output=True, text=True, timeout=590
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "everything is accounted for" in done.stdout
 
 
 def test_ctrl_c_ends_a_soak_quietly() -> None:

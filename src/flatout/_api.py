@@ -10,7 +10,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 
 from flatout._interrupts import put_off
-from flatout._machine import usable_cores, why_not_chosen
+from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
 from flatout._plan._choose import MOST_THREADS, START, async_plan
@@ -113,7 +113,7 @@ def map(
                 _boot_ahead()
             from flatout._engine import Engine
 
-            chooser = _chooser(work, options) if plan is None else None
+            chooser = _chooser(work, options, duels=not gil_enabled()) if plan is None else None
         return Engine(work, iterables, options, plan, chooser=chooser, **how)
 
     return Run(start, options.on_error, _observers(options), plan)
@@ -179,10 +179,11 @@ def _process_plan(why: str, most: int | None) -> Plan:
     return Plan("process", count, reason=f"{why}: {count} processes")
 
 
-def _chooser(work: Work, options: Options) -> Chooser:
+def _chooser(work: Work, options: Options, duels: bool = False) -> Chooser:
     from flatout._plan._chooser import Chooser
 
-    return Chooser(work, options, usable_cores(), why_not_chosen(), zygote_runs, _boot, idle_processes)
+    warm, idle = zygote_runs, idle_processes
+    return Chooser(work, options, usable_cores(), why_not_chosen(), warm, _boot, idle, duels=duels)
 
 
 def _boot() -> None:

@@ -248,9 +248,7 @@ class Driver:
                     self._handle(event)
             while self._events and not self._outlet.finished:
                 self._handle(self._events.popleft())
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:  # a SystemExit of somebody's would only end this thread, and the run would hang
+        except Exception as error:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:

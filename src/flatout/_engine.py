@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
+    from flatout._plan._duel import Round
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import ProcessWorker, Setup
@@ -134,6 +135,7 @@ class Engine:
             self.chooser.adopt = self.adopt
             self.chooser.restate = self._restate
             self.chooser.left = self._left
+            self.chooser.pair = self._pair
         if self._options.via == "auto" and usable_cores() > 1:
             self._look_again_at(plan)
         if plan is None or plan.kind == "inline":
@@ -490,13 +492,25 @@ class Engine:
             awaitables.append(value)
             return value
 
-        event = self._seat.run(batch, set_aside)
+        fought: Round = ()
+        if chooser.duelling:
+            from flatout._two_threads import run_by
+
+            event, fought = run_by(chooser.duelling, self._work, batch, set_aside)
+        else:
+            event = self._seat.run(batch, set_aside)
         chooser.ran(len(event.values))
         if awaitables:
             self._hand_back(batch, event)
             return
         self._driver.post(event)
         chooser.after(len(event.values), event.values[0])
+        if fought:
+            chooser.fought(fought)
+
+    def _pair(self, tasks: int) -> None:
+        """Have the caller's thread get so many tasks at once: for the duel."""
+        self._driver.post(PlanChosen(Plan("inline", chunksize=tasks, reason="to see what two threads gain")))
 
     def _hand_back(self, batch: Batch, event: BatchFinished) -> None:
         """The function has returned something to await: the calls stand, the rest is for an event loop."""

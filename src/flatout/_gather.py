@@ -24,6 +24,7 @@ from flatout._plan._probe import Probe
 from flatout._run import Run
 from flatout._wire import _functions
 
+DEAR = 0.001  # seconds of computing from which the next calls are worth sending away, as in `_stations/_auto.py`
 PROCESSES_PER_CORE = 2  # callables sent to processes at most, per core; guessed
 
 
@@ -143,7 +144,7 @@ class _Placer:
         """The call that is watched has shown what it does, or is over: the next may start."""
         assert self._probe is not None
         measured = self._probe.measurement()
-        self._computing = measured.gil > measured.seconds / 2
+        self._computing = measured.gil > max(DEAR, measured.seconds / 2)
         self._group *= 2
         self._go_on()
 

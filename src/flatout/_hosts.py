@@ -8,7 +8,7 @@ import os
 import select
 import selectors
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -265,8 +265,7 @@ class LoopHost:
         """In the middle of a turn of the loop that takes long: look at what is watched, and pump."""
         self._pump()
         if self._fds:
-            ready, _, _ = select.select(list(self._fds), (), (), 0)
-            for fd in ready:
+            for fd in _readable(self._fds):
                 if fd in self._fds:
                     self._fds[fd][0]()
             self._pump()
@@ -285,3 +284,11 @@ class LoopHost:
             self._timer = None
         if driven.wake_at is not None and not driven.finished:
             self._timer = self._loop.call_at(driven.wake_at, self._pump)
+
+
+def _readable(fds: Iterable[int]) -> list[int]:
+    """Those that can be read from now."""
+    poll = select.poll()
+    for fd in fds:
+        poll.register(fd, select.POLLIN)
+    return [fd for fd, _ in poll.poll(0)]

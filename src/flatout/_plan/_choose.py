@@ -275,7 +275,7 @@ def describe(measured: Measurement, gil: bool = True) -> str:
     seconds = measured.seconds or 1e-9
     parts: list[str] = []
     for share, what in (
-        (measured.gil, "computing with the GIL held"),
+        (measured.gil, "computing with the GIL held" if gil else "computing that gains nothing from threads"),
         (measured.free, "computing with the GIL let go" if gil else "computing (there is no GIL)"),
         (measured.wait, "waiting"),
     ):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from flatout._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
+from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe, Totals
 from flatout._record import replace
@@ -26,9 +27,10 @@ class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
-    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker
-    processes are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the
-    probe's; then restate, at the end of that call, has its figures made anew. alone: see `Probe`.
+    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes are there
+    from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
+    at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
+    gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
     """
 
     def __init__(
@@ -42,8 +44,12 @@ class Chooser:
         idle: Callable[[], int] = lambda: 0,
         *,
         alone: bool = True,
+        duels: bool = False,
     ) -> None:
         self.decided = False
+        self.pair: Callable[[int], None] = lambda tasks: None
+        self._duel = Duel() if duels and (options.max_concurrency or 2) > 1 else None
+        self._gil = gil_enabled() and not duels
         self.adopt: Callable[[Plan], None] = lambda plan: None
         self.restate: Callable[[Callable[[Plan], Plan]], None] = lambda again: None
         self.left: Callable[[], int | None] = lambda: None
@@ -61,22 +67,15 @@ class Chooser:
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
+        self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = threading.Event()
         self._lock = threading.Lock()
 
     def anew(self) -> Chooser:
         """One that begins with the next call, as if that were the first; what rules processes out still does."""
-        other = Chooser(
-            self._work,
-            self._options,
-            self._cores,
-            self._no_process,
-            self._warm,
-            self._boot,
-            self._idle,
-            alone=self._alone,
-        )
-        other.adopt, other.restate, other.left = self.adopt, self.restate, self.left
+        arguments = self._work, self._options, self._cores, self._no_process, self._warm, self._boot, self._idle
+        other = Chooser(*arguments, alone=self._alone, duels=self._duel is not None)
+        other.adopt, other.restate, other.left, other.pair = self.adopt, self.restate, self.left, self.pair
         return other
 
     def before(self, batch: Batch) -> None:
@@ -114,6 +113,17 @@ class Chooser:
             self._measured = measured = replace(self._probe.measurement(), transfer=seen.transfer)
             self.restate(lambda plan: restate(plan, measured, situation))
 
+    @property
+    def duelling(self) -> int:
+        """By how many threads the next batch is to be run, for the duel (see `fought`); 0: there is none."""
+        return self._duel.threads if self._duel is not None and self._duel.on and not self.decided else 0
+
+    def fought(self, threads: Round) -> None:
+        """It was, and this is what they did."""
+        assert self._duel is not None
+        if self._duel.fought(threads):
+            self._decide()
+
     def stop(self) -> None:
         """The run is over."""
         self.decided = True
@@ -126,7 +136,9 @@ class Chooser:
 
     def measure(self) -> Measurement:
         """What has been seen, with the cost of moving an input and a result to a process and back."""
-        measured = self._probe.measurement()
+        measured = self._undisturbed or self._probe.measurement()
+        if self._duel is not None:
+            measured = shared_out(measured, self._duel.gain if self._duel.over else None)
         if self._no_process:
             return measured
         from flatout._wire import _values
@@ -141,7 +153,7 @@ class Chooser:
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
-        how = self._no_process, self._warm(), gil_enabled(), self._most
+        how = self._no_process, self._warm(), self._gil, self._most
         return Situation(self._cores, self.left(), *how, idle=self._idle())
 
     def over(self) -> Plan:
@@ -179,9 +191,19 @@ class Chooser:
         self._measured = self.measure()
         self._situation = replace(self.situation(), under_way=self._probe.spent()[1])
         plan = choose(self._measured, self._situation)
-        if plan.kind == "process" and not over and self._first_over.wait(self._patience()):
+        duel = self._duel if self._may_tell(plan) else None
+        if (duel or plan.kind == "process") and not over and self._first_over.wait(self._patience(plan)):
             return self._decide()
+        if duel and over:
+            self._undisturbed = self._probe.measurement()
+            return self.pair(duel.begin(self._measured.seconds))
         return self.adopt(plan) if self._claim() else None
+
+    def _may_tell(self, plan: Plan) -> bool:
+        """Whether a duel, if it went well, would bring about threads instead of this plan."""
+        if self._duel is None or self._duel.over or plan.kind == "thread" or self._measured is None:
+            return False
+        return choose(shared_out(self._measured, 2.0), self.situation()).kind == "thread"
 
     def _claim(self) -> bool:
         """Whether the decision is the claimant's: it falls once, and more than one thread may come to it."""
@@ -189,12 +211,14 @@ class Chooser:
             decided, self.decided = self.decided, True
         return not decided
 
-    def _patience(self) -> float | None:
+    def _patience(self, plan: Plan) -> float | None:
         """Seconds to wait for the end of the first call, None for as long as it takes, before others go to processes.
 
         Its result may be one that cannot be sent, and many a call notes something in the caller's memory as its last act.
+        Where there are to be no processes, a duel has to be waited for: it needs to know how long a call takes.
         """
-        return None if self._effects is not None and self._effects.watching else PATIENCE
+        watching = self._effects is not None and self._effects.watching
+        return None if watching or plan.kind != "process" else PATIENCE
 
     def _computing(self) -> None:
         left = self.left()

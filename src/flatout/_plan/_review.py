@@ -100,11 +100,11 @@ class Review:
         self._predicted = 0.0  # pace
         self._awaited = 0  # workers that are still to report for work
 
-    def adopted(self, plan: Plan, counts: Statistics, now: float) -> None:
-        """From now on this plan holds."""
+    def adopted(self, plan: Plan, counts: Statistics, cpu: float, now: float) -> None:
+        """From now on this plan holds. cpu: see `look`."""
         self._plan = plan
         self._began = self._since = now
-        self._counts = counts
+        self._counts, self._cpu = counts, cpu
         self.due = now
         self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind in ("thread", "process") else 0
         chosen, left = _prediction(plan), self._situation().left

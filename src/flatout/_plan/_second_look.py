@@ -74,7 +74,7 @@ class SecondLook:
         """The run goes on by this plan."""
         inline = plan.kind == "inline" and plan.measured is not None
         self._usual = plan.measured.seconds if inline and plan.measured is not None else None
-        self._review.adopted(plan, counts, self._clock())
+        self._review.adopted(plan, counts, time.process_time(), self._clock())
 
     def _look_at_the_loop(self, seen: BatchFinished, usual: float) -> None:
         """Calls may have become dear enough to be worth a move."""

@@ -46,6 +46,11 @@ class ThreadWorker:
                 self._thread.start()
         except RuntimeError as error:  # no more threads to be had
             self._host.post(WorkerExited(self._number, error))
+            return
+        if (
+            self._work.initializer is None
+        ):  # so that it finds its first batch when it wakes, and need not sleep once more
+            self._report(WorkerReady(self._number, self._name))
 
     def send(self, batch: Batch) -> None:
         """Put a batch into the inbox."""
@@ -90,10 +95,10 @@ class ThreadWorker:
                 value = self._work.initializer()
                 if is_awaitable(value):
                     self._loop(value)
+                self._report(WorkerReady(self._number, self._name))
         except BaseException as error:
             self._report(WorkerExited(self._number, error, fatal=True))
             return
-        self._report(WorkerReady(self._number, self._name))
         while (batch := self._inbox.get()) is not None and not self._left_behind:
             try:
                 event = self._caller.run(batch, self._number)
