@@ -5,6 +5,8 @@
 # make bench-quick  the same in two minutes: fewer workloads, inputs and peers
 # make bench-law  measures how well flatout predicts what each way takes (bench-law-quick: a part of it)
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
+# make choices    has flatout choose for the functions of tests/choices, in an environment of its own (.venv-choices-VERSION):
+#                 ONLY=REGEX and TIMES=N for less; RECORD=FILE writes recordings for the tests
 # make soak       runs of every kind for ten minutes (SECONDS=30: shorter) while their workers are killed
 # make clean      takes away all that these have made
 #
@@ -25,13 +27,14 @@ PYTHONS ?= $(foreach v,3.11 3.12 3.13,$(word 2,$(call find,python$(v) $(call pye
 DEMO := .venv
 TEST := .venv-test-$(VERSION)
 BENCH := .venv-bench-$(VERSION)
+CHOICES := .venv-choices-$(VERSION)
 # Folders too, so that a file taken away counts as a change.
 SOURCES := $(shell find src -not -path '*__pycache__*') pyproject.toml README.md LICENSE
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults soak clean
+.PHONY: demo test test-all bench bench-quick bench-law bench-law-quick faults choices soak clean
 
 demo: $(DEMO)/.installed-$(VERSION)
 	@$(DEMO)/bin/flatout demo
@@ -61,6 +64,10 @@ bench-law-quick: $(BENCH)/.installed
 
 faults: $(BENCH)/.installed
 	@$(BENCH)/bin/python -m faults --json build/faults.json --markdown build/faults.md
+
+choices: $(CHOICES)/.installed
+	@PYTHONPATH=tests $(CHOICES)/bin/python -m choices --only '$(ONLY)' --times $(or $(TIMES),20) \
+		--json build/choices.json $(if $(RECORD),--record $(RECORD))
 
 soak: $(TEST)/.installed
 	@$(TEST)/bin/python -m soak --seconds $(or $(SECONDS),600) $(if $(SEED),--seed $(SEED))
@@ -100,6 +107,17 @@ $(BENCH)/.installed: $(BENCH)/.peers $(SOURCES)
 	@$(BENCH)/bin/python -m pip install -qq .
 	@touch $@
 
+$(CHOICES)/.functions: pyproject.toml
+	@$(call environment,$(CHOICES))
+	@$(CHOICES)/bin/python -m pip install -qq --upgrade 'pip>=25.1' # the first that knows --group
+	@$(CHOICES)/bin/python -m pip install -qq --group choices
+	@touch $@
+
+$(CHOICES)/.installed: $(CHOICES)/.functions $(SOURCES)
+	@$(CHOICES)/bin/python -m pip install -qq --force-reinstall --no-deps .
+	@$(CHOICES)/bin/python -m pip install -qq .
+	@touch $@
+
 # Made anew where the version differs or the interpreter beneath it has gone.
 environment = $(if $(VERSION),,$(missing))$(1)/bin/python$(VERSION) -c '' 2>/dev/null \
 	|| { echo "Making $(1) with $(INTERPRETER)"; $(INTERPRETER) -m venv --clear $(1); }
@@ -107,5 +125,5 @@ missing = $(error No Python >= 3.11 with its venv module was found ($(or $(PYTHO
 	install one, or say where it is: make PYTHON=/path/to/python3)
 
 clean:
-	rm -rf .venv .venv-test-* .venv-bench-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-test-* .venv-bench-* .venv-choices-* build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 	find src tests bench faults soak -name __pycache__ -prune -exec rm -rf {} +

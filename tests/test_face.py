@@ -31,6 +31,7 @@ BASIC = {
     "opcode",
     "operator",
     "reprlib",
+    "resource",
     "select",
     "selectors",
     "threading",
@@ -40,7 +41,7 @@ BASIC = {
     "importlib",
 }
 PICKLING = {"copyreg", "enum", "pickle", "re", "struct"}
-OF_ZYGOTE = BASIC | PICKLING | {"array", "errno", "faulthandler", "gc", "mmap", "resource", "signal", "socket"}
+OF_ZYGOTE = BASIC | PICKLING | {"array", "errno", "faulthandler", "gc", "mmap", "signal", "socket"}
 OF_PROCESSES = OF_ZYGOTE | {"atexit", "fcntl", "locale", "subprocess"}
 
 

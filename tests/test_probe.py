@@ -17,7 +17,8 @@ import pytest
 import flatout
 from flatout._machine import usable_cores
 from flatout._model import Measurement
-from flatout._plan._probe import BOOT_AFTER, ENOUGH, Probe
+from flatout._plan._evidence import BOOT_AFTER, WAITED
+from flatout._plan._probe import Probe
 
 BIG = bytes(2_000_000)
 TEXT = "x" * 40_000
@@ -158,7 +159,7 @@ def test_it_is_told_while_a_long_call_goes_on() -> None:
     measured = probe.measurement()
     probe.end(1)
     assert measured.calls == 0
-    assert measured.wait >= ENOUGH  # the call is taken to be half over, at most
+    assert measured.wait >= WAITED  # the call is taken to be half over, at most
 
 
 def test_it_is_told_once() -> None:

@@ -53,11 +53,22 @@ class Played:
     seconds: float
     samples: list[Sample]
 
-    def throughput(self, since: float = 0.0, until: float = float("inf")) -> float:
-        """Successes a second between two moments."""
-        within = [sample for sample in self.samples if since <= sample.at <= until]
-        first, last = within[0], within[-1]
-        return (last.succeeded - first.succeeded) / (last.at - first.at)
+    @property
+    def throughput(self) -> float:
+        """Successes a second, from the start on."""
+        return self.samples[-1].succeeded / self.samples[-1].at
+
+    def overshoots(self) -> list[float]:
+        """How long the limit was above twice the capacity, each time: in windows, of as many successes as the capacity."""
+        lengths, began = [], None
+        for sample in self.samples:
+            capacity = self.service.capacity(sample.at)
+            if sample.limit > 2 * capacity:
+                began = sample.succeeded if began is None else began
+            elif began is not None:
+                lengths.append((sample.succeeded - began) / max(capacity, 1))
+                began = None
+        return lengths
 
 
 @dataclass

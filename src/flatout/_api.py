@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         *iterables: Iterable[Any] | AsyncIterable[Any],
         via: Kind | Literal["auto"] | Plan = ...,
         max_concurrency: int | None = ...,
+        max_per_second: float | None = ...,
         chunksize: int | None = ...,
         buffersize: int | None = ...,
         timeout: float | None = ...,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
         *iterables: Iterable[Any] | AsyncIterable[Any],
         via: Kind | Literal["auto"] | Plan = ...,
         max_concurrency: int | None = ...,
+        max_per_second: float | None = ...,
         chunksize: int | None = ...,
         buffersize: int | None = ...,
         timeout: float | None = ...,
@@ -68,6 +70,7 @@ def map(
     *iterables: Iterable[Any] | AsyncIterable[Any],
     via: Kind | Literal["auto"] | Plan = "auto",
     max_concurrency: int | None = None,
+    max_per_second: float | None = None,
     chunksize: int | None = None,
     buffersize: int | None = None,
     timeout: float | None = None,
@@ -82,7 +85,7 @@ def map(
     `func` gets one of each, until the shortest ends. Returns a lazy `Run`: nothing is called before it is consumed.
 
     via: "auto" measures the first calls and chooses; or "inline", "thread", "process", "async", or a `Plan`.
-    max_concurrency: most tasks at once. chunksize: tasks sent to a worker together. buffersize: most inputs and results
+    max_concurrency: most tasks at once. max_per_second: most task starts a second. chunksize: tasks sent to a worker together. buffersize: most inputs and results
     held. None: chosen. timeout: seconds for one task; past it, it fails: a process is killed, a coroutine cancelled, a
     thread left behind. Under "auto" a timeout means processes for plain functions. retry: attempts in all, or a `Retry`.
     on_error: "raise" the task's own exception, "return" a `Failure` in place of its value, or "skip" it. initializer:
@@ -96,6 +99,7 @@ def map(
         func,
         via=via,
         max_concurrency=max_concurrency,
+        max_per_second=max_per_second,
         chunksize=chunksize,
         buffersize=buffersize,
         timeout=timeout,

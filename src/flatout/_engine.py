@@ -32,6 +32,7 @@ from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._choose import Situation, describe, for_cores
+from flatout._plan._descriptors import within_open_files
 from flatout._plan._second_look import Overseer, SecondLook, Tie
 from flatout._record import replace
 from flatout._units import duration
@@ -77,6 +78,7 @@ class Engine:
         self._iterables = iterables
         self._given_source = source
         self._options = options
+        plan = plan if plan is None else self._bounded(plan)
         self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
@@ -148,7 +150,7 @@ class Engine:
     def _look_again_at(self, plan: Plan | None) -> None:
         """Have the choice looked at again as the run goes on, where it is one that can be changed."""
         if self.chooser is not None:
-            situation = lambda: self.chooser.situation()  # noqa: E731 - of the latest one
+            situation = lambda: self.chooser.situation_later()  # noqa: E731 - of the latest one
         elif plan is not None and plan.kind == "async" and self._may_spread():
             tie = Tie(self._work)
             self._driver.observe(tie)
@@ -305,7 +307,7 @@ class Engine:
         self._predictions = plan.predictions
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
-        self._plan = plan
+        self._plan = plan = self._bounded(plan)
         if plan.kind != "inline":
             self._seat.give_back()
             try:
@@ -340,6 +342,11 @@ class Engine:
         if self._plan is not None and self._plan.predictions is self._predictions:
             self._plan = again(self._plan)
             self._predictions = self._plan.predictions
+
+    def _bounded(self, plan: Plan) -> Plan:
+        """No more in flight than files can be opened, unless it was the user who has said how many."""
+        chosen = self._options.max_concurrency is None and not isinstance(self._options.via, Plan)
+        return within_open_files(plan) if chosen else plan
 
     def _oversee(self) -> None:
         """The caller goes on by itself: have somebody look in."""

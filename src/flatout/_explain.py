@@ -21,8 +21,8 @@ from flatout._plan._choose import (
     first_call_tells_too_much,
 )
 from flatout._plan._chooser import Chooser
+from flatout._plan._evidence import ENOUGH
 from flatout._plan._law import useful_in_flight
-from flatout._plan._probe import ENOUGH
 from flatout._record import record, replace
 from flatout._units import duration
 

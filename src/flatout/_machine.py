@@ -316,6 +316,22 @@ def _open_files() -> tuple[int | None, int | None]:
     return _limited(soft, resource.RLIM_INFINITY), _limited(hard, resource.RLIM_INFINITY)
 
 
+def open_files_left(enough: int = 1 << 30) -> int | None:
+    """How many more files this process may open, by the soft limit; None: no limit, or not known, or more than enough.
+
+    enough: nobody asks beyond it; where twice as many may be open they are not counted.
+    """
+    soft, _ = _open_files()
+    if soft is None or soft >= 2 * enough:
+        return None
+    for folder in ("/proc/self/fd", "/dev/fd"):
+        try:
+            return max(0, soft - len(os.listdir(folder)))
+        except OSError:
+            pass
+    return None
+
+
 def _limited(limit: int, infinity: int) -> int | None:
     return None if limit == infinity else limit
 

@@ -59,6 +59,7 @@ def check_options(
     *,
     via: Any,
     max_concurrency: int | None,
+    max_per_second: float | None,
     chunksize: int | None,
     buffersize: int | None,
     timeout: float | None,
@@ -79,6 +80,7 @@ def check_options(
             "chunksize has no meaning for coroutines: they are not sent anywhere, an event loop starts each by itself. "
             "Leave it out; max_concurrency bounds how many run at once"
         )
+    check_rate(max_per_second)
     check_timeout(timeout, via, func)
     check_on_error(on_error)
     if initializer is not None:
@@ -86,6 +88,7 @@ def check_options(
     return Options(
         via=via,
         max_concurrency=max_concurrency,
+        max_per_second=None if max_per_second is None else float(max_per_second),
         chunksize=chunksize,
         buffersize=buffersize,
         timeout=None if timeout is None else float(timeout),
@@ -135,11 +138,20 @@ def check_plan(plan: Plan) -> None:
             raise PlanError(f"the {name} of a Plan must be a whole number from 1 on, or None; it is {value!r}")
 
 
+def check_rate(max_per_second: float | None) -> None:
+    """It must be positive and finite."""
+    if max_per_second is not None and not _positive(max_per_second):
+        raise PlanError(
+            "max_per_second must be a positive number of task starts a second, or None for no limit of that sort; it is "
+            f"{max_per_second!r}"
+        )
+
+
 def check_timeout(timeout: float | None, via: Any, func: Callable[..., Any]) -> None:
     """It must be positive and finite, and the kind of worker must be able to keep it."""
     if timeout is None:
         return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= sys.float_info.max:
+    if not _positive(timeout):
         raise PlanError(f"timeout must be a positive number of seconds, or None for no limit; it is {timeout!r}")
     kind = via.kind if isinstance(via, Plan) else via
     if kind == "inline":
@@ -224,6 +236,12 @@ def _surely_plain(func: Any) -> bool:
 
 def _counts(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _positive(value: Any) -> bool:
+    """Whether it is a number above 0, and finite."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and 0 < value <= sys.float_info.max
 
 
 def _iterable(value: Any) -> bool:

@@ -49,6 +49,7 @@ class Report:
     would have taken where they did not hinder each other. speedup: loop_seconds / seconds. Shares are of the time that
     the usable cores had: computing in tasks, and the rest, idle; wait_share is the share of the calls' time spent waiting.
     chosen: predicted beside measured; None where nothing was chosen by prediction, or nothing was left to do by it.
+    decisions: what has changed the number of tasks in flight, or the rate at which they start, and why; the last dozen.
     """
 
     plan: Plan
@@ -65,6 +66,7 @@ class Report:
     wait_share: float
     idle_share: float
     chosen: Chosen | None = None
+    decisions: tuple[str, ...] = ()
 
     @classmethod
     def of(
@@ -93,6 +95,7 @@ class Report:
             wait_share=(busy - cpu) / busy if busy else 0.0,
             idle_share=1.0 - computing,
             chosen=None if choice is None else _since(choice, plan, counts, seconds, process_seconds),
+            decisions=counts.decisions,
         )
 
     def __repr__(self) -> str:
@@ -111,6 +114,9 @@ class Report:
             f"the cores computed {self.compute_share:.0%} of the time and idled {self.idle_share:.0%}; "
             f"the calls waited {self.wait_share:.0%} of theirs",
         ]
+        if self.decisions:
+            latest = {decision.partition(":")[0]: decision for decision in self.decisions}
+            lines.append("; ".join(latest.values()))
         if self.chosen is not None:
             lines += _lines(self.chosen, self.plan)
         return "\n".join([*lines, str(self.plan)])

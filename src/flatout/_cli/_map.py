@@ -74,6 +74,12 @@ def _takes_inputs(command: Command) -> Command:
     help="The kind of worker; auto measures and chooses.",
 )
 @click.option("-j", "--max-concurrency", metavar="N", type=click.IntRange(min=1), help="At most N tasks run at once.")
+@click.option(
+    "--max-per-second",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Start at most N tasks a second.",
+)
 @click.option("--chunksize", metavar="N", type=click.IntRange(min=1), help="Send N tasks together to a worker.")
 @click.option("--buffersize", metavar="N", type=click.IntRange(min=1), help="Hold at most N inputs and results.")
 @click.option(

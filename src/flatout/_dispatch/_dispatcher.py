@@ -91,9 +91,11 @@ class Dispatcher:
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit = Governor(options.max_per_second, date)
+        self._pace = self._limit.pace
         self._saturated = False  # the limit holds back tasks that wait
         self._next_start: float | None = None  # where tasks wait for nothing but their rate: when one may start
         self._gauge = Gauge()
+        self._looks_at_threads = False
         self._crew = Crew()
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
@@ -299,9 +301,7 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._limit.pin(
-                self._crew.active(worker.kind), "no more workers can be had"
-            )  # descriptors, memory, threads
+            self._limit.pin(self._crew.active(worker.kind), "no more workers can be had")  # descriptors, memory, ...
         elif blamed:
             self._barren.clear()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
@@ -400,16 +400,17 @@ class Dispatcher:
         for route, queue in self._queues.items():
             if queue:
                 self._staff(route, queue, now)
-        kind = self.plan.kind if self.plan else "inline"
-        self._saturated = self._room(kind) <= 0 and any(self._queues.values())
-        self._look_at_threads(now)
-        self._next_start = self._limit.ready_at() if self._paused(now) and any(self._queues.values()) else None
+        waiting = any(self._queues.values())
+        self._saturated = waiting and self._room(self.plan.kind if self.plan else "inline") <= 0
+        self._next_start = self._pace.ready_at if waiting and self._pace.paused(now) else None
+        if self._looks_at_threads:
+            self._look_at_threads(now)
         self._finish_if_over()
 
     def _look_at_threads(self, now: float) -> None:
         """As long as no call has ended: do those wait that all threads are in, so that more of them would help?"""
-        of_use = self.plan is not None and self.plan.kind == "thread" and self._limit.starting
-        if self._gauge.due(of_use and bool(self._queues[None]) and self._room("thread") <= 0, now):
+        self._looks_at_threads = self._limit.starting
+        if self._gauge.due(self._looks_at_threads and self._saturated, now):
             self._commands.append(ReadCpu())
 
     def _draw(self) -> None:
@@ -457,7 +458,7 @@ class Dispatcher:
         else:
             self._feed(kind, queue, now)
         if queue and kind != "inline":
-            self._hire(kind, self._starts(len(queue), now))
+            self._hire(kind, self._pace.room(len(queue), now))
             if kind == "process" and route is None:
                 self._stand_in(queue, now)
 
@@ -475,15 +476,6 @@ class Dispatcher:
             return self._limit.value
         return max(1, min(self._limit.value, self._room_for))
 
-    def _starts(self, wanted: int, now: float) -> int:
-        """How many of so many tasks may start now, for their rate."""
-        allowed = self._limit.room(now)
-        return wanted if allowed is None else min(wanted, allowed)
-
-    def _paused(self, now: float) -> bool:
-        """Whether none may start now."""
-        return self._limit.paced and self._limit.room(now) == 0
-
     def _inside(self, kind: Kind) -> Inside:
         """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
         if kind == "async":
@@ -497,7 +489,7 @@ class Dispatcher:
             worker, alone = workers[0], queue.first_alone is not None
             shares = max(1, self._most(kind))  # those that are starting have theirs, too
             share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
-            room = self._starts(min(self._room(kind), share - worker.hands.count), now)
+            room = self._pace.room(min(self._room(kind), share - worker.hands.count), now)
             if room <= 0 or (alone and worker.hands.count):
                 return
             worker.alone = alone
@@ -507,11 +499,11 @@ class Dispatcher:
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
         while queue and not self._waits(kind, queue, now) and (worker := self._free(kind)) is not None:
-            self._send(worker, queue.take(self._starts(self._next_size(target), now)), now)
+            self._send(worker, queue.take(self._pace.room(self._next_size(target), now)), now)
 
     def _waits(self, kind: Kind, queue: Queue, now: float) -> bool:
         """Whether nothing of a queue may begin now."""
-        return self._paused(now) or self._held_back(kind, queue)
+        return self._pace.paused(now) or self._held_back(kind, queue)
 
     def _held_back(self, kind: Kind, queue: Queue) -> bool:
         return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
@@ -528,7 +520,7 @@ class Dispatcher:
 
         A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
         """
-        if kind == "inline" or not self._sends_ahead or self._limit.paced:
+        if kind == "inline" or not self._sends_ahead or self._pace.bounded:
             return False
         return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
 
@@ -660,7 +652,10 @@ class Dispatcher:
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        self._limit.adopt(start, ceiling)
+        measured = plan.measured if plan.kind == "thread" and most is None else None
+        waits = measured is not None and measured.wait > measured.seconds / 2
+        self._limit.adopt(start, ceiling, explores=waits or ceiling > start)
+        self._gauge, self._looks_at_threads = Gauge(), plan.kind == "thread"
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:

@@ -9,13 +9,12 @@ from flatout._limits._refusals import Refusals
 from flatout._limits._start import Start
 from flatout._limits._window import FEWEST, Window
 
-GAIN = (
-    1.1  # a step that doubles must bring a tenth more throughput to be kept; guessed, above the noise between windows
-)
+GAIN = 1.1  # a step that doubles must bring a tenth more throughput to be kept; guessed, above the noise of windows
 PRECISE = 0.07  # the standard error of a throughput above which its window is made longer; guessed
 SURE = 2.0  # standard errors that a throughput must be from what decides, or the window is made longer; guessed
 REST = 2  # windows on a plateau before it is probed again, doubled each time that the probe brings nothing; guessed,
 LONGEST_REST = 64  # so that probing costs a run that has found its plateau about a hundredth
+IN_LINE = 1.1  # times the least time of a call from which calls seem to stand in line; guessed
 ROOM = 1.2  # times as many in flight as a service seems to work on at once, for noise; guessed
 WORTH = 0.8  # of the value that a step down must reach at least to be tried; guessed
 UNHINDERED = 1.5  # times as long as the quickest that a task takes where none waits for another; guessed
@@ -66,7 +65,10 @@ class Adaptive:
         self._worse = 0  # windows in a row that were far below it
         self._window = Window(self.value)
         self._changed_at = -math.inf
-        self._least = math.inf, 0  # the least mean time of a call in a window, and with how many in flight
+        self._least: tuple[float, float] = (
+            math.inf,
+            math.inf,
+        )  # the least mean time of a call in a window, and with how many in flight
         self._quickest = math.inf  # mean of the tasks that ended together, the least so far
 
     @property
@@ -98,7 +100,7 @@ class Adaptive:
         began = now - seconds / count if seconds else math.nan
         if self._refusals.ended(count, busy, began, self.value):
             return self._cut(now)
-        if not self._explores:
+        if self._refusals.over or not self._explores:
             return self._recover(now)
         if busy < count:
             self._quickest = min(self._quickest, seconds / count if comparable else 0.0)
@@ -135,7 +137,7 @@ class Adaptive:
         """A window is full: go on with it where chance might decide, else close it."""
         window, changing = self._window, self._before is not None and self._idle_windows > 0
         doubtful = window.error > PRECISE or (self._before is not None and self._doubtful(window))
-        if changing or not doubtful or not window.extend():
+        if changing or self._refusals.bound or not doubtful or not window.extend():
             self._open(window.latest)
             self._close(window, now)
 
@@ -144,7 +146,7 @@ class Adaptive:
             self._start = None
             return
         if self._before is None or self._idle_windows == 0:
-            self._least = min(self._least, (window.mean, self.value))
+            self._note_time(window.mean)
         if self._idle_windows > 0:
             self._idle_windows -= 1
             if self._before is None:
@@ -176,7 +178,7 @@ class Adaptive:
     def _needed(self) -> float:
         """What throughput must be after the step on trial, in terms of that before."""
         assert self._before is not None
-        if not self._upward:
+        if not self._upward or self._refusals.bound:
             return 1 / GAIN
         return 1 + (GAIN - 1) * min(1.0, self.value / self._before - 1)
 
@@ -192,7 +194,7 @@ class Adaptive:
 
     def _step(self, window: Window, now: float) -> None:
         if self._upward:
-            target = self._refusals.next_above(self.value, min(self.value * 2, self._ceiling), self._ceiling)
+            target = self._refusals.next_above(self.value, self._more(window.mean), self._ceiling)
         else:
             target = self._fewer(window.mean)
         if target == self.value:
@@ -201,6 +203,12 @@ class Adaptive:
         else:
             reason = "throughput rises with it" if self._upward else "as much with fewer"
             self._try(target, window.throughput, window.error, now, reason)
+
+    def _more(self, mean: float) -> int:
+        """How many more to try: twice as many, or half as many more where calls seem to stand in line already."""
+        least, at = self._least
+        in_line = mean > IN_LINE * least and at <= WORTH * self.value
+        return min(math.ceil(1.5 * self.value) if in_line else 2 * self.value, self._ceiling)
 
     def _fewer(self, mean: float) -> int:
         """How many might do as well, where calls take so long: those that need not stand in line, if that is known."""
@@ -211,6 +219,12 @@ class Adaptive:
             return max(self.value // 2, 1)
         target = max(self.value // 2, math.ceil(ROOM * self.value * least / mean), 1)
         return target if target <= WORTH * self.value else self.value
+
+    def _note_time(self, mean: float) -> None:
+        """A window of calls took so long on average: what is least, and with how many in flight at most, is remembered."""
+        least, at = self._least
+        if mean < least:
+            self._least = mean, min(at, self.value)
 
     def _try(self, target: int, throughput: float, error: float, now: float, reason: str) -> None:
         """Put a value on trial."""
@@ -240,8 +254,9 @@ class Adaptive:
         self._start, self._before, self._upward, self._idle_windows = None, None, True, 1
 
     def _recover(self, now: float) -> None:
-        """Where only refusals count: go back to what was asked for, once nothing is refused."""
-        if self._refusals.clean >= max(self.value, FEWEST):
+        """Where only refusals count: go back to what was in flight before, once nothing is refused."""
+        if self._refusals.over or self._refusals.clean >= max(self.value, FEWEST):
             self._refusals.begin()
+            self._begin_anew()
             target = self._refusals.next_above(self.value, self._ceiling, self._ceiling)
             self._set(target, now, "nothing is refused any more")

@@ -19,7 +19,7 @@ class Governor:
     """
 
     def __init__(self, max_per_second: float | None = None, date: Callable[[], float] | None = None) -> None:
-        self._pace = Pace(max_per_second, lambda *change: self._note("starts a second", *change))
+        self.pace = Pace(max_per_second, lambda *change: self._note("starts a second", *change))
         self._adaptive = Adaptive(1, 1, explores=False)
         self._date = date
         self._decisions: deque[tuple[str, str, str, str]] = deque(maxlen=KEPT)
@@ -32,10 +32,10 @@ class Governor:
         """Most tasks in flight at this moment."""
         return self._adaptive.value
 
-    def adopt(self, start: int, ceiling: int) -> None:
-        """Another plan: begin with so many in flight, and never have more than the ceiling."""
+    def adopt(self, start: int, ceiling: int, explores: bool) -> None:
+        """Another plan: begin with so many in flight, and never have more than the ceiling. explores: see `Adaptive`."""
         say = lambda *change: self._note("in flight", *map(str, change))  # noqa: E731
-        self._adaptive = Adaptive(start, ceiling, say, explores=ceiling > start)
+        self._adaptive = Adaptive(start, ceiling, say, explores=explores)
 
     def pin(self, value: int, reason: str) -> None:
         """Stay with so many."""
@@ -52,24 +52,9 @@ class Governor:
         """Whether nothing is known yet of what more in flight would bring, and more may be."""
         return self._adaptive.starting
 
-    # Starts
-
-    @property
-    def paced(self) -> bool:
-        """Whether there is a rate to be kept, or a pause."""
-        return self._pace.bounded
-
-    def room(self, now: float) -> int | None:
-        """How many tasks may start now for all that is known of rates; None: any number."""
-        return self._pace.room(now)
-
-    def ready_at(self) -> float:
-        """When the next task may start."""
-        return self._pace.ready_at()
-
     def started(self, count: int, now: float) -> None:
         """So many tasks start."""
-        self._pace.started(count, now)
+        self.pace.started(count, now)
         self._adaptive.started(now)
 
     # What came of it
@@ -92,7 +77,7 @@ class Governor:
             sorts = [one.sort for one in overloads]
             busy, broken = sorts.count("busy"), sorts.count("broken")
         if count > refused + busy + broken:
-            self._pace.accepted(count - refused - busy - broken, began, now)
+            self.pace.accepted(count - refused - busy - broken, began, now)
         if count > refused:
             taken = seconds * (count - refused) / count
             self._adaptive.finished(count - refused, now, saturated, taken, comparable, busy, broken)
@@ -101,11 +86,11 @@ class Governor:
         """Slow down where there were too many a second, or where even one at a time is too much; returns how many."""
         longest = max((one.retry_after for one in overloads if one.retry_after is not None), default=None)
         if longest is not None:
-            self._pace.hold(longest, now)
+            self.pace.hold(now + longest)
         alone = self._adaptive.value == 1
         by_rate = [one for one in overloads if one.sort == "rate" or (alone and one.sort == "busy")]
         if by_rate:
-            self._pace.refused(len(by_rate), began, now, by_rate[0].what)
+            self.pace.refused(len(by_rate), began, now, by_rate[0].what)
         return sum(one.sort == "rate" for one in overloads)
 
     def _note(self, what: str, before: str, after: str, reason: str) -> None:

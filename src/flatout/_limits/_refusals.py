@@ -28,6 +28,16 @@ class Refusals:
         self._ended = self._refused = 0
         self._turns = 0
 
+    @property
+    def bound(self) -> bool:
+        """Whether it is refusals that say how far it may go."""
+        return self._refused_at is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether calls are accepted again after a time in which even one at a time was too many."""
+        return self._refused_at == 1 and self._resume is not None and self.clean >= FEW
+
     def begin(self) -> None:
         """Count anew."""
         self.clean = self._ended = self._refused = 0
@@ -63,7 +73,7 @@ class Refusals:
         resume, self._resume = self._resume, None
         if self._refused_at is None:
             return wanted
-        if self._refused_at <= 1 and resume is not None:  # nothing at all was accepted: not for being too many
+        if self._refused_at == 1 and resume is not None:  # nothing at all was accepted: not for being too many
             self._refused_at = None
             return min(resume, ceiling)
         if self._refused_at <= value:

@@ -6,7 +6,8 @@ import math
 
 FEWEST = 16  # completions in a window at least, lest chance decides; guessed
 ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long; guessed
-LONGEST = 8  # windows that one is made longer by at most, where chance might still decide; guessed
+LONGEST = 2  # windows that one is made longer to at most, where chance might still decide, and
+SAFE = 128  # completions to which it is in any case: fewer tell little where calls vary; both guessed
 
 
 class Window:
@@ -45,11 +46,9 @@ class Window:
 
     def extend(self) -> bool:
         """Go on for as much again; False: it has been long enough."""
-        more = self.count + max(self._value, FEWEST)
-        if more > LONGEST * max(self._value, FEWEST):
-            return False
-        self._size = more
-        return True
+        longest = max(LONGEST * self._value, SAFE)
+        self._size = min(longest, self.count + max(self._value, FEWEST))
+        return self.count < longest
 
     @property
     def mean(self) -> float:

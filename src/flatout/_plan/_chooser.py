@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -10,7 +11,8 @@ from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
-from flatout._plan._probe import Probe, Totals
+from flatout._plan._evidence import Spent
+from flatout._plan._probe import Probe
 from flatout._record import replace
 from flatout._units import duration
 
@@ -18,9 +20,10 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-PATIENCE = (
-    0.1  # seconds: three times what it takes to judge, little beside what processes are worth their start for; guessed
-)
+# Seconds that others wait for the end of the first call before they go to processes: its result may be one that cannot be
+# sent, and many a call notes something in the caller's memory as its last act. Where that could be seen they wait for as
+# long as it takes. Three times what it takes to judge, little beside what processes are worth their start for; guessed.
+PATIENCE = 0.1
 
 
 class Chooser:
@@ -69,6 +72,8 @@ class Chooser:
         self._situation: Situation | None = None
         self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = threading.Event()
+        self._patience = PATIENCE  # what is left of it
+        self._possible: str | None = None  # effects that are possible, once somebody has asked
         self._lock = threading.Lock()
 
     def anew(self) -> Chooser:
@@ -130,7 +135,7 @@ class Chooser:
         self._probe.stop()
         self._first_over.set()
 
-    def spent(self) -> tuple[Totals, float]:
+    def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""
         return self._probe.spent()
 
@@ -156,12 +161,19 @@ class Chooser:
         how = self._no_process, self._warm(), self._gil, self._most
         return Situation(self._cores, self.left(), *how, idle=self._idle())
 
+    def situation_later(self) -> Situation:
+        """The same for a change in mid-run: what calls may come to change here rules processes out, too."""
+        if self._possible is None:
+            self._possible = self._effects_possible() if self._effects is not None else ""
+        situation = self.situation()
+        return replace(situation, no_process=situation.no_process or self._possible)
+
     def over(self) -> Plan:
         """The plan of a run that was over before a choice was due."""
         measured = self._probe.measurement()
         if measured.calls == 0:
             return Plan("inline", reason="there was no input")
-        spent = duration(measured.seconds * measured.calls)
+        spent = duration(self._probe.seconds)
         calls = f"all {measured.calls} calls were" if measured.calls > 1 else "the only call was"
         reason = f"{calls} over in {spent} in the plain loop, before anything else could have started"
         return Plan("inline", reason=reason, measured=measured)
@@ -183,21 +195,39 @@ class Chooser:
         changed = self._effects.changed()
         return f"{changed}, which would be lost in a process" if changed else ""
 
-    def _decide(self) -> None:
+    def _decide(self) -> float | None:
+        """Choose, and have it adopted: None. Or the seconds for which to look on first, at most until the call is over."""
         if self.decided:
-            return
+            return None
         over = self._first_over.is_set()
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
-        self._situation = replace(self.situation(), under_way=self._probe.spent()[1])
+        self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
         duel = self._duel if self._may_tell(plan) else None
-        if (duel or plan.kind == "process") and not over and self._first_over.wait(self._patience(plan)):
-            return self._decide()
         if duel and over:
             self._undisturbed = self._probe.measurement()
-            return self.pair(duel.begin(self._measured.seconds))
-        return self.adopt(plan) if self._claim() else None
+            self.pair(duel.begin(self._measured.seconds))
+            return None
+        if duel and plan.kind != "process":
+            return math.inf  # it has to be known how long a call takes
+        if plan.kind == "process" and not over:
+            wait, self._patience = self._patience, 0.0
+            if wait or self._watches_effects():
+                return wait if not self._watches_effects() else math.inf
+        if plan.kind == "process" and (written := self._effects_possible()):
+            plan = self.without_processes(written)
+        if self._claim():
+            self.adopt(plan)
+        return None
+
+    def _effects_possible(self) -> str:
+        assert self._effects is not None
+        possible = self._effects.possible()
+        return f"{possible}, which would be lost in a process" if possible else ""
+
+    def _watches_effects(self) -> bool:
+        return self._effects is not None and self._effects.watching
 
     def _may_tell(self, plan: Plan) -> bool:
         """Whether a duel, if it went well, would bring about threads instead of this plan."""
@@ -210,15 +240,6 @@ class Chooser:
         with self._lock:
             decided, self.decided = self.decided, True
         return not decided
-
-    def _patience(self, plan: Plan) -> float | None:
-        """Seconds to wait for the end of the first call, None for as long as it takes, before others go to processes.
-
-        Its result may be one that cannot be sent, and many a call notes something in the caller's memory as its last act.
-        Where there are to be no processes, a duel has to be waited for: it needs to know how long a call takes.
-        """
-        watching = self._effects is not None and self._effects.watching
-        return None if watching or plan.kind != "process" else PATIENCE
 
     def _computing(self) -> None:
         left = self.left()

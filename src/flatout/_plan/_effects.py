@@ -45,11 +45,12 @@ class Watch:
     """Looks at what a call might change: made before the call, asked during or after it, from any thread."""
 
     def __init__(self, func: Callable[..., Any], item: object, star: bool = False) -> None:
-        functions = _functions(_handed(func, item, star))
-        self._statement = next(filter(None, map(_statement, functions)), "")
+        self._func = func
+        self._functions = _functions(_handed(func, item, star))
+        self._statement = next(filter(None, map(_statement, self._functions)), "")
         self._before: list[tuple[_Place, bytes]] = []
         if not self._statement:
-            self._look(_places(func, item, star, functions))
+            self._look(_places(func, item, star, self._functions))
 
     def _look(self, places: Iterator[_Place]) -> None:
         changeable = (place for place in islice(places, _MAX_PLACES) if _changeable(place.value))
@@ -87,6 +88,18 @@ class Watch:
         changes = (place.name for place, before in self._before if fingerprint(place.value) != before)
         name = next(changes, "")
         return name and f"the call changed {name}"
+
+    def possible(self) -> str:
+        """What calls may change though this one has not, as a phrase; empty for nothing found. It takes some milliseconds."""
+        from flatout._plan._writes import written
+
+        return written(self._functions, _innermost(self._func))
+
+
+def _innermost(func: Any) -> Any:
+    while isinstance(func, (partial, LruCached)):
+        func = func.func if isinstance(func, partial) else func.__wrapped__
+    return func
 
 
 def bound_to_a_loop(func: Callable[..., Any], item: object, star: bool = False) -> str:
@@ -176,8 +189,7 @@ def _functions(callables: Iterator[object]) -> list[FunctionType]:
 
 
 def _function_of(func: Any) -> FunctionType | None:
-    while isinstance(func, (partial, LruCached)):
-        func = func.func if isinstance(func, partial) else func.__wrapped__
+    func = _innermost(func)
     if isinstance(func, MethodType):
         func = func.__func__
     if not isinstance(func, (FunctionType, type, BuiltinFunctionType)):

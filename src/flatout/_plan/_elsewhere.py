@@ -38,6 +38,10 @@ class Elsewhere:
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
         return max(0.0, threads) + max(0.0, reaped) + max(0.0, running)
 
+    def has_children(self) -> bool:
+        """Whether this thread has started programs that still run: what they compute is told in steps of 10 ms."""
+        return any(pid not in self._known for pid in self._children())
+
     def _children(self) -> list[int]:
         try:
             with open(f"/proc/self/task/{self._tid}/children") as file:

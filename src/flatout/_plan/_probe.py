@@ -1,11 +1,14 @@
 """The probe: watches the first calls while they are real work, and knows after some 30 ms what they do.
 
 CPU over wall time cannot tell computing that holds the GIL from computing that has let go of it. A second thread can: it
-sleeps for half a millisecond and looks how late it wakes, for where the GIL is held it has to wait for it.
+sleeps for half a millisecond, and where the GIL is held it has to wait for it when it wakes. The system counts how often
+a thread has had to wait for something; where it does not, the watcher looks how late it wakes.
 
 On a busy machine either thread also waits for a core, and the one may do so while it holds the GIL that the other waits
 for. So each look counts as much as the calls computed meanwhile, and the time that Linux says a thread was waiting for a
 core counts for nothing.
+
+Here is what reads clocks; what follows from the readings is up to `_evidence`.
 """
 
 from __future__ import annotations
@@ -16,65 +19,53 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import cycle
 
 from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
-from flatout._plan._elsewhere import NOTICED, Elsewhere
+from flatout._plan._elsewhere import Elsewhere
+from flatout._plan._evidence import ENOUGH, NAP, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
 
-ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
-CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
-WAITED = 0.005  # seconds of finished calls that did next to nothing but wait, after which they are judged; guessed
-MUCH_LONGER = 2  # times as long as the mean of all: no-ops came first; guessed
-BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
-STARVED = 2 * ENOUGH  # seconds after which calls are judged though they were hardly watched
-LONG = (
-    0.025  # seconds that calls may go on before the watcher, which has to fight for the GIL, sees to anything; guessed
-)
-_NAP = 0.0005  # seconds between two looks
-_USUAL = 0.00015  # seconds by which a look takes longer on an idle machine (measured)
-_NOTICED = (
-    0.00005  # seconds beyond that from which it was the GIL that made a look late (measured: others reach 0.03 ms)
-)
+_NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
-
-Totals = tuple[float, float, int]  # of calls: seconds, of these on a core, their number
-
-_NOTHING: Totals = (0.0, 0.0, 0)
+Enough = Callable[[], "float | None"]
 
 
 class Probe:
-    """Watches calls made by one thread. `enough()` is called once, by whichever thread first sees that it is time.
+    """Watches calls made by one thread. `enough()` is called, by whichever thread first sees that it is time.
 
-    The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so that
-    what other threads do is the work of the calls.
+    It returns None if that was it, else how many seconds to wait, at most until the end of the call, before it is called
+    again. The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so
+    that what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Callable[[], None], computing: Callable[[], None], *, alone: bool = True) -> None:
-        self._enough = enough
+    def __init__(self, enough: Enough, computing: Callable[[], None], *, alone: bool = True) -> None:
+        self._enough: Enough = enough
         self._alone = alone
         self._computing = computing  # told when the calls have computed for a few milliseconds
-        self._lock = threading.RLock()
+        self._evidence = Evidence(gil_enabled())
+        self._lock = threading.RLock()  # of the evidence
+        self._asking = threading.RLock()
+        self._not_before = 0.0  # seconds that the calls must have been watched for, to ask again
         self._over = False
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
-        self._marks: list[Totals] = []  # one after each `end`
-        self._calls = 0
-        self._seconds = 0.0  # of finished calls
-        self._cpu = 0.0
-        self._held = 0.0  # CPU seconds watched in which the GIL was held
-        self._watched = 0.0
-        self._began: float | None = None
-        self._cpu_began = 0.0
+        self._at_work = 0
+        self._modules = self._modules_before = 0
         self._thread_clock: int | None = None
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
+        self._watchers: _RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
+        self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
         self._peak: Peak | None = None
         self._own_clock = 0.0
+        self._helper: int | None = None  # the clock of the thread that starts the zygote
+        self._helper_clock = 0.0
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
@@ -83,54 +74,43 @@ class Probe:
             if self._alone:
                 self._elsewhere, self._peak = Elsewhere(time.thread_time()), Peak()
             with put_off():
-                threading.Thread(target=self._watch, name="flatout-probe", daemon=True).start()
+                blocked = _blocked_count()
+                self._modules = self._modules_before = len(sys.modules)
+                threading.Thread(target=self._watch, args=(blocked,), name="flatout-probe", daemon=True).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
                 self._queue = _RunQueue()
                 _brisk.enter()
                 self._brisk = True
-        self._cpu_began = time.thread_time()
-        self._began = time.perf_counter()
+        cpu = time.thread_time()
+        with self._lock:
+            self._evidence.begun(time.perf_counter(), cpu)
 
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
+        now, cpu = time.perf_counter(), time.thread_time()
         with self._lock:
-            if self._began is not None:
-                self._seconds += time.perf_counter() - self._began
-                self._cpu += time.thread_time() - self._cpu_began
-                self._calls += calls
-                self._began = None
-                self._marks.append((self._seconds, self._cpu, self._calls))
+            self._note_imports(now, cpu)
+            self._evidence.ended(calls, now, cpu, self._queued)
+        self._not_before = 0.0
 
     def end(self, calls: int) -> None:
         """So many calls have ended since `begin`: they are judged, if that is enough."""
         self.note(calls)
-        enough = self._seconds >= ENOUGH and (self._watched >= self._cpu / 3 or self._seconds >= STARVED)
-        if enough or self._clear():
-            self._judge()
+        if not self._over:
+            with self._lock:
+                settled = self._evidence.settled()
+            if settled:
+                self._judge()
         if self._over:
             self._relax()
-        elif self._cpu > BOOT_AFTER and not self._told:
-            self._tell_computing(self._seconds - self._queued(), self._cpu)
-
-    def _tell_computing(self, seconds: float, cpu: float) -> None:
-        if cpu > seconds / 2 and not self._told:
-            self._told = True
-            self._computing()
-
-    def _clear(self) -> bool:
-        """Whether finished calls have shown already what they are, and more of them would show the same."""
-        seconds, cpu = self._seconds, self._cpu
-        if cpu < seconds / 10:
-            clear = seconds >= WAITED
         else:
-            held = self._held / self._watched if self._watched else 0.5
-            clear = self._watched >= CLEAR and cpu > 0.9 * seconds and not 0.1 < held < 0.9
-        return clear and self._queued() < seconds / 10  # read last, since that lets go of the GIL
+            self._tell_computing()
 
     def finish(self) -> None:
         """The only call has ended: it is judged, however short it was."""
         self.end(1)
-        self._judge()
+        with self._asking:
+            self._judge()
         self._relax()
 
     def stop(self) -> None:
@@ -148,107 +128,141 @@ class Probe:
             if brisk:
                 _brisk.leave()
 
-    def spent(self) -> tuple[Totals, float]:
+    @property
+    def seconds(self) -> float:
+        """Of all finished calls."""
+        return self._evidence.seconds
+
+    def spent(self) -> tuple[Spent, float]:
         """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
         with self._lock:
-            if self._began is None:
-                return (self._seconds, self._cpu, self._calls), 0.0
-            under_way = time.perf_counter() - self._began
-            cpu = self._cpu + max(0.0, _read(self._thread_clock) - self._cpu_began)
-            return (self._seconds + under_way, cpu, self._calls + 1), under_way
+            return self._evidence.spent(*self._now())
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
+        elsewhere, queued = self._computed_elsewhere(), self._queued()
+        kept_out = self._watchers is None or not self._watchers.inside()
         with self._lock:
-            total = self._so_far()
-            past = self._before_lately(total)
-        seconds, cpu, calls = (now - then for now, then in zip(total, past, strict=True))
-        part = seconds / total[0] if total[0] else 1.0
-        seconds = max(cpu, seconds - part * self._queued())
-        starved = max(0.0, total[1] / 3 - self._watched)  # who seldom gets in is kept out by the GIL (see `_Brisk`)
-        held = (self._held + starved) / (self._watched + starved) if self._watched + starved else 1.0
-        if not gil_enabled():
-            held = 0.0
-        gil = min(cpu, held * seconds)
-        own = part * self._computed_elsewhere()
-        own = min(own, usable_cores() * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
-        scale = 1 / calls if calls else 2.0
-        measured = Measurement(gil * scale, (cpu - gil) * scale, (seconds - cpu) * scale, calls=self._calls)
-        return replace(measured, own=own * scale, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
+            now, cpu = self._now()
+            measured = self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores(), kept_out)
+        return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
     def _computed_elsewhere(self) -> float:
         if self._elsewhere is None:
             return 0.0
         spent = math.inf if self._thread_clock is None else _read(self._thread_clock)
         # The zygote, if it was started for these calls, is none of theirs.
-        return self._elsewhere.seconds(spent, self._own_clock, living=not self._told)
-
-    def _before_lately(self, total: Totals) -> Totals:
-        """What is to be left out: nothing, unless the later half of the time went into calls much longer than the others."""
-        past = next((mark for mark in reversed(self._marks) if mark[0] <= total[0] / 2), _NOTHING)
-        seconds, calls = total[0] - past[0], total[2] - past[2]
-        return past if calls and seconds / calls > MUCH_LONGER * total[0] / total[2] else _NOTHING
+        watchers = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
+        helpers = max(self._helper_clock, 0.0 if self._helper is None else _read(self._helper))
+        return self._elsewhere.seconds(spent, watchers + helpers, living=not self._told)
 
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
 
-    def _so_far(self) -> Totals:
-        """(seconds, of them on a core, calls), the call that is under way included once it is longer than those before."""
-        past = self._seconds, self._cpu, self._calls
-        if self._began is None:
-            return past
-        current = time.perf_counter() - self._began
-        if self._calls and current < self._seconds / self._calls:
-            return past
-        cpu = _read(self._thread_clock) - self._cpu_began if self._thread_clock is not None else current
-        calls = self._calls + (self._calls > 0)
-        return self._seconds + current, self._cpu + max(0.0, cpu), calls
+    def _now(self) -> tuple[float, float]:
+        return time.perf_counter(), _read(self._thread_clock)
+
+    def _note_imports(self, now: float, cpu: float) -> None:
+        if len(sys.modules) != self._modules and not self._at_work:
+            self._modules = len(sys.modules)
+            self._evidence.imported(now, cpu)
+
+    def _importing(self) -> bool:
+        """Whether a module that was not there before is still being loaded."""
+        if len(sys.modules) <= self._modules_before:
+            return False
+        specs = (getattr(module, "__spec__", None) for module in [*sys.modules.values()][self._modules_before :])
+        return any(getattr(spec, "_initializing", False) for spec in specs)
+
+    def _tell_computing(self) -> None:
+        if self._told:
+            return
+        with self._lock:
+            self._told = self._evidence.computing(*self._now())
+        if self._told:
+            with contextlib.suppress(RuntimeError), put_off():  # no thread to be had: it starts later
+                threading.Thread(target=self._tell, args=(self._computing,), name="flatout-boot", daemon=True).start()
+
+    def _tell(self, computing: Callable[[], None]) -> None:
+        """In a thread of its own: to start the zygote takes longer than many a call."""
+        self._helper = _clock_of_this_thread()
+        with self._own_work():
+            computing()
+        self._helper_clock, self._helper = time.thread_time(), None
+
+    @contextlib.contextmanager
+    def _own_work(self) -> Iterator[None]:
+        """What is imported meanwhile is none of the calls'."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._modules = len(sys.modules)
+            self._at_work -= 1
 
     def _judge(self) -> None:
-        with self._lock:
+        if not self._asking.acquire(blocking=False):
+            return  # another thread is at it
+        try:
             if self._over:
                 return
-            self._over = True
-        enough = self._enough
-        self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this probe, too
-        enough()
+            with self._own_work():
+                wait = self._enough()
+            if wait is None:
+                self._over = True
+                self._enough, self._computing = (
+                    _nothing,
+                    _nothing,
+                )  # who waited for it goes free: it refers to this, too
+            else:
+                with self._lock:
+                    self._not_before = self._evidence.present(*self._now(), self._queued()) + wait
+        finally:
+            self._asking.release()
 
-    def _watch(self) -> None:
-        own = _RunQueue()
-        cpu, now, queued = self._stamp(own)
-        while not self._over:
-            busy = self._began is not None
-            time.sleep(_NAP)
-            cpu_then, then, queued_then = cpu, now, queued
-            cpu, now, queued = self._stamp(own)
-            if busy and self._began is not None:
-                self._saw(now - then - (queued - queued_then), cpu - cpu_then)
+    def _watch(self, blocked: Callable[[], int] | None) -> None:
+        own = self._watchers = _RunQueue()
+        self._own_thread = _clock_of_this_thread()
+        theirs = queued = 0.0
+        for nap in cycle(_NAPS):
+            if self._over:
+                break
+            busy, turn = self._evidence.within, self._evidence.turn
+            waits = 0 if blocked is None else blocked()
+            then, cpu_then = self._now()
+            time.sleep(nap)
+            now, cpu = self._now()
+            waited = None if blocked is None else blocked() - waits > 1  # for more than the end of its nap
             self._own_clock = time.thread_time()
-            self._look(resting=cpu == cpu_then)
+            # Files come last, if at all: to read them lets go of the GIL, and time may pass until it is had again.
+            if waited is None:
+                queued_then, queued = queued, own.seconds()
+                then += queued - queued_then
+            if now - then > 1.1 * (cpu - cpu_then):
+                theirs = self._queued()
+            if busy and self._evidence.within:
+                with self._lock:
+                    self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, turn == self._evidence.turn)
+                    self._note_imports(now, cpu)
+                self._look(theirs, resting=cpu == cpu_then)
         own.close()
 
-    def _stamp(self, own: _RunQueue) -> tuple[float, float, float]:
-        """All clocks at once. The file comes last: to read it lets go of the GIL, and time may pass until it is had again."""
-        return _read(self._thread_clock), time.perf_counter(), own.seconds()
-
-    def _saw(self, present: float, computed: float) -> None:
-        """From look to look the watcher slept or wanted the GIL for so long, and the calls computed for so long."""
-        late = present - _NAP - _USUAL
-        self._watched += computed
-        if late > _NOTICED:
-            self._held += computed * min(1.0, (late + _NAP) / present)
-
-    def _look(self, resting: bool) -> None:
+    def _look(self, queued: float, resting: bool) -> None:
+        now, cpu = self._now()
         with self._lock:
-            seconds, cpu, _ = self._so_far()
-        seconds -= self._queued()
-        if self._began is None or time.perf_counter() - self._began < LONG:
-            return  # the thread that makes the calls sees to it, in a moment and without a fight for the GIL
-        if cpu > LONG:
-            self._tell_computing(seconds, cpu)
-        # In the queue for a core a call only seems to wait: the time there is told when it is over.
-        if seconds >= ENOUGH and not (resting and self._queue is not None and self._queue.inside()):
+            shown = self._evidence.shown(now, cpu, queued, resting, self._asleep)
+            if shown and self._importing():
+                self._evidence.imported(now, cpu)
+                return
+            present = self._evidence.present(now, cpu, queued)
+        early = present < ENOUGH and self._elsewhere is not None and self._elsewhere.has_children()
+        if shown and present >= self._not_before and not early:
             self._judge()
+        elif not resting and not self._told and self._evidence.long(now):
+            self._tell_computing()
+
+    def _asleep(self) -> bool:
+        return self._queue is None or not self._queue.inside()
 
 
 def _nothing() -> None:
@@ -322,6 +336,15 @@ class _RunQueue:
                 return file.read().rpartition(b") ")[2].startswith(b"R")
         except OSError:
             return False
+
+
+def _blocked_count() -> Callable[[], int] | None:
+    """What tells how often the thread that asks has had to wait for anything, the GIL included; None where nothing can."""
+    try:
+        from resource import RUSAGE_THREAD, getrusage
+    except ImportError:  # not on Linux
+        return None
+    return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
 def _clock_of_this_thread() -> int | None:

@@ -139,7 +139,7 @@ class Tie:
         func, item = self._work.func, self._first[0]
         if bound := bound_to_a_loop(func, item, self._work.star):
             return f"{bound} belongs to this event loop"
-        if changed := self._watch.changed():
+        if changed := self._watch.changed() or self._watch.possible():
             return f"{changed}, which would be lost in a process"
         try:
             _values.seconds_across(item, True)

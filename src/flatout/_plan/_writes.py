@@ -1,0 +1,238 @@
+"""What code would write to that the call has not made itself: read from its bytecode, where looking on shows nothing.
+
+A call may note something only now and then, or in what is too big to be looked at, or in a class or a module. So the code is
+walked through with a stack of where its values come from: globals, closure variables, the object whose method it is, and
+what is reached from these. An item or attribute assigned there, and a method called there that changes a container, is an
+effect that may come. Code that cannot be followed (what it is handed, what it calls elsewhere) counts as writing nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from threading import local
+from types import CodeType, FunctionType, MethodType, ModuleType
+
+from flatout._record import record
+from flatout._wire._code import closure_variables
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from dis import Instruction
+    from typing import Any
+
+LEVELS = 2  # methods followed from method to method; guessed
+_OF_LISTS = ("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "appendleft", "popleft")
+_OF_OTHERS = ("add", "discard", "update", "setdefault", "popitem", "subtract", "put", "put_nowait")
+CHANGES = frozenset((*_OF_LISTS, *_OF_OTHERS))
+_BUILT_IN = ("list", "dict", "set", "bytearray", "deque", "Counter", "defaultdict", "OrderedDict")
+_CONTAINERS = frozenset((*_BUILT_IN, "Queue", "LifoQueue", "PriorityQueue", "SimpleQueue"))
+
+
+class _Unknown:
+    """Stands for a value that cannot be told without running code of the user's."""
+
+
+UNKNOWN = _Unknown()
+
+
+@record
+class Origin:
+    """Where a value on the stack comes from, as a phrase, and the value as it is now, if that can be told."""
+
+    name: str
+    value: object = UNKNOWN
+
+
+def written(functions: Sequence[FunctionType], called: object) -> str:
+    """What the call may write to, as a phrase ("may change the global 'x' of module m"); empty for nothing found.
+
+    `functions` are those that the call is likely to run; `called` is what is called: a bound method has an object.
+    """
+    receiver = called.__self__ if isinstance(called, MethodType) else called
+    own = called.__func__ if isinstance(called, MethodType) else getattr(type(called), "__call__", None)  # noqa: B004
+    for function in functions:
+        origin = Origin(f"the {_kind(receiver)} whose method it is", receiver) if function is own else None
+        found = _Reader(function, origin).written(LEVELS)
+        if found:
+            return found
+    return ""
+
+
+def _kind(receiver: object) -> str:
+    return receiver.__name__ if isinstance(receiver, type) else type(receiver).__name__
+
+
+class _Reader:
+    """Reads the code of one function, and of those defined in it."""
+
+    def __init__(self, function: FunctionType, receiver: Origin | None = None) -> None:
+        self._function = function
+        self._receiver = receiver
+        self._closure = dict(closure_variables(function))
+        self._methods: list[tuple[FunctionType, Origin]] = []  # called on what is not the call's own
+
+    def written(self, levels: int) -> str:
+        """The first place that it may write to, as a phrase; empty where there is none."""
+        found = next(self._all(self._function.__code__, frozenset(self._function.__code__.co_freevars)), "")
+        if found or not levels:
+            return found
+        return next(filter(None, (_Reader(*method).written(levels - 1) for method in self._methods)), "")
+
+    def _all(self, code: CodeType, outer: frozenset[str]) -> Iterator[str]:
+        """`outer`: those free variables that lie outside the function that was called."""
+        here = outer.intersection(code.co_freevars)
+        yield from _Walk(self, code, here).found()
+        for inner in code.co_consts:
+            if isinstance(inner, CodeType):
+                yield from self._all(inner, here)
+
+    def origin(self, instruction: Instruction, outer: frozenset[str]) -> Origin | None:
+        """Where what is loaded by name comes from."""
+        name, names = instruction.argval, self._function.__globals__
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and name in names:
+            return _shared(Origin(f"the global {name!r} of module {names.get('__name__', '?')}", names[name]))
+        if name in outer and name in self._closure:
+            return _shared(Origin(f"closure variable {name!r}", self._closure[name]))
+        return None
+
+    def parameters(self, code: CodeType) -> dict[str, Origin | None]:
+        """The origins of the parameters: only the object of a method is known."""
+        if code is self._function.__code__ and code.co_argcount and self._receiver is not None:
+            return {code.co_varnames[0]: self._receiver}
+        return {}
+
+    def calls(self, receiver: Origin, name: str) -> None:
+        """A method is called; one of a class of the function's own module is read, too."""
+        kind = receiver.value if isinstance(receiver.value, type) else type(receiver.value)
+        method = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+        method = getattr(method, "__func__", method)
+        if isinstance(method, FunctionType) and method.__globals__ is self._function.__globals__:
+            self._methods.append((method, receiver))
+
+
+class _Walk:
+    """One pass through a code object, instruction by instruction, as if it had no branches."""
+
+    def __init__(self, reader: _Reader, code: CodeType, outer: frozenset[str]) -> None:
+        self._reader = reader
+        self._code = code
+        self._outer = outer
+        self._stack: list[Origin | None] = []
+        self._locals = reader.parameters(code)
+
+    def found(self) -> Iterator[str]:
+        from dis import get_instructions  # takes 3 ms to import: only those who would go to processes get here
+
+        for instruction in get_instructions(self._code):
+            yield from self._writes(instruction)
+            self._step(instruction)
+
+    def _top(self, depth: int = 1) -> Origin | None:
+        return self._stack[-depth] if len(self._stack) >= depth else None
+
+    def _writes(self, instruction: Instruction) -> Iterator[str]:
+        depth = _WRITES.get(instruction.opname)
+        target = self._top(depth) if depth else None
+        if target is not None:
+            yield f"the call may change {target.name}"
+        if _is_method(instruction) and (receiver := self._top()) is not None:
+            if instruction.argval in CHANGES and _is_container(receiver.value):
+                yield f"the call may change {receiver.name}"
+            elif receiver.value is not UNKNOWN:
+                self._reader.calls(receiver, instruction.argval)
+
+    def _step(self, instruction: Instruction) -> None:
+        name = instruction.opname
+        if name in _LOADS:
+            for variable in _names(instruction):
+                self._stack.append(self._locals.get(variable))
+        elif name in ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_DEREF"):
+            self._push(instruction, self._reader.origin(instruction, self._outer))
+        elif name in ("LOAD_ATTR", "LOAD_METHOD"):
+            self._replace(instruction, _attribute(self._top(), instruction.argval))
+        elif name in ("BINARY_SUBSCR", "BINARY_SLICE"):
+            container = self._top(2 if name == "BINARY_SUBSCR" else 3)
+            self._replace(instruction, None if container is None else Origin(container.name))
+        elif name == "STORE_FAST":
+            self._locals[instruction.argval] = self._stack.pop() if self._stack else None
+        elif name == "COPY":
+            self._stack.append(self._top(instruction.arg or 1))
+        elif name == "SWAP":
+            self._swap(instruction.arg or 1)
+        else:
+            self._replace(instruction, None)
+        if name in _LEAVES:
+            self._stack.clear()
+
+    def _push(self, instruction: Instruction, origin: Origin | None) -> None:
+        self._stack += [None] * (_effect(instruction) - 1)
+        self._stack.append(origin)
+
+    def _replace(self, instruction: Instruction, origin: Origin | None) -> None:
+        """The instruction takes some values and leaves others, of which only the last can be of interest."""
+        effect = _effect(instruction)
+        if effect < 0:
+            del self._stack[effect:]
+        self._stack += [None] * effect
+        if self._stack:
+            self._stack[-1] = origin
+
+    def _swap(self, depth: int) -> None:
+        if len(self._stack) >= depth:
+            self._stack[-1], self._stack[-depth] = self._stack[-depth], self._stack[-1]
+
+
+_WRITES = {  # how deep on the stack lies what is written to
+    "STORE_ATTR": 1,
+    "DELETE_ATTR": 1,
+    "STORE_SUBSCR": 2,
+    "DELETE_SUBSCR": 2,
+    "STORE_SLICE": 3,
+}
+_LOADS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW")
+_LEAVES = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
+
+
+def _names(instruction: Instruction) -> Sequence[str]:
+    return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+
+
+def _effect(instruction: Instruction) -> int:
+    from dis import stack_effect
+
+    takes = instruction.opcode >= _have_argument()
+    return stack_effect(instruction.opcode, instruction.arg if takes else None, jump=False)
+
+
+def _have_argument() -> int:
+    from opcode import HAVE_ARGUMENT
+
+    return HAVE_ARGUMENT
+
+
+def _is_method(instruction: Instruction) -> bool:
+    """Whether it looks a method up to call it (which one of Python 3.12 does by an attribute)."""
+    if instruction.opname == "LOAD_METHOD":
+        return True
+    return instruction.opname == "LOAD_ATTR"
+
+
+def _is_container(value: object) -> bool:
+    return value is UNKNOWN or any(base.__name__ in _CONTAINERS for base in type(value).__mro__)
+
+
+def _shared(origin: Origin) -> Origin | None:
+    """None for what each thread has for itself: a connection kept there is no effect that anyone misses."""
+    return None if isinstance(origin.value, local) else origin
+
+
+def _attribute(owner: Origin | None, name: str) -> Origin | None:
+    """What is reached from an object by an attribute, if it lies open."""
+    if owner is None:
+        return None
+    spaces: list[Any] = [getattr(owner.value, "__dict__", {})]
+    if isinstance(owner.value, type):
+        spaces = [vars(base) for base in owner.value.__mro__]
+    value = next((space[name] for space in spaces if name in space), UNKNOWN)
+    outer = owner.name if not isinstance(owner.value, ModuleType) else f"{owner.value.__name__}.{name}"
+    return _shared(Origin(outer, value))

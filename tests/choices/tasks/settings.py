@@ -1,0 +1,3 @@
+"""A module of settings, which others change."""
+
+last = 0
