@@ -83,6 +83,25 @@ def test_a_coroutine_function_is_awaited_a_few_times(where: str) -> None:
     assert "<- chosen" in str(explanation)
 
 
+def test_a_call_by_itself_is_not_taken_to_compute_while_its_loop_wakes() -> None:
+    """Of many, each takes a loop some 10 us; by itself ten times that."""
+
+    async def nap(i: int) -> None:
+        await asyncio.sleep(0.005)
+
+    explanations = [flatout.explain(nap, range(1000)) for _ in range(3)]
+    assert min(explanation.measured.gil for explanation in explanations) < 0.000_2
+
+    async def compute_too(i: int) -> int:
+        await asyncio.sleep(0.001)
+        return compute(100_000)
+
+    began = time.thread_time()
+    compute(100_000)
+    cost = time.thread_time() - began
+    assert max(flatout.explain(compute_too, range(1000)).measured.gil for _ in range(3)) > 0.5 * cost
+
+
 def test_a_function_that_returns_a_coroutine_is_told_apart() -> None:
     awaited: list[int] = []
 

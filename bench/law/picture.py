@@ -97,8 +97,9 @@ def _frame(scale: Scale, title: str, caption: str) -> Iterator[str]:
         yield _line(x, TOP, x, TOP + SIZE, colour)
         yield _line(LEFT, y, LEFT + SIZE, y, colour)
         if decade:
-            yield _text(x, TOP + SIZE + 18, duration(seconds), "middle")
-            yield _text(LEFT - 8, y + 4, duration(seconds), "end")
+            label = duration(seconds) if seconds < 1 else f"{seconds:g} s"
+            yield _text(x, TOP + SIZE + 18, label, "middle")
+            yield _text(LEFT - 8, y + 4, label, "end")
     yield _line(scale.x(low), scale.y(low), scale.x(high), scale.y(high), INK)
     yield _text(LEFT + SIZE / 2, TOP + SIZE + 42, "predicted", "middle")
     x, y = 20, TOP + SIZE / 2

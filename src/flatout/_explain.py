@@ -12,13 +12,22 @@ from flatout import _inputs
 from flatout._awaitable import is_awaitable
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
-from flatout._plan._choose import Situation, async_plan, choose, describe
+from flatout._plan._choose import (
+    FIRST_CALL,
+    Situation,
+    async_plan,
+    choose,
+    describe,
+    first_call_tells_too_much,
+)
 from flatout._plan._chooser import Chooser
 from flatout._plan._evidence import ENOUGH
 from flatout._plan._law import useful_in_flight
 from flatout._record import record, replace
 from flatout._units import duration
 
+LOOP_CALL = 10e-6  # seconds that an event loop needs for a call among many (CPU seconds measured: 10-12 us for a sleep)
+WAKES = 3  # times that a loop is woken to see what that takes
 MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
 
 
@@ -77,6 +86,8 @@ def _who_can_wait(measured: Measurement) -> Iterator[str]:
         yield "  They only wait: any number can wait at once."
     elif others >= 1:
         yield f"  While one call computes, {others:.3g} others can wait: w / c."
+        if first_call_tells_too_much(measured, others + 1):
+            yield f"  A first call computes more than the others: up to {FIRST_CALL} times as many threads are taken."
 
 
 def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: bool) -> Explanation:
@@ -125,11 +136,15 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
     from flatout._workers._call import OwnLoop
 
     own_loop = OwnLoop()
-    calls, seconds, cpu = own_loop(_await_some(awaitables))
+    found = own_loop(_await_some(awaitables))
+    woken = own_loop(_cost_of_waking()) if found else 0.0
     own_loop.close()
-    if not calls:
+    if not found:
         raise PlanError("there is no input, so there is nothing to measure")
-    measured = Measurement(cpu / calls, 0.0, max(0.0, seconds - cpu) / calls, calls=calls)
+    calls, later = len(found), found[1:] if len(found) > 2 else found  # the first one loads what is loaded once
+    seconds, cpu = (sum(figures) / len(later) for figures in zip(*later, strict=True))
+    compute = max(0.0, cpu - woken)
+    measured = Measurement(compute, 0.0, max(0.0, seconds - woken - compute), calls=calls)
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)
     predictions = tuple(_loop_prediction(p, measured, situation, plan) for p in choose(measured, situation).predictions)
@@ -141,17 +156,32 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
         return prediction
     calls = 1000 if situation.left is None else situation.left
     most = max(1, min(plan.ceiling or 1, calls))
-    useful = useful_in_flight(measured.gil, measured.wait)
+    busy = measured.gil + LOOP_CALL
+    useful = useful_in_flight(busy, measured.wait)
     k = math.ceil(max(1, min(most, useful)))
-    seconds = max(calls * max(measured.gil, measured.seconds / k), measured.seconds)
+    seconds = max(calls * max(busy, measured.seconds / k), measured.seconds)
     return Prediction("async", k, seconds, useful=useful)
 
 
-async def _await_some(awaitables: Iterator[Any]) -> tuple[int, float, float]:
-    calls, began, cpu = 0, time.perf_counter(), time.thread_time()
+async def _await_some(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
+    """Seconds, and CPU seconds, of a few calls, one after another."""
+    found: list[tuple[float, float]] = []
     for awaitable in islice(awaitables, MOST_AWAITED):
+        began, cpu = time.perf_counter(), time.thread_time()
         await awaitable
-        calls += 1
-        if time.perf_counter() - began > ENOUGH:
+        found.append((time.perf_counter() - began, time.thread_time() - cpu))
+        if sum(seconds for seconds, _ in found) > ENOUGH:
             break
-    return calls, time.perf_counter() - began, time.thread_time() - cpu
+    return found
+
+
+async def _cost_of_waking() -> float:
+    """CPU seconds that the loop needs to fall asleep and wake: once for a call by itself, and hardly ever among many."""
+    import asyncio
+
+    costs: list[float] = []
+    for _ in range(WAKES):
+        cpu = time.thread_time()
+        await asyncio.sleep(0.001)
+        costs.append(time.thread_time() - cpu)
+    return min(costs)

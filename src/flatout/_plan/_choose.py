@@ -155,9 +155,9 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     n, m = _left(situation), situation.cores
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     useful = min(_law.useful_in_flight(gil, free + wait), _law.useful_in_flight(gil + free, wait, m, own))
-    if measured.calls <= 1 and useful > START:
-        useful, gil = useful * FIRST_CALL, gil / FIRST_CALL
-    k = _clamp(useful, m, n, situation.most, MOST_THREADS)
+    less = FIRST_CALL if first_call_tells_too_much(measured, useful) else 1
+    gil /= less
+    k = _clamp(less * useful, m, n, situation.most, MOST_THREADS)
     handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
     each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
     # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
@@ -165,6 +165,11 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     busy = _rest(measured, situation) * gil + begun * THREAD_START
     seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, THREAD_START, busy)
     return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
+
+
+def first_call_tells_too_much(measured: Measurement, useful: float) -> bool:
+    """Whether only a first call has been seen, which computes more than the others, and mostly waits."""
+    return measured.calls <= 1 and useful > START
 
 
 def _processes(measured: Measurement, situation: Situation) -> Prediction:
