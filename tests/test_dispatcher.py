@@ -1420,3 +1420,12 @@ def test_a_task_whose_worker_has_died_never_runs_in_the_caller() -> None:
     dispatcher.handle(BatchFinished(1, 1, [1], seconds=1e-6), 0.0)
     dispatcher.handle(inputs(2, 3), 0.0)
     assert not [c for c in sent(dispatcher.handle(WorkerExited(1, POISON, [2]), 0.0)) if c[0] == SEAT]
+
+
+def test_a_reading_that_comes_when_nobody_looks_any_more_wakes_nobody_later() -> None:
+    dispatcher = brain(Plan("thread", 1, 4), 100)
+    commands = crew_of(dispatcher, 1, 100)
+    assert of(commands, ReadCpu)
+    dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
+    dispatcher.handle(CpuRead(0.0), 0.0)
+    assert dispatcher.wake_at is None

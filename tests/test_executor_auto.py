@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._plan import _probe
+from flatout._plan import _evidence
 from flatout._stations._base import Call
 from flatout._stations._verdicts import Verdict, Verdicts, known_by
 
@@ -204,7 +204,7 @@ def test_calls_that_are_held_back_are_cancelled_where_the_end_comes_just_as_they
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for constant in ("ENOUGH", "WAITED", "CLEAR"):  # the first call is judged when it is over
-        monkeypatch.setattr(_probe, constant, math.inf)
+        monkeypatch.setattr(_evidence, constant, math.inf)
     pool = flatout.Executor(2)
     held: list[Future[int]] = []
 

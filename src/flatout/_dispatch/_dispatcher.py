@@ -272,7 +272,7 @@ class Dispatcher:
             self._limit.idle(now)
 
     def _cpu_read(self, event: CpuRead, now: float) -> None:
-        if self._gauge.idle(event.seconds, now) and self._room("thread") <= 0:
+        if self._gauge.idle(event.seconds, now, self._looks_at_threads) and self._room("thread") <= 0:
             self._limit.idle(now)
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
@@ -655,7 +655,8 @@ class Dispatcher:
         measured = plan.measured if plan.kind == "thread" and most is None else None
         waits = measured is not None and measured.wait > measured.seconds / 2
         self._limit.adopt(start, ceiling, explores=waits or ceiling > start)
-        self._gauge, self._looks_at_threads = Gauge(), plan.kind == "thread"
+        self._gauge.forget()
+        self._looks_at_threads = plan.kind == "thread"
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:

@@ -14,18 +14,24 @@ class Gauge:
         self._first: tuple[float, float] | None = None  # (when, reading)
         self.look_at: float | None = None  # when the second reading is due
 
+    def forget(self) -> None:
+        """Begin anew. A reading that was asked for still comes."""
+        self._first = self.look_at = None
+
     def due(self, wanted: bool, now: float) -> bool:
         """Whether to ask for a reading now. `wanted`: all threads are in a call, and more could be used if these wait."""
         if not wanted:
-            self._first = self.look_at = None
+            self.forget()
         if not wanted or self._asked or (self.look_at is not None and now < self.look_at):
             return False
         self._asked, self.look_at = True, None
         return True
 
-    def idle(self, cpu_seconds: float, now: float) -> bool:
-        """Here is one. Returns whether next to nothing was computed since the one before."""
+    def idle(self, cpu_seconds: float, now: float, wanted: bool) -> bool:
+        """Here is one. Returns whether next to nothing was computed since the one before. `wanted`: as long as looks are."""
         self._asked = False
+        if not wanted:
+            return False
         first, self._first = self._first, (now, cpu_seconds)
         self.look_at = now + LOOK
         if first is None or now <= first[0]:
