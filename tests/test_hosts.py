@@ -9,6 +9,7 @@ from concurrent import futures
 import pytest
 
 import flatout
+from flatout._shared_host import SharedHost
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks at open files as Linux shows them")
 
@@ -47,3 +48,44 @@ def test_an_executor_that_gets_no_thread_leaves_nothing_open() -> None:
         pool.submit(str, 1).result()
     pool.shutdown()
     assert waits() == before
+
+
+class Quiet:
+    """What a shared host drives: it has nothing to do, and may be over."""
+
+    wake_at = None
+    pending = finished = False
+    in_hand = 0
+
+    def pump(self) -> None:
+        """Nothing to deal with."""
+
+    def hand_out(self) -> None:
+        """Nobody to call back."""
+
+    def fail(self, error: BaseException) -> None:
+        raise error
+
+
+def test_who_led_and_was_taken_for_overdue_wakes_the_reader_at_the_end() -> None:
+    """It may have read what was to wake the reader, who would sleep for ever."""
+    driven, host = Quiet(), SharedHost()
+    host.run(driven)
+    read, write = os.pipe()
+    host.watch(read, lambda: None)
+    sockets = host._sockets
+    assert sockets is not None
+
+    def over() -> bool:
+        """The reader leads again; the end comes, and its byte is read here."""
+        host._leader = None
+        driven.finished = True
+        sockets.interrupt()
+        os.read(sockets._wake_read, 16)
+        return True
+
+    host.lead(over)
+    host.join(10)
+    assert host._sockets is None, "the reader has ended and closed them"
+    for fd in (read, write):
+        os.close(fd)

@@ -158,6 +158,8 @@ class SharedHost:
         finally:
             if self._leader is me:
                 self._end_to_lead(done)
+            elif sockets is not None and self._driven.finished:  # it was taken for overdue, and may have read the same byte
+                self._wake_reader()
         return sockets is not None
 
     def _begin_to_lead(self, me: object) -> Sockets | None:
@@ -174,10 +176,13 @@ class SharedHost:
         self._led += 1
         self._leader = None
         if self._driven.finished:
-            with self._pumping:
-                self._interrupt()  # the byte that was meant for the reader may have been read here
+            self._wake_reader()  # the byte that was meant for the reader may have been read here
         elif not done():
             self._relieve()
+
+    def _wake_reader(self) -> None:
+        with self._pumping:
+            self._interrupt()
 
     def _read(self, sockets: Sockets, timeout: float | None) -> None:
         try:
