@@ -228,10 +228,13 @@ class Engine:
             known=self._plan.measured.peak_bytes if self._plan is not None and self._plan.measured is not None else 0,
         )
 
-    def _wanted_processes(self) -> int:
-        plan, total = self._plan, self.total
-        wanted = self._cores if plan is None else plan.ceiling or plan.concurrency
-        return wanted if total is None else max(1, min(wanted, total))
+    def _wanted_processes(self) -> tuple[int, int]:
+        """How many worker processes this run would have now, and how many it might come to."""
+        plan, now = self._plan, len(self._processes)
+        if plan is None or plan.kind != "process":
+            return now, max(now, self._cores)  # of a gather, say: only some of its calls are for them
+        most = self.total or plan.ceiling or plan.concurrency
+        return min(plan.concurrency, most), min(plan.ceiling or plan.concurrency, most)
 
     def _follow_cores(self, cores: int) -> None:
         """Have the number of workers follow the cores, where it was flatout that chose it."""
