@@ -112,8 +112,8 @@ def test_what_threads_of_the_functions_own_compute_is_its_own() -> None:
         for thread in threads:
             thread.join()
 
-    measurements = [measure(call) for _ in range(5)]
-    assert any(measured.own > 0.5 * measured.seconds for measured in measurements)
+    measurements = [measure(call) for _ in range(9)]  # of which a busy machine may spoil some
+    assert any(measured.own > measured.gil + measured.free for measured in measurements)
     assert all(measured.own <= usable_cores() * measured.seconds for measured in measurements)
 
 
@@ -125,8 +125,8 @@ def burn_in_a_program(seconds: float) -> None:
 
 
 def test_what_a_program_computes_that_was_waited_for_is_the_calls_own() -> None:
-    measurements = [measure(functools.partial(burn_in_a_program, 0.05)) for _ in range(3)]
-    assert all(measured.own > measured.gil + measured.free for measured in measurements)
+    measurements = [measure(functools.partial(burn_in_a_program, 0.05)) for _ in range(9)]
+    assert sum(measured.own > measured.gil + measured.free for measured in measurements) > 4
     assert max(measured.own for measured in measurements) > 0.03
 
 

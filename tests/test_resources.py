@@ -104,7 +104,7 @@ def looks_at(wanted: int, known: int) -> Resources:
     return Resources(
         pids=lambda: [os.getpid(), 0],
         finished=lambda: 0,
-        wanted=lambda: wanted,
+        wanted=lambda: (wanted, wanted),
         cores=1,
         thread=0,
         follow=lambda cores: None,
@@ -126,6 +126,7 @@ def test_too_little_memory_is_told_once() -> None:
     assert resources.look(0.0) == RoomChanged(1)
     assert resources.next_at == SHORTEST
     assert resources.look(SHORTEST) is None
+    assert resources.next_at == pytest.approx(2 * SHORTEST)
     assert "memory held workers back, to 1 of 2" in resources.note
 
 
@@ -288,7 +289,7 @@ def takes(mib):
 TOO_MANY = """
 run = flatout.map(takes, [100] * 24, via="process", chunksize=1)
 pids = run.results()
-print(len(set(pids)), run.report.workers_lost, run.plan)
+print(run._engine.statistics().peak_workers, run.report.workers_lost, run.plan, len(set(pids)))
 """
 
 

@@ -219,7 +219,8 @@ class Driver:
     def wake_at(self) -> float | None:
         """See `Driven`."""
         wake_at = self._dispatcher.wake_at
-        look_at = None if self.resources is None else self.resources.next_at
+        # The clock of an event loop may be a virtual one, which goes on to whatever is waited for.
+        look_at = self.resources.next_at if self.resources is not None and isinstance(self.host, ThreadHost) else None
         return wake_at if look_at is None else look_at if wake_at is None else min(wake_at, look_at)
 
     @property

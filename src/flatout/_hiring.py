@@ -116,11 +116,14 @@ class Hiring:
             known=plan.measured.peak_bytes if plan is not None and plan.measured is not None else 0,
         )
 
-    def _wanted(self) -> int:
-        """Processes that the plan has use for."""
-        plan, total = self._plan(), self._total
-        wanted = self._cores if plan is None else plan.processes or plan.ceiling or plan.concurrency
-        return wanted if total is None else max(1, min(wanted, total))
+    def _wanted(self) -> tuple[int, int]:
+        """How many worker processes this run would have now, and how many it might come to."""
+        plan, now = self._plan(), len(self._processes)
+        if plan is None or plan.kind != "process":
+            return now, max(now, self._cores)  # of a gather, say: only some of its calls are for them
+        wanted = plan.processes or plan.concurrency
+        most = plan.processes or plan.ceiling or plan.concurrency
+        return (wanted, most) if self._total is None else (min(wanted, self._total), min(most, self._total))
 
     def _follow_cores(self, cores: int) -> None:
         """Have the number of workers follow the cores, where it was flatout that chose it."""

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable
 from flatout._errors import PlanError
 from flatout._events import RoomChanged
 from flatout._machine import memory, process_memory, usable_cores
-from flatout._memory import Need, next_look
+from flatout._memory import LONGEST, Need, next_look
 
+MANY = 4  # workers that may have filled it since; guessed
 CORES_EVERY = 2.0  # seconds between two looks at the cores; a look takes 0.1-0.3 ms (measured)
 MIB = 1 << 20
 
@@ -21,7 +22,7 @@ class Resources:
     """What the machine can give to one run.
 
     pids: of its worker processes, 0 for one that is starting. finished: how many of its tasks have ended. wanted: how
-    many workers it would have. cores, thread: usable by that thread, whose affinity counts. follow: told the cores where
+    many workers it would have now, and how many it might come to. cores, thread: usable by that thread, whose affinity counts. follow: told the cores where
     they have changed. known: bytes that a task takes at its peak, 0 where that is not known. let_go: ends processes that
     nobody uses at this moment.
     """
@@ -31,7 +32,7 @@ class Resources:
         *,
         pids: Callable[[], Iterable[int]],
         finished: Callable[[], int],
-        wanted: Callable[[], int],
+        wanted: Callable[[], tuple[int, int]],
         cores: int,
         thread: int,
         follow: Callable[[int], None],
@@ -46,7 +47,6 @@ class Resources:
         self._cores_at: float | None = None
         self._let_go = let_go
         self._need = Need(known)
-        self._met: set[int] = set()  # workers whose peak is measured since they were met
         self._room = 0
         self._held: dict[int, int] = {}  # bytes by worker, at the last look
         self._allowed: int | None = None  # what was told last
@@ -60,8 +60,8 @@ class Resources:
             if self._cores_at is not None:
                 self._look_at_cores()
             self._cores_at = now + CORES_EVERY
-        changed = self._look_at_memory()
-        held_back = self._allowed is not None and self._allowed < self._wanted()
+        changed = self._look_at_memory(now)
+        held_back = self._allowed is not None and self._allowed < self._wanted()[0]
         self.next_at = now + (next_look(self._room, len(self._held)) if not held_back else next_look(0, 1))
         return changed
 
@@ -83,13 +83,9 @@ class Resources:
             self._cores = cores
             self._follow(cores)
 
-    def _look_at_memory(self) -> RoomChanged | None:
-        _, _, self._room = memory()
+    def _look_at_memory(self, now: float) -> RoomChanged | None:
+        self._room = _room(now, anew=self.next_at is not None)
         pids = {pid for pid in self._pids() if pid}
-        for pid in pids - self._met:
-            _measure_anew(pid)
-        self._met &= pids
-        self._met |= pids
         sizes = {pid: _size_and_peak(pid) for pid in pids}
         self._held = {pid: size for pid, (size, _) in sizes.items()}
         if self._need.saw([peak for _, peak in sizes.values()], self._finished() - self._before):
@@ -98,12 +94,12 @@ class Resources:
         return self._judge()
 
     def _judge(self) -> RoomChanged | None:
-        wanted, before = self._wanted(), self._allowed
+        (wanted, most), before = self._wanted(), self._allowed
         allowed = self._need.workers(self._room, sum(self._held.values()), before)
         if allowed < wanted:
             self._let_go()
             self._note(allowed, wanted)
-        if allowed == before or (allowed >= wanted and (before is None or before >= wanted)):
+        if allowed == before or (allowed >= most and (before is None or before >= most)):
             return None
         self._allowed = allowed
         return RoomChanged(allowed)
@@ -113,6 +109,17 @@ class Resources:
             " at its peak" if self._need.measured else ", for all we know"
         )
         self._held_back = f"memory held workers back, to {allowed} of {wanted} at the last: {what}"
+
+
+_last: tuple[float, int] | None = None  # when the memory was looked at last, and what was left: for the next run
+
+
+def _room(now: float, anew: bool) -> int:
+    """Bytes that may still be taken; as a moment ago, unless `anew`, where that was plenty: it takes 0.3-0.5 ms to see."""
+    global _last
+    if _last is None or anew or not _last[0] <= now < _last[0] + LONGEST or next_look(_last[1], MANY) < LONGEST:
+        _last = now, memory()[2]
+    return _last[1]
 
 
 def _size_and_peak(pid: int) -> tuple[int, int]:

@@ -1,7 +1,8 @@
 """What calls have others compute: threads of their own (BLAS, Rayon) and programs that they start.
 
 The CPU time of a process tells of all its threads; that of its children is added to a sum of the system's when they have
-been waited for. Of those that still run Linux tells in /proc.
+been waited for. Of those that still run Linux tells in /proc. There it also tells how long these have waited for a core: on a
+busy machine that is most of what they do, and the call that waits for them would seem to wait for something else.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Elsewhere:
         threads = time.process_time() - self._process - (own_thread - self._own_thread) - others
         reaped = _reaped_children() - self._reaped
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
-        return max(0.0, threads) + max(0.0, reaped) + max(0.0, running)
+        return sum(max(0.0, part) for part in (threads, reaped, running))
 
     def has_children(self) -> bool:
         """Whether this thread has started programs that still run: what they compute is told in steps of 10 ms."""
@@ -63,10 +64,22 @@ def _reaped_children() -> float:
 
 
 def _cpu(pid: int) -> float:
-    """CPU seconds of a process and of those that it has waited for; 0.0 when it is gone."""
+    """CPU seconds of a process and of those that it has waited for, those of waiting for a core with them; 0.0 when gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:
             fields = file.read().rpartition(b") ")[2].split()
     except OSError:
         return 0.0
-    return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    ticks = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    computed, queued = _schedstat(f"/proc/{pid}/schedstat")  # of its first thread, and finer than ticks of 10 ms
+    return max(ticks, computed) + queued
+
+
+def _schedstat(path: str) -> tuple[float, float]:
+    """Seconds on a core, and of waiting for one."""
+    try:
+        with open(path, "rb") as file:
+            computed, queued, _ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0.0, 0.0
+    return computed / 1e9, queued / 1e9
