@@ -124,7 +124,7 @@ class Evidence:
 
         blocked: whether it had to wait for the GIL when its nap was over; None where that cannot be told, and how late it
         came must do. queued: seconds that the thread of the calls has waited for a core so far. whole: no call ended
-        meanwhile: what is done between calls holds the GIL.
+        meanwhile, and flatout itself did nothing: what is done then holds the GIL.
         """
         if blocked:  # who gives the GIL away sleeps until the other has a core and takes it
             self._lost += max(0.0, present - computed - max(0.0, queued - self._queued) - NAP)

@@ -227,7 +227,7 @@ class Probe:
         for nap in cycle(_NAPS):
             if self._over:
                 break
-            busy, turn = self._evidence.within, self._evidence.turn
+            busy, turn, undisturbed = self._evidence.within, self._evidence.turn, not self._at_work
             waits = 0 if blocked is None else blocked()
             then, cpu_then = self._now()
             time.sleep(nap)
@@ -241,8 +241,9 @@ class Probe:
             if now - then > 1.1 * (cpu - cpu_then):
                 theirs = self._queued()
             if busy and self._evidence.within:
+                whole = turn == self._evidence.turn and undisturbed and not self._at_work
                 with self._lock:
-                    self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, turn == self._evidence.turn)
+                    self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
                     self._note_imports(now, cpu)
                 self._look(theirs, resting=cpu == cpu_then)
         own.close()
