@@ -225,7 +225,7 @@ def test_every_decision_has_its_reason_and_those_in_a_row_are_one() -> None:
     governor.adopt(100, 1000, explores=True)
     for _ in range(4):
         governor.idle(0.0)
-    assert governor.decisions == ("in flight: 100 -> 1000 (all in flight wait and nothing computes)",)
+    assert list(governor.decisions) == ["in flight: 100 -> 1000 (all in flight wait and nothing computes)"]
     governor.started(100, 0.0)
     busy = [Overload("busy", "503")] * 50
     governor.finished(100, 0.1, True, 10.0, True, busy)
