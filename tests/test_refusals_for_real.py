@@ -6,6 +6,7 @@ import asyncio
 import socketserver
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -125,9 +126,13 @@ def test_a_real_server_that_says_429_gets_all_calls_at_its_own_rate() -> None:
         url = f"http://127.0.0.1:{server.server_address[1]}/"
 
         def fetch(n: int) -> bytes:
-            with urllib.request.urlopen(url, timeout=30) as answer:
-                body: bytes = answer.read()
-                return body
+            try:
+                with urllib.request.urlopen(url, timeout=30) as answer:
+                    body: bytes = answer.read()
+                    return body
+            except urllib.error.HTTPError as error:
+                error.close()
+                raise
 
         run = flatout.map(fetch, range(150), via="thread", max_concurrency=16, retry=flatout.Retry(100, backoff=0.05))
         assert run.results() == [b"ok"] * 150

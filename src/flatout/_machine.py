@@ -321,8 +321,11 @@ def open_files_left(enough: int = 1 << 30) -> int | None:
 
     enough: nobody asks beyond it; where twice as many may be open they are not counted.
     """
-    soft, _ = _open_files()
-    if soft is None or soft >= 2 * enough:
+    try:
+        soft = os.sysconf("SC_OPEN_MAX")  # the soft limit, as `resource` has it, which is not loaded for this
+    except (AttributeError, OSError, ValueError):
+        return None
+    if soft < 0 or soft >= 2 * enough:
         return None
     for folder in ("/proc/self/fd", "/dev/fd"):
         try:

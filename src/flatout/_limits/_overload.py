@@ -5,7 +5,6 @@ Known by sight are what requests, httpx, aiohttp, urllib, botocore, grpc, google
 
 from __future__ import annotations
 
-import errno
 import math
 from collections.abc import Callable
 
@@ -21,8 +20,8 @@ else:
 
 LONGEST = 86_400.0  # seconds that a service is believed to want to be left alone: a day; guessed
 TOO_MANY, UNAVAILABLE = 429, 503  # of HTTP
-_OUT_OF_FILES = {errno.EMFILE, errno.ENFILE}
-_BROKEN = {errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ETIMEDOUT}
+_OUT_OF_FILES = {"EMFILE", "ENFILE"}
+_BROKEN = {"ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "EPIPE", "ETIMEDOUT"}
 # Classes that stand for connections refused, reset and timed out without being ConnectionError or TimeoutError.
 _BROKEN_NAMES = {
     *("ConnectError", "ConnectionError", "ReadError", "RemoteProtocolError", "ServerDisconnectedError"),
@@ -74,14 +73,24 @@ def _judged(error: BaseException, date: Callable[[], float] | None) -> Overload 
 
 def _from_below(error: BaseException) -> Overload | None:
     """What the operating system, or the network, says."""
-    kind, number = type(error), getattr(error, "errno", None)
-    if type(number) is int and number in _OUT_OF_FILES:
+    kind, number = type(error), _errno(error)
+    if number in _OUT_OF_FILES:
         return Overload("busy", "too many open files")
-    known = issubclass(kind, (ConnectionError, TimeoutError)) or (type(number) is int and number in _BROKEN)
+    known = issubclass(kind, (ConnectionError, TimeoutError)) or number in _BROKEN
     if known or not _BROKEN_NAMES.isdisjoint(base.__name__ for base in kind.__mro__):
         return Overload("broken", kind.__name__)
     reason: Any = getattr(error, "reason", None)  # of urllib.error.URLError
     return _from_below(reason) if issubclass(type(reason), OSError) and reason is not error else None
+
+
+def _errno(error: BaseException) -> str:
+    """The name of the number that the operating system gave."""
+    number = getattr(error, "errno", None)
+    if type(number) is not int:
+        return ""
+    from errno import errorcode
+
+    return errorcode.get(number, "")
 
 
 class _Told:
