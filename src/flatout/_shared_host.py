@@ -158,7 +158,9 @@ class SharedHost:
         finally:
             if self._leader is me:
                 self._end_to_lead(done)
-            elif sockets is not None and self._driven.finished:  # it was taken for overdue, and may have read the same byte
+            elif (
+                sockets is not None and self._driven.finished
+            ):  # it was taken for overdue, and may have read the same byte
                 self._wake_reader()
         return sockets is not None
 
