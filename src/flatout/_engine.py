@@ -217,6 +217,7 @@ class Engine:
             from flatout._workers import _pool
 
         self._cores = usable_cores()
+        measured = self._plan.measured if self._plan is not None else None
         self._driver.resources = Resources(
             pids=lambda: [worker.pid for worker in list(self._processes)],
             finished=lambda: self.statistics().settled,
@@ -225,7 +226,7 @@ class Engine:
             thread=self._thread,
             follow=self._follow_cores,
             let_go=_pool.let_go,
-            known=self._plan.measured.peak_bytes if self._plan is not None and self._plan.measured is not None else 0,
+            known=measured.peak_bytes if measured is not None and measured.calls else 0,
         )
 
     def _wanted_processes(self) -> tuple[int, int]:

@@ -64,6 +64,9 @@ def _invoke(call: Any) -> Any:
     return call if is_awaitable(call) else call()
 
 
+WORTH = 0.001  # seconds of computing with the GIL held from which calls go to processes, as for an `Executor`
+
+
 class _Placer:
     """The source of a gather: says of each call where it is to run."""
 
@@ -143,7 +146,7 @@ class _Placer:
         """The call that is watched has shown what it does, or is over: the next may start."""
         assert self._probe is not None
         measured = self._probe.measurement()
-        self._computing = measured.gil > measured.seconds / 2
+        self._computing = measured.gil > max(measured.seconds / 2, WORTH)
         self._group *= 2
         self._go_on()
 

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
-from flatout._plan._elsewhere import NOTICED, Elsewhere
+from flatout._plan._elsewhere import LEAST, NOTICED, Elsewhere
 from flatout._plan._peak import Peak
 from flatout._record import replace
 
@@ -162,7 +162,8 @@ class Probe:
             held = 0.0
         gil = min(cpu, held * seconds)
         own = part * self._computed_elsewhere()
-        own = min(own, usable_cores() * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
+        noticed = own > max(NOTICED * seconds, LEAST)
+        own = min(own, usable_cores() * seconds) if noticed else 0.0  # what is more is older than the calls
         scale = 1 / calls if calls else 2.0
         measured = Measurement(gil * scale, (cpu - gil) * scale, (seconds - cpu) * scale, calls=self._calls)
         return replace(measured, own=own * scale, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
