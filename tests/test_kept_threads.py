@@ -8,7 +8,7 @@ import time
 import pytest
 
 import flatout
-from flatout._workers import _kept_threads
+from flatout import _kept_threads
 
 
 def me(_: int) -> threading.Thread:

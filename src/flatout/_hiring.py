@@ -105,6 +105,7 @@ class Hiring:
             from flatout._workers import _pool
 
         self._cores, plan = usable_cores(), self._plan()
+        measured = plan.measured if plan is not None else None
         self._driver.resources = Resources(
             pids=lambda: [worker.pid for worker in list(self._processes)],
             finished=lambda: self._driver.statistics().settled,
@@ -113,7 +114,7 @@ class Hiring:
             thread=self._thread,
             follow=self._follow_cores,
             let_go=_pool.let_go,
-            known=plan.measured.peak_bytes if plan is not None and plan.measured is not None else 0,
+            known=measured.peak_bytes if measured is not None and measured.calls else 0,
         )
 
     def _wanted(self) -> tuple[int, int]:

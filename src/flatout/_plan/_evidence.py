@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flatout._model import Measurement
-from flatout._plan._elsewhere import NOTICED
+from flatout._plan._elsewhere import LEAST, NOTICED
 from flatout._record import record
 
 ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch intervals
@@ -215,7 +215,7 @@ class Evidence:
         seconds = counted.present
         gil = min(counted.cpu, _share(counted, kept_out) * seconds) if self._gil else 0.0
         own = elsewhere * (counted.seconds / total.seconds if total.seconds else 1.0)
-        own = min(own, most * seconds) if own > NOTICED * seconds else 0.0  # not older than the calls
+        own = min(own, most * seconds) if own > max(NOTICED * seconds, LEAST) else 0.0  # not older than the calls
         scale = 1 / counted.calls if counted.calls else 2.0
         once = (
             scale if counted.calls or not counted.waits else 1.0

@@ -118,6 +118,7 @@ class Pool:
         self._control, theirs = socket.socketpair()
         with theirs:
             self._zygote = _start_zygote(theirs.fileno())
+            _child.zygote = self._zygote.pid
 
     @property
     def alive(self) -> bool:

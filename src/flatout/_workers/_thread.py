@@ -10,10 +10,10 @@ import threading
 from collections.abc import Sequence
 from queue import SimpleQueue
 
+from flatout import _kept_threads
 from flatout._awaitable import is_awaitable
 from flatout._events import BatchFinished, WorkerExited, WorkerReady
 from flatout._model import Batch, Work
-from flatout._workers import _kept_threads
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 

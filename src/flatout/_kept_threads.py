@@ -28,6 +28,7 @@ class _KeptThread(threading.Thread):
             job()
             job = None  # which holds the run
             self.name = "flatout-idle"
+            _busy.discard(self)
             _idle.append(self)
             job = self._next()
 
@@ -45,6 +46,12 @@ class _KeptThread(threading.Thread):
 
 
 _idle: list[_KeptThread] = []
+_busy: set[_KeptThread] = set()
+
+
+def busy() -> bool:
+    """Whether any of them is on a job, or still at the end of one: then more computes in this process than its user knows."""
+    return bool(_busy)
 
 
 def run(name: str, job: Job) -> threading.Thread:
@@ -53,11 +60,18 @@ def run(name: str, job: Job) -> threading.Thread:
         thread = _idle.pop()
     except IndexError:
         thread = _KeptThread(name, job)
-        thread.start()
+        _busy.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            _busy.discard(thread)
+            raise
     else:
+        _busy.add(thread)
         thread.inbox.put((name, job))
     return thread
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
+    os.register_at_fork(after_in_child=_busy.clear)
