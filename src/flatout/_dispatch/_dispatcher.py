@@ -231,7 +231,8 @@ class Dispatcher:
         self._sizer.finished(count, event.seconds, event.size)
         if self._trial is not None:
             self._trial.ended(count, now)
-        overloads = [one for error in event.errors if (one := self._limit.judge(error.error)) is not None]
+        judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
+        overloads = [one for one in judged if one is not None] if judged else ()
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
         self._limit.finished(count, now, self._saturated, event.seconds, worker.inside == "async", overloads)
         errors = {error.offset: error for error in event.errors}

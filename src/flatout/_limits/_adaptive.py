@@ -53,7 +53,7 @@ class Adaptive:
         self.value = min(start, ceiling)
         self._ceiling = ceiling
         self._say = say
-        self._explores = explores
+        self._explores = self.learns = explores  # learns: completions are of interest
         self._start: Start | None = Start() if explores else None  # None: the start is over
         self._refusals = Refusals()
         self._upward = True
@@ -97,6 +97,7 @@ class Adaptive:
         comparable: the first of them had no other in its way. busy, broken: how many of them were refused for being too
         many, or failed in a way that may come of that.
         """
+        self.learns = self.learns or busy + broken > 0
         began = now - seconds / count if seconds else math.nan
         if self._refusals.ended(count, busy, broken, began, self.value):
             return self._cut(now)

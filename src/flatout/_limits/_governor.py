@@ -70,6 +70,8 @@ class Governor:
 
         saturated: the limit, and not the input, held back others. comparable: the first of them had none in their way.
         """
+        if not (overloads or self._adaptive.learns or self.pace.bounded):
+            return
         began = now - seconds / count
         refused = busy = broken = 0
         if overloads:
