@@ -75,10 +75,12 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
         if _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
     processes = min(situation.cores, best.concurrency) if best.inside else None
+    most = MOST_THREADS if situation.most is None else situation.most
+    grows = best.kind == "thread" and measured.wait > MOSTLY * measured.seconds
     return Plan(
         best.kind,
         best.concurrency,
-        best.concurrency,
+        max(best.concurrency, most) if grows else best.concurrency,
         reason=_reason(best, measured, situation, predictions),
         measured=measured,
         predictions=predictions,
