@@ -28,8 +28,8 @@ def test_what_was_read_leads_to_the_right_kind(choice: dict[str, Any]) -> None:
 def test_the_recordings_are_of_most_cases() -> None:
     """Not of those that are decided without a look (coroutines) or are over before there is one."""
     recorded = {choice["case"] for choice in RECORDED}
-    assert len(recorded & {case.name for case in CASES}) >= 80
-    assert len(recorded & {case.name for case in GENERATED}) >= 20
+    assert len(recorded & {case.name for case in CASES}) >= 70
+    assert len(recorded & {case.name for case in GENERATED}) >= 12
 
 
 def test_the_table_is_sound() -> None:

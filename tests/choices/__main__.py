@@ -82,7 +82,7 @@ def _kept(cases: dict[str, Case], choices: Iterable[Choice]) -> list[Choice]:
     kept: dict[tuple[str, int], list[Choice]] = {}
     for choice in choices:
         short = len(choice.readings.get("rows", ())) <= MOST_ROWS
-        if choice.readings and short and choice.kind in cases[choice.case].kinds:
+        if choice.readings and short and choice.kind != "async" and choice.kind in cases[choice.case].kinds:
             kept.setdefault((choice.case, choice.load), []).append(choice)
     return [choice for those in kept.values() for choice in those[:KEPT]]
 

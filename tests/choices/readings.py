@@ -4,7 +4,8 @@ A recording is JSON: what the choice depended on, and the events as rows of inte
 next where it is a clock), as `Evidence` is told them:
 
     0 begun: time, CPU          3 a look: present, computed, blocked (2: unknown), queued, whole
-    1 ended: time, CPU, calls,  4 shown?: time, CPU, queued, 0 computes, 1 rests in the queue for a core, 2 rests asleep
+    1 ended: time, CPU, calls,  4 shown?: time, CPU, queued, 0 computes, 1 rests in the queue for a core, 2 rests asleep (3: and
+                                     programs that it has started run)
       queued (-1: not asked)    5 settled?
     2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
 """
@@ -69,10 +70,18 @@ class Recording(Evidence):
         self.rows.append([3, units(present), units(computed), state, units(queued), int(whole)])
         super().saw(present, computed, blocked, queued, whole)
 
-    def shown(self, now: float, cpu: float, queued: float, resting: bool, asleep: Callable[[], bool]) -> bool:
-        state = (2 if asleep() else 1) if resting else 0
+    def shown(
+        self,
+        now: float,
+        cpu: float,
+        queued: float,
+        resting: bool,
+        asleep: Callable[[], bool],
+        alone: Callable[[], bool] = lambda: True,
+    ) -> bool:
+        state = ((2 if alone() else 3) if asleep() else 1) if resting else 0
         self.rows.append([4, *self._clocks(now, cpu), units(queued), state])
-        return super().shown(now, cpu, queued, resting, lambda: state == 2)
+        return super().shown(now, cpu, queued, resting, lambda: state >= 2, lambda: state == 2)
 
     def settled(self) -> bool:
         self.rows.append([5])
@@ -201,14 +210,14 @@ class Replayed(Chooser):
     def run(self) -> Plan:
         """The plan at the end of all that was recorded, at the latest."""
         rows = self._recording["rows"]
-        self._elsewhere = next((row[4] * UNIT for row in reversed(rows) if row[0] == 6), 0.0)
+        self._elsewhere = next((row[4] * UNIT for row in rows if row[0] == 6), 0.0)
         not_before = 0.0
         for row, after in zip(rows, [*rows[1:], [5]], strict=True):
             if row[0] == 1:
                 not_before = 0.0
             if self._tell(row) and self._present() >= not_before:
                 if after[0] == 6:  # it was judged then and there
-                    self._tell(after, again=True)
+                    self._tell(after)
                 wait = self._decide()
                 if self.plan is not None:
                     return self.plan
@@ -224,8 +233,8 @@ class Replayed(Chooser):
     def _present(self) -> float:
         return self._evidence.present(self._time, self._cpu, self._queued)
 
-    def _tell(self, row: Row, again: bool = False) -> bool:
-        """Tell the evidence of an event; whether it is time to choose. again: it comes once more, in its turn."""
+    def _tell(self, row: Row) -> bool:
+        """Tell the evidence of an event; whether it is time to choose."""
         kind, figures = row[0], row[1:]
         if kind in (0, 1, 2, 4, 6):
             self._time += figures[0] * UNIT
@@ -245,11 +254,13 @@ class Replayed(Chooser):
             self._evidence.saw(figures[0] * UNIT, figures[1] * UNIT, blocked, self._queued, bool(figures[4]))
         elif kind == 4:
             self._queued = max(self._queued, figures[2] * UNIT)
-            asleep = figures[3] == 2
-            return self._evidence.shown(self._time, self._cpu, self._queued, figures[3] > 0, lambda: asleep)
+            state = figures[3]
+            return self._evidence.shown(
+                self._time, self._cpu, self._queued, state > 0, lambda: state >= 2, lambda: state == 2
+            )
         elif kind == 5:
             return self._evidence.settled()
-        elif kind == 6 and again:
+        elif kind == 6:
             self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
             self._kept_out = bool(figures[4])
         return False

@@ -86,7 +86,7 @@ class Evidence:
     """
 
     def __init__(self, gil: bool) -> None:
-        self.turn = 0  # how often calls have begun
+        self.turn = 0  # how often calls have begun or ended
         self._gil = gil
         self._finished = Totals()  # without what the looks say
         self._queued = self._lost = self._watched = self._held = self._loose = self._loose_held = 0.0
@@ -110,6 +110,7 @@ class Evidence:
         if now - self._began > 1.1 * (cpu - self._cpu_began):
             self._queued = max(self._queued, queued())
         past, began, self._began = self._finished, self._began, None
+        self.turn += 1
         self._finished = Totals(
             past.seconds + now - began, past.cpu + max(0.0, cpu - self._cpu_began), calls=past.calls + calls
         )
@@ -176,11 +177,19 @@ class Evidence:
         watched = counted.watched + counted.loose >= counted.cpu / 3 or counted.present >= STARVED
         return (counted.present >= ENOUGH and watched) or (clear and counted.queued < counted.seconds / 10)
 
-    def shown(self, now: float, cpu: float, queued: float, resting: bool, asleep: Callable[[], bool]) -> bool:
+    def shown(
+        self,
+        now: float,
+        cpu: float,
+        queued: float,
+        resting: bool,
+        asleep: Callable[[], bool],
+        alone: Callable[[], bool] = lambda: True,
+    ) -> bool:
         """Whether a call that is under way has shown what it does.
 
         resting: it has not computed since the last look. asleep: tells whether it could not run, either; in the queue for
-        a core a call only seems to wait.
+        a core a call only seems to wait. alone: tells whether no program that it has started runs, of which little is known yet.
         """
         if self._began is None:
             return False
@@ -190,8 +199,10 @@ class Evidence:
         counted = self._counted(self._so_far(now, cpu, queued))
         present = counted.present
         if resting:
-            least = (WAITED, WAITED) if counted.cpu < present / 10 else (LONG, ENOUGH)
-            return current >= least[0] and present >= least[1] and asleep()
+            if counted.cpu < present / 10 and current >= WAITED and WAITED <= present < ENOUGH:
+                return asleep() and alone()
+            least = WAITED if counted.cpu < present / 10 else LONG
+            return current >= least and present >= ENOUGH and asleep()
         return (computed if self._finished.calls == 1 else current) >= self._long() and present >= ENOUGH
 
     def present(self, now: float, cpu: float, queued: float) -> float:

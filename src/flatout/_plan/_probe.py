@@ -26,7 +26,7 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._elsewhere import Elsewhere
-from flatout._plan._evidence import ENOUGH, NAP, Evidence, Spent
+from flatout._plan._evidence import NAP, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
 
@@ -243,8 +243,8 @@ class Probe:
             if now - then > 1.1 * (cpu - cpu_then):
                 theirs = self._queued()
             if busy and self._evidence.within:
-                whole = turn == self._evidence.turn and undisturbed and not self._at_work
                 with self._lock:
+                    whole = turn == self._evidence.turn and undisturbed and not self._at_work
                     self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
                     self._note_imports(now, cpu)
                 self._look(theirs, resting=cpu == cpu_then)
@@ -253,16 +253,18 @@ class Probe:
     def _look(self, queued: float, resting: bool) -> None:
         now, cpu = self._now()
         with self._lock:
-            shown = self._evidence.shown(now, cpu, queued, resting, self._asleep)
+            shown = self._evidence.shown(now, cpu, queued, resting, self._asleep, self._without_programs)
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
                 return
             present = self._evidence.present(now, cpu, queued)
-        early = present < ENOUGH and self._elsewhere is not None and self._elsewhere.has_children()
-        if shown and present >= self._not_before and not early:
+        if shown and present >= self._not_before:
             self._judge()
         elif not resting and not self._told and self._evidence.long(now):
             self._tell_computing()
+
+    def _without_programs(self) -> bool:
+        return self._elsewhere is None or not self._elsewhere.has_children()
 
     def _asleep(self) -> bool:
         return self._queue is None or not self._queue.inside()
