@@ -115,7 +115,7 @@ class Recorder(Chooser):
     def measure(self) -> Measurement:
         measured = super().measure()
         asked = {"transfer": units(measured.transfer) * UNIT, "unpicklable": measured.unpicklable}
-        self.asked = {**self.asked, **{name: value for name, value in asked.items() if value}}
+        self.asked.update({name: value for name, value in asked.items() if value})  # in place: two threads may be at it
         return measured
 
     def situation(self) -> Situation:
