@@ -36,7 +36,7 @@ class Recording(Evidence):
         super().__init__(gil)
         self.rows: list[Row] = []
         self._time = self._cpu = 0
-        Recording.last = self
+        Recording.last = Recording.last or self
 
     def _clocks(self, now: float, cpu: float) -> tuple[int, int]:
         """Since the last event, rounded so that nothing adds up."""
@@ -103,7 +103,7 @@ class Recorder(Chooser):
         self.first: Plan | None = None  # as it was chosen, before any second look
         self.asked: dict[str, Any] = {}
         super().__init__(*args, **options)
-        Recorder.last = self
+        Recorder.last = Recorder.last or self  # a second look makes another
 
     def _adopted(self, adopt: Callable[[Plan], None], plan: Plan) -> None:
         self.first = plan
@@ -115,7 +115,7 @@ class Recorder(Chooser):
     def measure(self) -> Measurement:
         measured = super().measure()
         asked = {"transfer": units(measured.transfer) * UNIT, "unpicklable": measured.unpicklable}
-        self.asked = {**self.asked, **{name: value for name, value in asked.items() if value}}
+        self.asked.update({name: value for name, value in asked.items() if value})  # in place: two threads may be at it
         return measured
 
     def situation(self) -> Situation:
