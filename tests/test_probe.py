@@ -137,11 +137,13 @@ def test_what_a_program_computes_that_still_runs_is_the_calls_own() -> None:
     probe = Probe(enough.set, lambda: None)
     probe.begin()
     with subprocess.Popen([sys.executable, "-S", "-E", "-c", "while True: pass"]) as program:
-        assert enough.wait(60)
-        deadline = time.monotonic() + 60
-        while (measured := probe.measurement()).own < 0.1:
-            assert time.monotonic() < deadline
-        program.kill()
+        try:
+            assert enough.wait(60)
+            deadline = time.monotonic() + 60
+            while (measured := probe.measurement()).own < 0.1:
+                assert time.monotonic() < deadline
+        finally:
+            program.kill()
     probe.end(1)
     assert measured.calls == 0
     assert measured.wait > 0  # the call itself does nothing but wait

@@ -268,7 +268,7 @@ class Engine:
         if self._overseer is None and self._left() != 0:
             from flatout._plan._second_look import Overseer
 
-            self._overseer = Overseer(self._seat)
+            self._overseer = Overseer(self._seat, lambda: self.outlet.finished)
             self._overseer.start()
 
     def _change(self, plan: Plan) -> None:
@@ -292,7 +292,8 @@ class Engine:
         """Have the next calls of the caller's thread watched as if they were the first."""
         assert self.chooser is not None
         self._unwatched = self.statistics()
-        self.chooser = self.chooser.anew()
+        before, self.chooser = self.chooser, self.chooser.anew()
+        before.stop()
 
     def _sent_or_not(self, plan: Plan) -> Plan:
         """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
@@ -413,6 +414,12 @@ class Engine:
             self._driver.post(self._seat.run(batch))
             return
         chooser.before(batch)
+        try:
+            self._sit_watched(batch, chooser)
+        finally:
+            chooser.leave()  # the run may have ended just as this began
+
+    def _sit_watched(self, batch: Batch, chooser: Chooser) -> None:
         awaitables: list[Awaitable[Any]] = []
 
         def set_aside(value: Awaitable[Any]) -> Awaitable[Any]:

@@ -72,7 +72,7 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     predictions = predict(measured, situation)
     best = predictions[0]
     for rival in predictions:
-        if _beats(rival, best, situation.cores) and not rival.impossible:
+        if situation.left != 0 and _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
     processes = min(situation.cores, best.concurrency) if best.inside else None
     most = MOST_THREADS if situation.most is None else situation.most

@@ -131,6 +131,10 @@ class Chooser:
         if self._duel.fought(threads):
             self._decide()
 
+    def leave(self) -> None:
+        """The caller's thread has left the batch, in whatever way."""
+        self._probe.leave()
+
     def stop(self) -> None:
         """The run is over."""
         self.decided = True

@@ -31,13 +31,15 @@ class Elsewhere:
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
+        self._kept = {clock: _read(clock) or 0.0 for clock in _kept_threads()}
 
     def seconds(self, own_thread: float, others: float, living: bool) -> float:
         """Where this thread has had `own_thread` in all, `others` were spent by threads that are none of the calls'.
 
         living: whether children that still run count too; any thread may ask.
         """
-        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others
+        kept = sum(now - before for clock, before in self._kept.items() if (now := _read(clock)) is not None)
+        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others - kept
         reaped = _reaped_children() - self._reaped
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
         return sum(max(0.0, part) for part in (threads, reaped, running))
@@ -52,6 +54,19 @@ class Elsewhere:
                 return [int(pid) for pid in file.read().split() if int(pid) != _child.zygote]
         except OSError:  # not on Linux, or the thread has ended
             return []
+
+
+def _kept_threads() -> list[int]:
+    """The CPU clocks of threads of flatout's that are at work for other runs, or at the end of one."""
+    kept = sys.modules.get("flatout._kept_threads")  # not loaded where no thread was ever needed
+    return [] if kept is None else kept.clocks()
+
+
+def _read(clock: int) -> float | None:
+    try:
+        return time.clock_gettime(clock)
+    except OSError:  # the thread has ended
+        return None
 
 
 def _reaped_children() -> float:

@@ -72,9 +72,7 @@ class Probe:
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
             if self._alone:
-                self._peak = Peak()
-                if not _others_at_work():
-                    self._elsewhere = Elsewhere(time.thread_time())
+                self._elsewhere, self._peak = Elsewhere(time.thread_time()), Peak()
             with put_off():
                 blocked = _blocked_count()
                 self._modules = self._modules_before = len(sys.modules)
@@ -119,6 +117,11 @@ class Probe:
         """Look no longer."""
         self._over = True
         self._relax()
+
+    def leave(self) -> None:
+        """The thread that makes the calls is through with some: nothing stays open for it if that was all."""
+        if self._over:
+            self._relax()
 
     def _relax(self) -> None:
         """The calls that were watched are over: others need not be let in as quickly any more."""
@@ -365,9 +368,3 @@ def _read(clock: int | None) -> float:
         return time.clock_gettime(clock)
     except OSError:  # the thread has ended
         return 0.0
-
-
-def _others_at_work() -> bool:
-    """Whether threads of an earlier run are still at its end: what they compute is no work of these calls."""
-    kept = sys.modules.get("flatout._kept_threads")  # not loaded where no thread was ever needed
-    return kept is not None and bool(kept.busy())

@@ -92,8 +92,10 @@ class Overseer:
     the call that is under way, and can be looked at.
     """
 
-    def __init__(self, seat: Seat) -> None:
+    def __init__(self, seat: Seat, finished: Callable[[], bool]) -> None:
+        """`finished`: whether the run is over, which it may be before this begins."""
         self._seat = seat
+        self._finished = finished
         self._over = threading.Event()
 
     def start(self) -> None:
@@ -106,7 +108,7 @@ class Overseer:
         self._over.set()
 
     def _oversee(self) -> None:
-        while not self._over.wait(LONG_BATCH):
+        while not (self._over.wait(LONG_BATCH) or self._finished()):
             if any(time.monotonic() - began > LONG_BATCH for _, began in self._seat.running()):
                 self._seat.give_back()
 
