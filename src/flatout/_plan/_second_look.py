@@ -79,8 +79,10 @@ class SecondLook:
     def _look_at_the_loop(self, seen: BatchFinished, usual: float) -> None:
         """Calls may have become dear enough to be worth a move."""
         each = seen.seconds / len(seen.values)
+        if each <= MUCH_DEARER * usual:
+            return
         left = self._situation().left
-        if each > MUCH_DEARER * usual and (left is None or left * each > ZYGOTE_START):
+        if left is None or left * each > ZYGOTE_START:
             self._usual = None
             self._probe_again()
 

@@ -101,13 +101,8 @@ class Caller:
         This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
         """
         func, unchanged, append = self._one_argument(), self._context, values.append
-        empty = not unchanged
         for item in inputs:
             append(func(item))
-            if empty:  # which is told in a third of the time
-                if context:
-                    return False
-                continue
             try:
                 if context != unchanged:
                     return False
