@@ -27,7 +27,7 @@ from test_faults import wait_until_gone
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Outlet
-from flatout._events import SEAT, Event, Tick, WorkerExited, WorkerReady
+from flatout._events import SEAT, BatchFinished, Event, Tick, WorkerExited, WorkerReady
 from flatout._hosts import LoopHost
 from flatout._inputs import Inputs
 from flatout._inside import Loop, Threads
@@ -325,6 +325,29 @@ def test_a_worker_kept_warm_before_it_was_ready_answers_to_the_next_run_alone(tm
             file.touch()
             next_stage.ready()
             assert next_stage.ended(*next_stage.send(0, [1])) == [Attempt("1", None)]
+
+
+def slow(item: int) -> int:
+    end = time.thread_time() + 0.03
+    while time.thread_time() < end:
+        pass
+    return item
+
+
+def test_what_is_sent_before_the_end_of_its_batch_tells_what_it_has_computed() -> None:
+    """It would look like calls that wait."""
+    setup = Setup(Work(slow), cores=1, divisible=False)
+    filling = Filling(
+        "process", lambda n, work, host: ProcessWorker(n, setup, host, lambda *_: None, keep=1), apart=True
+    )
+    with Stage(filling, Work(slow)) as stage:
+        stage.ready()
+        stage.ended(*stage.send(0, [0]))  # the postman comes with the second batch
+        stage.ended(*stage.send(1, range(1, 9)))
+        events = [event for event in stage.events if isinstance(event, BatchFinished)][1:]
+    assert len(events) > 1, "the postman has sent some"
+    assert events[0].cpu_seconds > 0.02
+    assert sum(event.cpu_seconds for event in events) == pytest.approx(8 * 0.03, rel=0.5)
 
 
 # A driver with scripted workers, on a virtual clock

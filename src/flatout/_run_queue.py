@@ -15,14 +15,14 @@ def queued() -> float:
 
 
 class Queued:
-    """What of the time that a thread seemed to wait it was waiting for a core."""
+    """What of the time that the thread which makes this seems to wait it waits for a core."""
 
     def __init__(self) -> None:
-        self._before: float | None = None
+        self._before = queued()
 
     def since(self, waited: float) -> float:
         """Seconds since this was asked last, where the thread has waited visibly; called by that thread."""
-        if self._before is not None and waited < VISIBLE:
+        if waited < VISIBLE:
             return 0.0
         before, self._before = self._before, queued()
-        return 0.0 if before is None else min(max(0.0, waited), self._before - before)
+        return min(waited, self._before - before)

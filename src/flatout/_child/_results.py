@@ -129,6 +129,22 @@ class Outcomes:
         self.queued = queued
 
 
+def _cpu_clock() -> Callable[[], float]:
+    """Tells the CPU time of the thread that calls this; where the system can, to other threads as well."""
+    of, ident = getattr(time, "pthread_getcpuclockid", None), threading.get_ident()
+    if of is not None:
+        clock = of(ident)
+        return lambda: time.clock_gettime(clock)
+    latest = [0.0]
+
+    def known() -> float:
+        if threading.get_ident() == ident:
+            latest[0] = time.thread_time()
+        return latest[0]
+
+    return known
+
+
 def _file(sock: socket.socket) -> tuple[int, int]:
     status = os.fstat(sock.fileno())
     return status.st_dev, status.st_ino
@@ -154,7 +170,9 @@ class Results:
         self._first = 0
         self._errors: list[tuple[int, BaseException]] = []
         self._since = 0.0
-        self._cpu_since = self._wall_since = 0.0
+        self._cpu_since = 0.0
+        self._waited = 0.0  # in the batch: time that has passed, less that on a core
+        self._cpu = _cpu_clock()
         self._queued = Queued()
         self._tasks: Tasks = deque()
         self._batches = 0
@@ -165,8 +183,8 @@ class Results:
     def begin(self, first: int, tasks: Tasks) -> None:
         """A batch begins."""
         self._first, self.values, self._errors, self._tasks = first, [], [], tasks
-        self._since = self._wall_since = time.perf_counter()
-        self._cpu_since = time.thread_time()
+        self._since = time.perf_counter()
+        self._cpu_since, self._waited = self._cpu(), 0.0
         self._open = True
         self._batches += 1
         if self._asleep:
@@ -184,10 +202,8 @@ class Results:
         """The batch is finished."""
         self._open = False
         with self._lock:
-            cpu = time.thread_time() - self._cpu_since
-            queued = self._queued.since(time.perf_counter() - self._wall_since - cpu)
             self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
-            self._flush(cpu, queued)
+            self._flush(last=True)
 
     def _deliver(self) -> None:
         """The postman."""
@@ -206,7 +222,7 @@ class Results:
             time.sleep(POSTMAN_SECONDS)
             with self._lock:
                 if self._open and time.perf_counter() - self._since > POSTMAN_SECONDS:
-                    self._flush(0.0)
+                    self._flush()
                     self._return_unbegun()
 
     def _return_unbegun(self) -> None:
@@ -221,14 +237,20 @@ class Results:
         if returned:
             self._channel.send(_frames.RETURNED, returned)
 
-    def _flush(self, cpu: float, queued: float = 0.0) -> None:
-        """Send what is there. The lock is held: results of one batch must not overtake each other."""
+    def _flush(self, last: bool = False) -> None:
+        """Send what is there. The lock is held: results of one batch must not overtake each other.
+
+        last: of the batch; called by the thread that runs it, which alone can tell how long it has waited for a core.
+        """
         count = len(self.values)  # more may come meanwhile
         if not count:
             return
         values, errors, first = self.values[:count], self._errors, self._first
         del self.values[:count]
         self._first, self._errors = first + count, []
-        now = time.perf_counter()
+        now, cpu_now = time.perf_counter(), self._cpu()
         seconds, self._since = now - self._since, now
+        cpu, self._cpu_since = cpu_now - self._cpu_since, cpu_now
+        self._waited += seconds - cpu
+        queued = self._queued.since(self._waited) if last else 0.0
         self._channel.send_results(Outcomes(first, values, errors, seconds, cpu, queued=queued), self._slots)

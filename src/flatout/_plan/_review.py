@@ -3,10 +3,9 @@
 Numbers in, a plan out, or None where nothing better is in sight. What is looked for:
 
     threads      one core full and no more: calls that hold the GIL, which processes would share out over the cores
-    processes    calls that mostly wait: more of them in flight would not cost a core
+    processes    calls that mostly wait: more of them in flight would not cost a core; or calls much slower than predicted,
+                 for no reason of their own: threads are tried, if the law has them next
     event loop   its core full: loops in several processes would share the computing
-                 much slower than predicted, for no reason that lies in the calls: threads are tried, if the law has
-                 them next
 
 A change is judged by what was before it, and taken back where it made things worse.
 """
