@@ -7,7 +7,7 @@
 # make faults     tries what one task can do to the others, with flatout and its peers, in the benchmark's environment
 # make choices    has flatout choose for the functions of tests/choices, in an environment of its own (.venv-choices-VERSION):
 #                 ONLY=REGEX and TIMES=N for less; RECORD=FILE writes recordings for the tests
-# make pictures   draws those of docs/limits.md anew
+# make pictures   draws those of docs/limits.md anew (PYTHON=python3.11: later ones add up a little differently)
 # make soak       runs of every kind for ten minutes (SECONDS=30: shorter) while their workers are killed
 # make clean      takes away all that these have made
 #

@@ -6,6 +6,7 @@ The whole of the dispatcher decides here, with nothing real around it. `bench/se
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -167,8 +168,12 @@ def test_never_more_than_max_concurrency(most: int) -> None:
     assert max(sample.in_flight for sample in played.samples) == most
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="sum() of floats is more exact since 3.12: drawn by 3.11")
 def test_the_pictures_of_the_documentation_are_what_is_drawn_today() -> None:
     case = next(case for case in CASES if case.name == "metered")
     drawn = draw(case, case.play())
     assert drawn == (ROOT / "docs" / "limits" / "metered.svg").read_text(encoding="utf-8")
+
+
+def test_there_is_a_picture_of_every_case() -> None:
     assert {path.stem for path in (ROOT / "docs" / "limits").iterdir()} == {case.name for case in CASES}
