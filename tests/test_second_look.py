@@ -15,9 +15,10 @@ import pytest
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._dispatch._trial import ENOUGH, PATIENCE, VERDICT
-from flatout._events import BatchFinished, LoopIdle, SendBatch, TasksDrawn, Tick, WorkerReady
-from flatout._model import Batch, Options, Plan, Statistics, Work
-from flatout._plan._second_look import Tie
+from flatout._events import SEAT, BatchFinished, LoopIdle, SendBatch, TasksDrawn, Tick, WorkerReady
+from flatout._model import Batch, Measurement, Options, Plan, Statistics, Work
+from flatout._plan._choose import Situation
+from flatout._plan._second_look import SecondLook, Tie
 
 # A trial: a loop gets a share of the tasks until it is known what they do
 
@@ -238,3 +239,20 @@ def test_where_a_mixture_is_chosen_at_once_several_calls_are_in_flight_in_a_proc
             break
     assert run.plan.way == "process of threads"
     assert max(together) > 1
+
+
+def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -> None:
+    """Those of BLAS spin for a while when they are started, and would speak for all calls."""
+    now, asked = [0.0], []
+    look = SecondLook(lambda: Situation(2, 1000), lambda: now[0], lambda plan: None, lambda: asked.append(now[0]))
+    fills = Plan("inline", measured=Measurement(0.005, 0.0, 0.0, own=0.005))
+    look.adopted(fills, Statistics())
+    seen = BatchFinished(SEAT, 0, [1], seconds=0.005)
+    for moment in (0.1, 0.2, 0.4):
+        now[0] = moment
+        look(seen, Statistics)
+    assert asked == [0.4]
+    look.adopted(fills, Statistics())
+    now[0] = 2.0
+    look(seen, Statistics)
+    assert asked == [0.4], "twice is enough"

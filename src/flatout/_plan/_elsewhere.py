@@ -15,6 +15,7 @@ import time
 from flatout import _child
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
+GLANCE = 0.0003  # seconds in which threads are seen that are busy before there is a call; guessed
 LEAST = 0.001  # seconds in all: to start these threads takes 0.1-0.2 ms (measured)
 
 
@@ -31,6 +32,8 @@ class Elsewhere:
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
+        self._busy = _busy_cores()
+        self._began = time.perf_counter()
         self._kept = {clock: _read(clock) or 0.0 for clock in _kept_threads()}
 
     def seconds(self, own_thread: float, others: float, living: bool) -> float:
@@ -39,7 +42,8 @@ class Elsewhere:
         living: whether children that still run count too; any thread may ask.
         """
         kept = sum(now - before for clock, before in self._kept.items() if (now := _read(clock)) is not None)
-        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others - kept
+        before = self._busy * (time.perf_counter() - self._began)
+        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others - kept - before
         reaped = _reaped_children() - self._reaped
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
         return sum(max(0.0, part) for part in (threads, reaped, running))
@@ -54,6 +58,24 @@ class Elsewhere:
                 return [int(pid) for pid in file.read().split() if int(pid) != _child.zygote]
         except OSError:  # not on Linux, or the thread has ended
             return []
+
+
+def _busy_cores() -> float:
+    """How many cores threads that Python does not know keep busy while there is no call.
+
+    Those of BLAS spin for a tenth of a second after they were started, and after each of their jobs.
+    """
+    try:
+        known = threading.active_count() >= len(os.listdir("/proc/self/task"))
+    except OSError:  # not on Linux
+        known = True
+    if known:
+        return 0.0
+    wall, process, own = time.perf_counter(), time.process_time(), time.thread_time()
+    time.sleep(GLANCE)
+    others = time.process_time() - process - (time.thread_time() - own)
+    busy = others / (time.perf_counter() - wall)
+    return busy if busy > NOTICED else 0.0
 
 
 def _kept_threads() -> list[int]:

@@ -61,6 +61,7 @@ class Probe:
         self._queue: _RunQueue | None = None  # of the thread that makes the calls
         self._watchers: _RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
+        self._modules_then = 0  # modules that were loaded when it was made
         self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
         self._peak: Peak | None = None
         self._own_clock = 0.0
@@ -72,7 +73,8 @@ class Probe:
         if self._thread_clock is None:
             self._thread_clock = _clock_of_this_thread()
             if self._alone:
-                self._elsewhere, self._peak = Elsewhere(time.thread_time()), Peak()
+                self._look_elsewhere_anew()
+                self._peak = Peak()
             with put_off():
                 blocked = _blocked_count()
                 self._modules = self._modules_before = len(sys.modules)
@@ -92,6 +94,13 @@ class Probe:
             self._note_imports(now, cpu)
             self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
+        if self._elsewhere is not None and len(sys.modules) != self._modules_then and not self._over:
+            self._look_elsewhere_anew()
+
+    def _look_elsewhere_anew(self) -> None:
+        """The call has imported something: threads that this has started may spin for a while."""
+        self._modules_then = len(sys.modules)
+        self._elsewhere = Elsewhere(time.thread_time())
 
     def end(self, calls: int) -> None:
         """So many calls have ended since `begin`: they are judged, if that is enough."""

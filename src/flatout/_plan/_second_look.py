@@ -28,6 +28,7 @@ if TYPE_CHECKING:
             """Have it begin nothing more of that."""
 
 
+SPUN = 0.3  # seconds after which threads of the calls' own are looked for once more: those of BLAS spin when they start; guessed
 LONG_BATCH = 0.05  # seconds; batches in the caller's thread are cut for 2 ms; guessed
 MUCH_DEARER = (
     3  # times as long as at the choice, from which calls that stayed in the plain loop are probed anew; guessed
@@ -54,6 +55,8 @@ class SecondLook:
         self._probe_again = probe_again
         self._review = Review(situation)
         self._usual: float | None = None  # seconds a call, while the plain loop does them
+        self._doubted: float | None = None  # when it will be seen whether they really have threads of their own
+        self._asked_once = False
 
     def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
         """See `flatout._driver.Observer`."""
@@ -74,13 +77,17 @@ class SecondLook:
         """The run goes on by this plan."""
         inline = plan.kind == "inline" and plan.measured is not None
         self._usual = plan.measured.seconds if inline and plan.measured is not None else None
+        fills = inline and plan.measured is not None and plan.measured.own > 0 and not self._asked_once
+        self._doubted = self._clock() + SPUN if fills else None
         self._review.adopted(plan, counts, time.process_time(), self._clock())
 
     def _look_at_the_loop(self, seen: BatchFinished, usual: float) -> None:
         """Calls may have become dear enough to be worth a move."""
         each = seen.seconds / len(seen.values)
-        if each <= MUCH_DEARER * usual:
+        doubted = self._doubted is not None and self._clock() >= self._doubted
+        if each <= MUCH_DEARER * usual and not doubted:
             return
+        self._asked_once = self._asked_once or doubted
         left = self._situation().left
         if left is None or left * each > ZYGOTE_START:
             self._usual = None
