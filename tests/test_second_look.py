@@ -121,7 +121,7 @@ def test_nothing_ties_a_plain_coroutine() -> None:
         (functools.partial(gets, Client()), "belongs to this event loop"),
         (Client().get, "belongs to this event loop"),
         (notes, "the call changed the global 'SEEN'"),
-        (gives_a_lambda, "pickle"),
+        (gives_a_lambda, "gives_a_lambda"),
     ],
 )
 def test_what_belongs_to_a_loop_or_would_be_lost_or_cannot_cross_ties_it(func: Callable[..., Any], why: str) -> None:
