@@ -149,7 +149,8 @@ class Engine:
 
     def _look_again_at_loop(self, plan: Plan) -> None:
         """Have it looked at whether one event loop is enough."""
-        from flatout._plan._second_look import Tie
+        with put_off():  # not in the middle of an import
+            from flatout._plan._second_look import Tie
 
         tie = Tie(self._work)
         self._driver.observe(tie)
@@ -266,7 +267,8 @@ class Engine:
     def _oversee(self) -> None:
         """The caller goes on by itself: have somebody look in."""
         if self._overseer is None and self._left() != 0:
-            from flatout._plan._second_look import Overseer
+            with put_off():  # not in the middle of an import
+                from flatout._plan._second_look import Overseer
 
             self._overseer = Overseer(self._seat, lambda: self.outlet.finished)
             self._overseer.start()
@@ -428,7 +430,8 @@ class Engine:
 
         fought: Round = ()
         if chooser.duelling:
-            from flatout._two_threads import run_by
+            with put_off():  # not in the middle of an import
+                from flatout._two_threads import run_by
 
             event, fought = run_by(chooser.duelling, self._work, batch, set_aside)
         else:

@@ -14,6 +14,7 @@ from functools import cache, partial
 from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
+from flatout._interrupts import put_off
 from flatout._record import record
 from flatout._wire._code import closure_variables, global_variables
 from flatout._wire._modules import LruCached
@@ -91,7 +92,8 @@ class Watch:
 
     def possible(self) -> str:
         """What calls may change though this one has not, as a phrase; empty for nothing found. It takes some milliseconds."""
-        from flatout._plan._writes import written
+        with put_off():  # not in the middle of an import, which would leave Python's lock taken
+            from flatout._plan._writes import written
 
         return written(self._functions, _innermost(self._func))
 
