@@ -1429,3 +1429,12 @@ def test_a_reading_that_comes_when_nobody_looks_any_more_wakes_nobody_later() ->
     dispatcher.handle(PlanChosen(Plan("thread", 1)), 0.0)
     dispatcher.handle(CpuRead(0.0), 0.0)
     assert dispatcher.wake_at is None
+
+
+def test_where_memory_has_run_short_a_mixture_goes_on_in_fewer_processes() -> None:
+    dispatcher = mixture(processes=2)
+    assert sent(crew_of(dispatcher, 2, 20)) == [(1, [0, 1]), (2, [2, 3])]
+    dispatcher.handle(RoomChanged(1), 1.0)
+    assert not sent(dispatcher.handle(BatchFinished(1, 0, ["a"]), 2.0)), "the other is still at work"
+    dispatcher.handle(BatchFinished(1, 1, ["b"]), 2.0)
+    assert {worker for worker, _ in sent(dispatcher.handle(BatchFinished(2, 2, ["c"]), 3.0))} == {2}

@@ -487,7 +487,10 @@ class Dispatcher:
         """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
         workers = self._crew.wide(kind)
         while workers and queue and not self._held_back(kind, queue):
-            worker, alone = workers[0], queue.first_alone is not None
+            worker = next((worker for worker in workers if not self._crowded(worker)), None)
+            if worker is None:
+                return
+            alone = queue.first_alone is not None
             shares = max(1, self._most(kind))  # those that are starting have theirs, too
             share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
             room = self._pace.room(min(self._room(kind), share - worker.hands.count), now)
@@ -496,6 +499,13 @@ class Dispatcher:
             worker.alone = alone
             self._send(worker, queue.take(min(room, self._sizer.fixed or room)), now)
             workers = self._crew.wide(kind)
+
+    def _crowded(self, worker: Worker) -> bool:
+        """Whether as many other processes are at work as there is memory for."""
+        if self._room_for is None or worker.kind != "process":
+            return False
+        others = (w for w in self._crew.workers.values() if w.kind == "process" and w is not worker)
+        return sum(other.hands.count > 0 for other in others) >= max(1, self._room_for)
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
         target = INLINE_TARGET if kind == "inline" else TARGET
