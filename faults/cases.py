@@ -168,7 +168,7 @@ DEATHS = [
         count=300,
         at=tuple(range(300)),
         quick=False,
-        within=180.0,  # a second or two, but each has to wait its turn three times where the machine is busy
+        within=180.0,  # seconds, but each has to wait its turn three times where the machine is busy
         **DEADLY,
     ),
 ]

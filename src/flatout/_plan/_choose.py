@@ -12,10 +12,10 @@ from flatout._units import duration
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
 LEAST_GAIN = 0.002  # seconds that the move must save at least
 UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
-HAND_OVER = 0.0005  # seconds until a thread of flatout's own drives the run (measured: 0.4-0.9 ms)
+HAND_OVER = 0.0005  # seconds until a thread of flatout's own drives the run (estimated from runs on a busy machine)
 THREAD_START = 0.00012  # seconds, of which the GIL is held for nearly all (measured with 100-400: 0.09-0.14 ms)
 PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
-PROCESS_READY = 0.0015  # the same for one that is there from an earlier run (measured: 1.3-2 ms)
+PROCESS_READY = 0.0015  # the same for one that is there from an earlier run (estimated from runs on a busy machine)
 ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
 THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, and
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
