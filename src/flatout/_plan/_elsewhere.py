@@ -80,8 +80,11 @@ def _busy_cores() -> float:
 
 def _kept_threads() -> list[int]:
     """The CPU clocks of threads of flatout's that are at work for other runs, or at the end of one."""
-    kept = sys.modules.get("flatout._kept_threads")  # not loaded where no thread was ever needed
-    return [] if kept is None else kept.clocks()
+    if "flatout._kept_threads" not in sys.modules:
+        return []  # no thread was ever needed
+    import flatout._kept_threads  # another thread may be about to: this waits for it
+
+    return flatout._kept_threads.clocks()
 
 
 def _read(clock: int) -> float | None:
