@@ -70,3 +70,32 @@ def test_an_idle_thread_keeps_nothing_of_its_run() -> None:
     idle(thread)
     gc.collect()
     assert kept() is None
+
+
+def test_a_thread_that_is_given_back_in_the_middle_of_a_job_serves_nobody_before_its_end() -> None:
+    began, over = threading.Event(), threading.Event()
+
+    def job() -> None:
+        began.set()
+        over.wait(60)
+
+    thread = _kept_threads.take("busy")
+    thread.inbox.put(job)
+    assert began.wait(60)
+    _kept_threads.give_back(thread)
+    other = _kept_threads.take("other")
+    assert other is not thread
+    _kept_threads.give_back(other)
+    over.set()
+    assert idle(thread).name == "flatout-idle"
+
+
+def test_a_thread_left_behind_serves_nobody_else() -> None:
+    over = threading.Event()
+    run = flatout.map(lambda _: over.wait(60), [0], via="thread", timeout=0.1)
+    with pytest.raises(flatout.TaskTimeout):
+        run.results()
+    (left,) = [thread for thread in threading.enumerate() if "left behind in task 0" in thread.name]
+    over.set()
+    left.join(60)
+    assert not left.is_alive()

@@ -10,71 +10,86 @@ from queue import Empty, SimpleQueue
 
 IDLE_SECONDS = 5.0  # that a thread waits; guessed: from run to run, not from hour to hour
 
-Job = Callable[[], None]
+Job = Callable[[], object]
 
 
-class _KeptThread(threading.Thread):
-    """A daemon thread that does one job after another. A job must not raise."""
+class KeptThread(threading.Thread):
+    """A daemon thread that does what is put into its inbox, one job after another; None ends it. A job must not raise."""
 
-    def __init__(self, name: str, job: Job) -> None:
+    def __init__(self, name: str) -> None:
         super().__init__(name=name, daemon=True)
-        self.inbox: SimpleQueue[tuple[str, Job]] = SimpleQueue()
-        self._job = job
+        self.inbox: SimpleQueue[Job | None] = SimpleQueue()
+        self.at_work = False  # whether it is on a job
 
     def run(self) -> None:
         """See `threading.Thread`."""
-        job: Job | None = self._job
-        del self._job
-        while job is not None:
+        while (job := self._next()) is not None:
+            self.at_work = True
             job()
             job = None  # which holds the run
-            self.name = "flatout-idle"
-            _busy.discard(self)
-            _idle.append(self)
-            job = self._next()
+            self.at_work = False
+        _taken.discard(self)
 
     def _next(self) -> Job | None:
-        try:
-            self.name, job = self.inbox.get(timeout=IDLE_SECONDS)
-        except Empty:
+        while True:
             try:
-                _idle.remove(self)
-            except ValueError:  # somebody has just taken it from there
-                self.name, job = self.inbox.get()
-            else:
+                return self.inbox.get(timeout=IDLE_SECONDS)
+            except Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:  # it belongs to somebody
+                    continue
                 return None
-        return job
 
 
-_idle: list[_KeptThread] = []
-_busy: set[_KeptThread] = set()
+_idle: list[KeptThread] = []
+_taken: set[KeptThread] = set()
 
 
 def clocks() -> list[int]:
-    """The CPU clocks of those that are on a job, or still at the end of one. What these tell is no work of anybody else's."""
+    """The CPU clocks of those that belong to somebody. What these tell is no work of anybody else's."""
     of = getattr(time, "pthread_getcpuclockid", None)
-    idents = [thread.ident for thread in list(_busy)]  # who is there lives on for some seconds
+    idents = [thread.ident for thread in list(_taken)]
     return [] if of is None else [of(ident) for ident in idents if ident is not None]
 
 
-def run(name: str, job: Job) -> threading.Thread:
-    """Have a thread of this name do a job. Raises RuntimeError where no thread can be had."""
+def take(name: str) -> KeptThread:
+    """A thread of this name that has nothing to do. Raises RuntimeError where no thread can be had."""
     try:
         thread = _idle.pop()
     except IndexError:
-        thread = _KeptThread(name, job)
-        _busy.add(thread)
-        try:
-            thread.start()
-        except RuntimeError:
-            _busy.discard(thread)
-            raise
-    else:
-        _busy.add(thread)
-        thread.inbox.put((name, job))
+        return begin(name)
+    thread.name = name
+    _taken.add(thread)
     return thread
+
+
+def begin(name: str) -> KeptThread:
+    """The same, but one that has served nobody before."""
+    thread = KeptThread(name)
+    _taken.add(thread)
+    try:
+        thread.start()
+    except RuntimeError:
+        _taken.discard(thread)
+        raise
+    return thread
+
+
+def give_back(thread: KeptThread) -> None:
+    """Let it serve somebody else, once it has done what it is on."""
+    if thread.at_work:
+        thread.inbox.put(lambda: _let_rest(thread))
+    else:
+        _let_rest(thread)
+
+
+def _let_rest(thread: KeptThread) -> None:
+    thread.name = "flatout-idle"
+    _taken.discard(thread)
+    _idle.append(thread)
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
-    os.register_at_fork(after_in_child=_busy.clear)
+    os.register_at_fork(after_in_child=_taken.clear)

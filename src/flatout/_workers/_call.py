@@ -192,6 +192,11 @@ class OwnLoop:
             self._elsewhere.start()
         return self._elsewhere.run(awaited(awaitable), context)
 
+    @property
+    def open(self) -> bool:
+        """Whether there is something to close."""
+        return self._runner is not None or self._elsewhere is not None
+
     def close(self) -> None:
         """Close the loop, in the thread that used it."""
         if self._runner is not None:

@@ -6,9 +6,8 @@ and being a daemon it keeps no program from ending.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
-from queue import SimpleQueue
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from flatout import _kept_threads
 from flatout._awaitable import is_awaitable
@@ -19,7 +18,7 @@ from flatout._workers._call import Caller, OwnLoop
 
 
 class ThreadWorker:
-    """One daemon thread with an inbox.
+    """One daemon thread.
 
     keep: the thread may serve other runs before and after, unless an initializer makes it one of this run.
     """
@@ -28,33 +27,28 @@ class ThreadWorker:
         self._number = number
         self._work = work
         self._host = host
-        self._inbox: SimpleQueue[Batch | None] = SimpleQueue()
         self._loop = OwnLoop()
         self._caller = Caller(work, self._loop)
         self._left_behind = False
         self._name = f"flatout-{number}"
         self._keep = keep and work.initializer is None
-        self._thread: threading.Thread | None = None
+        self._thread: _kept_threads.KeptThread | None = None
 
     def start(self) -> None:
         """Start the thread."""
         try:
-            if self._keep:
-                self._thread = _kept_threads.run(self._name, self._serve)
-            else:
-                self._thread = threading.Thread(target=self._serve, name=self._name, daemon=True)
-                self._thread.start()
+            self._thread = (_kept_threads.take if self._keep else _kept_threads.begin)(self._name)
         except RuntimeError as error:  # no more threads to be had
             self._host.post(WorkerExited(self._number, error))
             return
-        if (
-            self._work.initializer is None
-        ):  # so that it finds its first batch when it wakes, and need not sleep once more
+        if self._work.initializer is not None:
+            self._do(self._initialize)
+        else:  # so that it finds its first batch when it wakes, and need not sleep once more
             self._report(WorkerReady(self._number, self._name))
 
     def send(self, batch: Batch) -> None:
-        """Put a batch into the inbox."""
-        self._inbox.put(batch)
+        """Have it run a batch."""
+        self._do(partial(self._run, batch))
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The task it is on."""
@@ -65,16 +59,20 @@ class ThreadWorker:
         """A thread cannot be made to end a call."""
 
     def stop(self) -> None:
-        """Let the thread end."""
-        self._inbox.put(None)
+        """Let the thread go."""
+        if not self._keep:
+            self._leave()
+        elif self._thread is not None:
+            if self._loop.open:
+                self._do(self._loop.close)
+            _kept_threads.give_back(self._thread)
 
     def kill(self) -> None:
         """Leave the thread behind; its name tells, in a debugger, what it was left with."""
-        self._left_behind = True
         current = self._caller.current
         if self._thread is not None:
             self._thread.name = f"{self._name} (left behind in task {current[0] if current else '?'})"
-        self._inbox.put(None)
+        self._leave()
         self._host.post(WorkerExited(self._number))
 
     def close(self) -> None:
@@ -85,29 +83,46 @@ class ThreadWorker:
         if self._thread is not None and self._thread.ident is not None:
             self._thread.join()
 
+    def _do(self, job: Callable[[], None]) -> None:
+        if self._thread is not None:
+            self._thread.inbox.put(job)
+
+    def _leave(self) -> None:
+        """The thread ends when it has ended what it is on."""
+        self._left_behind = True
+        self._do(self._loop.close)
+        if self._thread is not None:
+            self._thread.inbox.put(None)
+
     def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
         if not self._left_behind:
             self._host.post(event)
 
-    def _serve(self) -> None:
+    def _initialize(self) -> None:
+        assert self._work.initializer is not None
         try:
-            if self._work.initializer is not None:
-                value = self._work.initializer()
-                if is_awaitable(value):
-                    self._loop(value)
-                self._report(WorkerReady(self._number, self._name))
+            value = self._work.initializer()
+            if is_awaitable(value):
+                self._loop(value)
         except BaseException as error:
-            self._report(WorkerExited(self._number, error, fatal=True))
+            self._give_up(WorkerExited(self._number, error, fatal=True))
+        else:
+            self._report(WorkerReady(self._number, self._name))
+
+    def _run(self, batch: Batch) -> None:
+        if self._left_behind:
             return
-        while (batch := self._inbox.get()) is not None and not self._left_behind:
-            try:
-                event = self._caller.run(batch, self._number)
-            except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
-                index = self._caller.current[0] if self._caller.current else batch.first
-                self._report(WorkerExited(self._number, error, [index]))
-                break
-            except BaseException as error:  # of what a class of the user's does when it is only asked for its name
-                self._report(WorkerExited(self._number, error, range(batch.first, batch.end)))
-                break
+        try:
+            event = self._caller.run(batch, self._number)
+        except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
+            index = self._caller.current[0] if self._caller.current else batch.first
+            self._give_up(WorkerExited(self._number, error, [index]))
+        except BaseException as error:  # of what a class of the user's does when it is only asked for its name
+            self._give_up(WorkerExited(self._number, error, range(batch.first, batch.end)))
+        else:
             self._report(event)
-        self._loop.close()
+
+    def _give_up(self, event: WorkerExited) -> None:
+        if not self._left_behind:
+            self._leave()
+            self._host.post(event)
