@@ -10,6 +10,7 @@ import pytest
 from flatout._model import Measurement, Plan, Prediction, Statistics
 from flatout._plan._choose import Situation
 from flatout._plan._review import AWAITED, Review, Window
+from flatout._record import replace
 
 THREADS = Plan("thread", 100, 100, measured=Measurement(0.0, 0.0, 0.02))
 PROCESSES = Plan(
@@ -51,8 +52,9 @@ class Course:
         self.review.adopted(plan, self.counts, self.cpu, self.now)
         for _ in range(AWAITED):
             self.review.ready()
+        assert self.review.look(self.counts, self.cpu, self.now) is None  # from here on it counts
         if plan.kind == "async":
-            self.passes(0.001, calls=1, each=0.0, compute=0.0)  # from here on it counts
+            self.passes(0.001, calls=1, each=0.0, compute=0.0)  # or from here on
 
     def passes(self, seconds: float, calls: int, each: float, compute: float, queued: float = 0.0) -> Plan | None:
         """So many calls end in so many seconds, each of which took so long, and of that computed and queued so long."""
@@ -111,6 +113,30 @@ def test_threads_that_let_go_of_the_gil_fill_more_than_one_core_and_stay() -> No
 def test_a_core_full_of_threads_that_come_and_go_is_no_work_of_the_calls() -> None:
     course = Course(THREADS, left=100_000)
     assert course.passes(0.2, 2000, each=0.02, compute=0.0001) is None
+
+
+def test_while_threads_are_added_a_full_core_tells_nothing() -> None:
+    course = Course(THREADS, left=10_000)
+    for _ in range(4):
+        course.review.ready()
+        assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
+    assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
+
+
+def test_threads_in_processes_are_as_many_as_the_waits_of_the_calls_ask_for() -> None:
+    unknown = replace(THREADS, measured=None)
+    course = Course(unknown, left=10_000, cores=2)
+    plan = course.passes(0.2, 200, each=0.061, compute=0.001)  # 61 in flight: none waits longer than 61 ms for the GIL
+    assert plan is not None
+    assert (plan.way, plan.concurrency, plan.ceiling) == ("process of threads", 16, 61)
+    course = Course(unknown, left=10_000, cores=2)
+    plan = course.passes(0.2, 200, each=0.061, compute=0.0009)
+    assert plan is not None
+    assert plan.concurrency == 2 * math.ceil(1 + (0.061 - 61 * 0.0009) / 0.0009)
+    course = Course(THREADS, left=10_000, cores=2)
+    plan = course.passes(0.2, 200, each=0.061, compute=0.001)
+    assert plan is not None
+    assert plan.concurrency == 2 * (1 + 20)  # for 20 ms each waits, as was measured
 
 
 # Processes

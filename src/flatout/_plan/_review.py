@@ -12,6 +12,7 @@ A change is judged by what was before it, and taken back where it made things wo
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from flatout._model import Inside, Measurement, Plan, Prediction, Statistics
@@ -44,10 +45,11 @@ OWN_WORK = (
 ANOTHER = 3  # times as much computing in a call, from which what was tried before may be tried again; guessed
 MORE_THAN_ONE = 1.25  # cores in use, from which threads share them: they let go of the GIL; guessed
 MOSTLY_WAITS = 0.6  # share of a call's time without a core from which more in flight would help; guessed
-PER_CORE = 8  # calls in flight in each process where it is not known how long they wait; guessed
+PER_CORE = 8  # calls in flight in each process at least, since it is not known how long they wait; guessed
 LOOP_EVIDENCE = 0.005  # seconds of computing in a loop after which it is judged; guessed
 LOOP_TASK = 5e-6  # seconds to hand a coroutine to another process and take its result, many at a time (measured)
 LOOP_WORTH = 0.05  # seconds that spreading coroutines must save: to move them is not without risk; guessed
+THREADS_WORTH = 0.1  # the same for threads: each process has to load what the calls need, and connect anew; guessed
 IN_EACH_LOOP = 500  # coroutines in flight in each process
 
 
@@ -98,6 +100,7 @@ class Review:
         self._cpu = 0.0
         self._predicted = 0.0  # pace
         self._awaited = 0  # workers that are still to report for work
+        self._joined = False  # since the last look one has reported
 
     def adopted(self, plan: Plan, counts: Statistics, cpu: float, now: float) -> None:
         """From now on this plan holds. cpu: see `look`."""
@@ -112,6 +115,7 @@ class Review:
     def ready(self) -> None:
         """A worker has reported for work."""
         self._awaited -= 1
+        self._joined = True
 
     def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
@@ -142,10 +146,11 @@ class Review:
         return 0.0 if plan.kind == "async" else WINDOW
 
     def _unsettled(self, plan: Plan, now: float) -> bool:
-        """Whether what happens now tells nothing yet: workers are starting, or all of a loop's first tasks."""
+        """Whether what has happened tells nothing: workers were starting, or all of a loop's first tasks."""
         if plan.kind == "async":
             return not _ended(self._counts)
-        return self._awaited > 0 and now < self._began + SETTLED
+        joined, self._joined = self._joined, False
+        return (joined or self._awaited > 0) and now < self._began + SETTLED
 
     def _enough(self, plan: Plan, window: Window) -> bool:
         if plan.kind == "async" and window.cpu >= LOOP_EVIDENCE and window.calls >= 2:
@@ -192,14 +197,19 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     if not full or not situation.gil or situation.no_process or window.compute < OWN_WORK:
         return None
     m, left, transfer = situation.cores, situation.left or 0, plan.measured.transfer if plan.measured else 0.0
-    k = max(m, min(PER_CORE * m, int(in_flight), left))
-    each = _law.process_seconds_per_call(window.compute, 0.0, 0.0, transfer, m, k, transfer / 2 + MIXED_TASK)
+    # In threads a call waits for the GIL as well, at most until each of the others has computed once.
+    known = plan.measured.wait if plan.measured else 0.0
+    wait = max(known, window.busy / window.calls - in_flight * window.compute)
+    per_core = max(PER_CORE, math.ceil(1 + wait / window.compute))
+    k = max(m, min(per_core * m, int(in_flight), left))
+    each = _law.process_seconds_per_call(window.compute, 0.0, wait, transfer, m, k, transfer / 2 + MIXED_TASK)
     seconds = _starting(m, k, situation) + left * each
-    if seconds * GAIN >= left * window.pace:
+    if seconds * GAIN >= left * window.pace or left * window.pace - seconds < THREADS_WORTH:
         return None
     why = f"threads keep one core full and no more, {duration(window.pace)} from one call's end to the next"
     if k > m:
-        return _mixture(plan, "thread", k, m, seconds, f"{why}; {k} threads in {m} processes")
+        most = max(k, min(int(in_flight), left))
+        return _mixture(plan, "thread", (k, most), m, seconds, f"{why}; {k} threads in {m} processes")
     return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
 
 
@@ -226,7 +236,7 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
         return None
     k = min(IN_EACH_LOOP * m, max(m, plan.ceiling or plan.concurrency))
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
-    return _mixture(plan, "async", k, m, seconds, why)
+    return _mixture(plan, "async", (k, k), m, seconds, why)
 
 
 def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:
@@ -253,8 +263,9 @@ def _starting(processes: int, in_flight: int, situation: Situation) -> float:
     return start + (0.0 if situation.warm else ZYGOTE_START) + PROCESS_TASK
 
 
-def _mixture(plan: Plan, inside: Inside, in_flight: int, processes: int, seconds: float, why: str) -> Plan:
-    new = Plan("process", in_flight, in_flight, processes=processes, inside=inside)
+def _mixture(plan: Plan, inside: Inside, in_flight: tuple[int, int], processes: int, seconds: float, why: str) -> Plan:
+    """in_flight: calls at first, and at most."""
+    new = Plan("process", *in_flight, processes=processes, inside=inside)
     return _changed(plan, new, seconds, why)
 
 
