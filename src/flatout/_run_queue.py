@@ -1,28 +1,78 @@
-"""How long a thread has waited for a core, as Linux tells: on a busy machine that looks like waiting for something else."""
+"""How long threads have waited for a core, as Linux tells: on a busy machine that looks like waiting for something else."""
 
 from __future__ import annotations
+
+import contextlib
+import os
+import threading
 
 VISIBLE = 0.001  # seconds without a core from which it is worth asking, which takes 10 us (measured)
 
 
-def queued() -> float:
-    """Seconds that the calling thread has waited for a core so far; 0.0 where nobody tells."""
+def seconds_of(thread: str) -> tuple[float, float]:
+    """Seconds that a thread, given by its folder, was on a core, and that it waited for one; 0.0 where nobody tells."""
     try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
-    except (OSError, ValueError, IndexError):
-        return 0.0
+        with open(f"{thread}/schedstat", "rb") as file:
+            return _parsed(file.read())
+    except (OSError, ValueError):
+        return 0.0, 0.0
+
+
+def _parsed(line: bytes) -> tuple[float, float]:
+    computed, waited, _ = map(int, line.split())
+    return computed / 1e9, waited / 1e9
 
 
 class Queued:
     """What of the time that the thread which makes this seems to wait it waits for a core."""
 
     def __init__(self) -> None:
-        self._before = queued()
+        self._before = _queued()
 
     def since(self, waited: float) -> float:
         """Seconds since this was asked last, where the thread has waited visibly; called by that thread."""
         if waited < VISIBLE:
             return 0.0
-        before, self._before = self._before, queued()
+        before, self._before = self._before, _queued()
         return min(waited, self._before - before)
+
+
+def _queued() -> float:
+    return seconds_of("/proc/thread-self")[1]
+
+
+class RunQueue:
+    """Where the thread that makes this waits for a core, as Linux tells; elsewhere it is taken not to."""
+
+    def __init__(self) -> None:
+        self._folder = f"/proc/self/task/{threading.get_native_id()}"
+        self._lock = threading.RLock()  # lest the number be another file's by the time it is read
+        self._fd = -1  # closed by `close`: a `__del__` could swallow a Ctrl-C
+        self._before = self._last = 0.0
+        with contextlib.suppress(OSError):
+            self._fd = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
+        self._before = self.seconds()
+
+    def seconds(self) -> float:
+        """Seconds that it has waited so far, the present time excepted; from any thread."""
+        with self._lock:
+            if self._fd >= 0:
+                with contextlib.suppress(ProcessLookupError):  # the thread has ended
+                    self._last = _parsed(os.pread(self._fd, 64, 0))[1] - self._before
+            return self._last
+
+    def close(self) -> None:
+        """Read no more: from now on `seconds` stays what it is."""
+        self.seconds()
+        with self._lock:
+            if self._fd >= 0:
+                os.close(self._fd)
+                self._fd = -1
+
+    def inside(self) -> bool:
+        """Whether the thread, which does not run, could; from any thread."""
+        try:
+            with open(f"{self._folder}/stat", "rb") as file:
+                return file.read().rpartition(b") ")[2].startswith(b"R")
+        except OSError:
+            return False

@@ -13,6 +13,7 @@ import threading
 import time
 
 from flatout import _child
+from flatout._run_queue import seconds_of
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
 GLANCE = 0.0003  # seconds in which threads are seen that are busy before there is a call; guessed
@@ -114,15 +115,5 @@ def _cpu(pid: int) -> float:
     except OSError:
         return 0.0
     ticks = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
-    computed, queued = _schedstat(f"/proc/{pid}/schedstat")  # of its first thread, and finer than ticks of 10 ms
+    computed, queued = seconds_of(f"/proc/{pid}")  # of its first thread, and finer than ticks of 10 ms
     return max(ticks, computed) + queued
-
-
-def _schedstat(path: str) -> tuple[float, float]:
-    """Seconds on a core, and of waiting for one."""
-    try:
-        with open(path, "rb") as file:
-            computed, queued, _ = map(int, file.read().split())
-    except (OSError, ValueError):
-        return 0.0, 0.0
-    return computed / 1e9, queued / 1e9

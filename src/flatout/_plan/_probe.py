@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import sys
 import threading
 import time
@@ -29,6 +28,7 @@ from flatout._plan._elsewhere import Elsewhere
 from flatout._plan._evidence import NAP, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
+from flatout._run_queue import RunQueue
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
@@ -58,8 +58,8 @@ class Probe:
         self._at_work = 0
         self._modules = self._modules_before = 0
         self._thread_clock: int | None = None
-        self._queue: _RunQueue | None = None  # of the thread that makes the calls
-        self._watchers: _RunQueue | None = None
+        self._queue: RunQueue | None = None  # of the thread that makes the calls
+        self._watchers: RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
         self._modules_then = 0  # modules that were loaded when it was made
         self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
@@ -80,7 +80,7 @@ class Probe:
                 self._modules = self._modules_before = len(sys.modules)
                 threading.Thread(target=self._watch, args=(blocked,), name="flatout-probe", daemon=True).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
-                self._queue = _RunQueue()
+                self._queue = RunQueue()
                 _brisk.enter()
                 self._brisk = True
         cpu = time.thread_time()
@@ -235,7 +235,7 @@ class Probe:
             self._asking.release()
 
     def _watch(self, blocked: Callable[[], int] | None) -> None:
-        own = self._watchers = _RunQueue()
+        own = self._watchers = RunQueue()
         self._own_thread = _clock_of_this_thread()
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
@@ -316,43 +316,6 @@ class _Brisk:
 
 
 _brisk = _Brisk()
-
-
-class _RunQueue:
-    """Where the thread that makes this waits for a core, as Linux tells; elsewhere it is taken not to."""
-
-    def __init__(self) -> None:
-        self._folder = f"/proc/self/task/{threading.get_native_id()}"
-        self._lock = threading.RLock()  # lest the number be another file's by the time it is read
-        self._fd = -1  # closed by `close`: a `__del__` could swallow a Ctrl-C
-        self._before = self._last = 0.0
-        with contextlib.suppress(OSError):
-            self._fd = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
-        self._before = self.seconds()
-
-    def seconds(self) -> float:
-        """Seconds that it has waited so far, the present time excepted; from any thread."""
-        with self._lock:
-            if self._fd >= 0:
-                with contextlib.suppress(ProcessLookupError):  # the thread has ended
-                    self._last = int(os.pread(self._fd, 64, 0).split()[1]) / 1e9 - self._before
-            return self._last
-
-    def close(self) -> None:
-        """Read no more: from now on `seconds` stays what it is."""
-        self.seconds()
-        with self._lock:
-            if self._fd >= 0:
-                os.close(self._fd)
-                self._fd = -1
-
-    def inside(self) -> bool:
-        """Whether the thread, which does not run, could; from any thread."""
-        try:
-            with open(f"{self._folder}/stat", "rb") as file:
-                return file.read().rpartition(b") ")[2].startswith(b"R")
-        except OSError:
-            return False
 
 
 def _blocked_count() -> Callable[[], int] | None:
