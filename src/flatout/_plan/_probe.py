@@ -24,7 +24,7 @@ from itertools import cycle
 from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
-from flatout._plan._elsewhere import Elsewhere
+from flatout._plan._elsewhere import LEAST, Elsewhere
 from flatout._plan._evidence import NAP, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
@@ -156,9 +156,10 @@ class Probe:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         elsewhere, queued = self._computed_elsewhere(), self._queued()
         kept_out = self._watchers is None or not self._watchers.inside()
+        most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
             now, cpu = self._now()
-            measured = self._evidence.measurement(now, cpu, queued, elsewhere, usable_cores(), kept_out)
+            measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out)
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
     def _computed_elsewhere(self) -> float:
