@@ -20,6 +20,7 @@ class KeptThread(threading.Thread):
         super().__init__(name=name, daemon=True)
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
         self.at_work = False  # whether it is on a job
+        self.clock: int | None = None  # that tells its CPU time, None where the system has none
 
     def run(self) -> None:
         """See `threading.Thread`."""
@@ -48,9 +49,7 @@ _taken: set[KeptThread] = set()
 
 def clocks() -> list[int]:
     """The CPU clocks of those that belong to somebody. What these tell is no work of anybody else's."""
-    of = getattr(time, "pthread_getcpuclockid", None)
-    idents = [thread.ident for thread in list(_taken)]
-    return [] if of is None else [of(ident) for ident in idents if ident is not None]
+    return [thread.clock for thread in list(_taken) if thread.clock is not None]
 
 
 def take(name: str) -> KeptThread:
@@ -73,6 +72,8 @@ def begin(name: str) -> KeptThread:
     except RuntimeError:
         _taken.discard(thread)
         raise
+    if hasattr(time, "pthread_getcpuclockid") and thread.ident is not None:
+        thread.clock = time.pthread_getcpuclockid(thread.ident)  # as long as it is sure to be there
     return thread
 
 
