@@ -220,6 +220,11 @@ def open_up(thing: Unsendable) -> int:
     return thing.i
 
 
+def open_up_at_length(thing: Unsendable) -> int:
+    compute(5_000_000)
+    return thing.i
+
+
 def close_up(i: int) -> Unsendable:
     compute(300_000)
     return Unsendable(i)
@@ -228,6 +233,12 @@ def close_up(i: int) -> Unsendable:
 def test_an_input_that_cannot_be_sent_keeps_the_work_here() -> None:
     run = flatout.map(open_up, [Unsendable(i) for i in range(12)])
     assert run.results() == list(range(12))
+    assert "lock" in str(run.plan)
+
+
+def test_why_is_still_said_where_the_choice_fell_in_the_middle_of_the_first_call() -> None:
+    run = flatout.map(open_up_at_length, [Unsendable(i) for i in range(3)])
+    assert run.results() == list(range(3))
     assert "lock" in str(run.plan)
 
 

@@ -115,8 +115,9 @@ class Chooser:
         """In the middle of the first call nobody knew how long it takes: now it is over."""
         seen, situation = self._measured, self._situation
         if self.decided and seen is not None and situation is not None and seen.calls == 0:
+            situation = replace(situation, no_process=self._no_process)  # which may have been found out by the choice
             # Since the choice other threads have been at other calls: what those computed is none of this one's.
-            kept = {"transfer": seen.transfer, "own": seen.own, "peak_bytes": seen.peak_bytes}
+            kept = {name: getattr(seen, name) for name in ("transfer", "own", "peak_bytes", "unpicklable")}
             self._measured = measured = replace(self._probe.measurement(), **kept)
             self.restate(lambda plan: restate(plan, measured, situation))
 
