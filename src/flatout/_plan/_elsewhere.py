@@ -30,21 +30,24 @@ class Elsewhere:
         """`own_thread`: CPU seconds of this thread so far."""
         self._tid = threading.get_native_id()
         self._own_thread = own_thread
+        # Before the clock of the process here, and behind it in `seconds`: where this thread is interrupted in between,
+        # what is known to be of others is overrated, rather than taken for the calls'.
+        self._kept = {clock: _read(clock) or 0.0 for clock in _kept_threads()}
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
         self._busy = _busy_cores()
         self._began = time.perf_counter()
-        self._kept = {clock: _read(clock) or 0.0 for clock in _kept_threads()}
 
     def seconds(self, own_thread: float, others: float, living: bool) -> float:
         """Where this thread has had `own_thread` in all, `others` were spent by threads that are none of the calls'.
 
         living: whether children that still run count too; any thread may ask.
         """
+        process = time.process_time() - self._process
         kept = sum(now - before for clock, before in self._kept.items() if (now := _read(clock)) is not None)
         before = self._busy * (time.perf_counter() - self._began)
-        threads = time.process_time() - self._process - (own_thread - self._own_thread) - others - kept - before
+        threads = process - (own_thread - self._own_thread) - others - kept - before
         reaped = _reaped_children() - self._reaped
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
         return sum(max(0.0, part) for part in (threads, reaped, running))
