@@ -437,7 +437,7 @@ def test_a_signal_handler_that_waits_stops_no_other_thread() -> None:
         release.set()
 
     def handle(*_: object) -> None:
-        if station._host._leader is None or station._host._pumper:  # it is not in the middle of reading
+        if station._host._leader is None or station._host._pumping.locked():  # it is not in the middle of reading
             signal.setitimer(signal.ITIMER_REAL, 0.001)
             return
         thread.start()
