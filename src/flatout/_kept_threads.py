@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
+
+from flatout._thread_times import clock_of
 
 IDLE_SECONDS = 5.0  # that a thread waits; guessed: from run to run, not from hour to hour
 
@@ -72,8 +73,8 @@ def begin(name: str) -> KeptThread:
     except RuntimeError:
         _taken.discard(thread)
         raise
-    if hasattr(time, "pthread_getcpuclockid") and thread.ident is not None:
-        thread.clock = time.pthread_getcpuclockid(thread.ident)  # as long as it is sure to be there
+    assert thread.ident is not None
+    thread.clock = clock_of(thread.ident)  # as long as it is sure to be there
     return thread
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._child._end import DescriptorLost, give_up
-from flatout._run_queue import Queued
+from flatout._thread_times import Queued, clock_of
 from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender
@@ -131,9 +131,9 @@ class Outcomes:
 
 def _cpu_clock() -> Callable[[], float]:
     """Tells the CPU time of the thread that calls this; where the system can, to other threads as well."""
-    of, ident = getattr(time, "pthread_getcpuclockid", None), threading.get_ident()
-    if of is not None:
-        clock = of(ident)
+    ident = threading.get_ident()
+    clock = clock_of(ident)
+    if clock is not None:
         return lambda: time.clock_gettime(clock)
     latest = [0.0]
 

@@ -117,8 +117,8 @@ class Chooser:
         if self.decided and seen is not None and situation is not None and seen.calls == 0:
             situation = replace(situation, no_process=self._no_process)  # which may have been found out by the choice
             # Since the choice other threads have been at other calls: what those computed is none of this one's.
-            kept = {name: getattr(seen, name) for name in ("transfer", "own", "peak_bytes", "unpicklable")}
-            self._measured = measured = replace(self._probe.measurement(), **kept)
+            now = self._probe.measurement()
+            self._measured = measured = replace(seen, gil=now.gil, free=now.free, wait=now.wait, calls=now.calls)
             self.restate(lambda plan: restate(plan, measured, situation))
 
     @property

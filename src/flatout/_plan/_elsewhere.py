@@ -13,7 +13,7 @@ import threading
 import time
 
 from flatout import _child
-from flatout._run_queue import seconds_of
+from flatout._thread_times import read, seconds_of
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
 GLANCE = 0.0003  # seconds in which threads are seen that are busy before there is a call; guessed
@@ -32,7 +32,7 @@ class Elsewhere:
         self._own_thread = own_thread
         # Before the clock of the process here, and behind it in `seconds`: where this thread is interrupted in between,
         # what is known to be of others is overrated, rather than taken for the calls'.
-        self._kept = {clock: _read(clock) or 0.0 for clock in _kept_threads()}
+        self._kept = {clock: read(clock) or 0.0 for clock in _kept_threads()}
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
@@ -45,7 +45,7 @@ class Elsewhere:
         living: whether children that still run count too; any thread may ask.
         """
         process = time.process_time() - self._process
-        kept = sum(now - before for clock, before in self._kept.items() if (now := _read(clock)) is not None)
+        kept = sum(now - before for clock, before in self._kept.items() if (now := read(clock)) is not None)
         before = self._busy * (time.perf_counter() - self._began)
         threads = process - (own_thread - self._own_thread) - others - kept - before
         reaped = _reaped_children() - self._reaped
@@ -89,13 +89,6 @@ def _kept_threads() -> list[int]:
     import flatout._kept_threads  # another thread may be about to: this waits for it
 
     return flatout._kept_threads.clocks()
-
-
-def _read(clock: int) -> float | None:
-    try:
-        return time.clock_gettime(clock)
-    except OSError:  # the thread has ended
-        return None
 
 
 def _reaped_children() -> float:

@@ -28,7 +28,7 @@ from flatout._plan._elsewhere import LEAST, Elsewhere
 from flatout._plan._evidence import NAP, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
-from flatout._run_queue import RunQueue
+from flatout._thread_times import RunQueue, clock_of, read
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
@@ -71,7 +71,7 @@ class Probe:
     def begin(self) -> None:
         """Calls begin, in this thread."""
         if self._thread_clock is None:
-            self._thread_clock = _clock_of_this_thread()
+            self._thread_clock = clock_of(threading.get_ident())
             if self._alone:
                 self._look_elsewhere_anew()
                 self._peak = Peak()
@@ -200,7 +200,7 @@ class Probe:
 
     def _tell(self, computing: Callable[[], None]) -> None:
         """In a thread of its own: to start the zygote takes longer than many a call."""
-        self._helper = _clock_of_this_thread()
+        self._helper = clock_of(threading.get_ident())
         with self._own_work():
             computing()
         self._helper_clock, self._helper = time.thread_time(), None
@@ -237,7 +237,7 @@ class Probe:
 
     def _watch(self, blocked: Callable[[], int] | None) -> None:
         own = self._watchers = RunQueue()
-        self._own_thread = _clock_of_this_thread()
+        self._own_thread = clock_of(threading.get_ident())
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
             if self._over:
@@ -328,16 +328,6 @@ def _blocked_count() -> Callable[[], int] | None:
     return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-def _clock_of_this_thread() -> int | None:
-    """A clock by which other threads can read this one's CPU time; None where the system has none."""
-    getcpuclockid = getattr(time, "pthread_getcpuclockid", None)
-    return None if getcpuclockid is None else getcpuclockid(threading.get_ident())
-
-
 def _read(clock: int | None) -> float:
-    if clock is None:
-        return time.perf_counter()
-    try:
-        return time.clock_gettime(clock)
-    except OSError:  # the thread has ended
-        return 0.0
+    """CPU seconds; where there is no clock for them every thread is taken to compute all the time."""
+    return time.perf_counter() if clock is None else read(clock) or 0.0

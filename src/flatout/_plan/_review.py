@@ -201,14 +201,14 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     known = plan.measured.wait if plan.measured else 0.0
     wait = max(known, window.busy / window.calls - in_flight * window.compute)
     per_core = max(PER_CORE, math.ceil(1 + wait / window.compute))
-    k = max(m, min(per_core * m, round(in_flight), left))
+    most = min(round(in_flight), left)
+    k = max(m, min(per_core * m, most))
     each = _law.process_seconds_per_call(window.compute, 0.0, wait, transfer, m, k, transfer / 2 + MIXED_TASK)
     seconds = _starting(m, k, situation) + left * each
     if seconds * GAIN >= left * window.pace or left * window.pace - seconds < THREADS_WORTH:
         return None
     why = f"threads keep one core full and no more, {duration(window.pace)} from one call's end to the next"
     if k > m:
-        most = max(k, min(round(in_flight), left))
         return _mixture(plan, "thread", (k, most), m, seconds, f"{why}; {k} threads in {m} processes")
     return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
 

@@ -29,7 +29,7 @@ from flatout._errors import trimmed
 from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
 from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
-from flatout._run_queue import Queued
+from flatout._thread_times import Queued
 from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed

@@ -80,10 +80,10 @@ class ThreadWorker:
 
     def join(self) -> None:
         """Wait for the end of the thread, which must not be one that is kept."""
-        if self._thread is not None and self._thread.ident is not None:
+        if self._thread is not None:
             self._thread.join()
 
-    def _do(self, job: Callable[[], None]) -> None:
+    def _do(self, job: Callable[[], None] | None) -> None:
         if self._thread is not None:
             self._thread.inbox.put(job)
 
@@ -91,8 +91,7 @@ class ThreadWorker:
         """The thread ends when it has ended what it is on."""
         self._left_behind = True
         self._do(self._loop.close)
-        if self._thread is not None:
-            self._thread.inbox.put(None)
+        self._do(None)
 
     def _report(self, event: WorkerReady | BatchFinished | WorkerExited) -> None:
         if not self._left_behind:
