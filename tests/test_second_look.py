@@ -244,8 +244,9 @@ def test_where_a_mixture_is_chosen_at_once_several_calls_are_in_flight_in_a_proc
 def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -> None:
     """Those of BLAS spin for a while when they are started, and would speak for all calls."""
     now, asked = [0.0], []
-    look = SecondLook(lambda: Situation(2, 1000), lambda: now[0], lambda plan: None, lambda: asked.append(now[0]))
     fills = Plan("inline", measured=Measurement(0.005, 0.0, 0.0, own=0.005))
+    situation, nothing = lambda: Situation(2, 1000), lambda plan: None
+    look = SecondLook(situation, lambda: fills, lambda: now[0], nothing, lambda: asked.append(now[0]))
     look.adopted(fills, Statistics())
     seen = BatchFinished(SEAT, 0, [1], seconds=0.005)
     for moment in (0.1, 0.2, 0.4):
@@ -256,3 +257,17 @@ def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -
     now[0] = 2.0
     look(seen, Statistics)
     assert asked == [0.4], "twice is enough"
+
+
+def test_calls_as_long_as_the_first_which_was_judged_in_its_middle_are_not_probed_anew() -> None:
+    asked: list[None] = []
+    plan = Plan("inline", measured=Measurement(0.06, 0.0, 0.0, calls=0))
+    look = SecondLook(
+        lambda: Situation(2, 1000), lambda: plan, lambda: 0.0, lambda plan: None, lambda: asked.append(None)
+    )
+    look.adopted(plan, Statistics())
+    plan = Plan("inline", measured=Measurement(0.3, 0.0, 0.0))  # its figures are made anew at the end of the first call
+    look(BatchFinished(SEAT, 1, [1], seconds=0.3), Statistics)
+    assert not asked
+    look(BatchFinished(SEAT, 2, [1], seconds=1.0), Statistics)
+    assert len(asked) == 1

@@ -143,7 +143,7 @@ class Engine:
         with put_off():
             from flatout._plan._second_look import SecondLook
 
-        look = SecondLook(situation, lambda: self._driver.clock(), self._change, self._probe_again)
+        look = SecondLook(situation, lambda: self._plan, lambda: self._driver.clock(), self._change, self._probe_again)
         self._driver.observe(look)
         return look
 

@@ -38,31 +38,34 @@ MUCH_DEARER = (
 class SecondLook:
     """Subscribes to a run.
 
-    situation: tells what a choice depends on, at this moment. change: carries a new plan out. probe_again: has the next
+    situation: tells what a choice depends on, and plan the plan, at this moment: its figures may have been made anew
+    since it was chosen. change: carries a new plan out. probe_again: has the next
     calls in the caller's thread watched as if they were the first.
     """
 
     def __init__(
         self,
         situation: Callable[[], Situation],
+        plan: Callable[[], Plan | None],
         clock: Callable[[], float],
         change: Callable[[Plan], None],
         probe_again: Callable[[], None],
     ) -> None:
         self._situation = situation
+        self._plan = plan
         self._clock = clock
         self._change = change
         self._probe_again = probe_again
         self._review = Review(situation)
-        self._usual: float | None = None  # seconds a call, while the plain loop does them
+        self._in_the_loop = False  # the plain loop does the calls, and may be left
         self._doubted: float | None = None  # when it will be seen whether they really have threads of their own
         self._asked_once = False
 
     def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
         """See `flatout._driver.Observer`."""
         if type(seen) is BatchFinished:
-            if seen.worker == SEAT and self._usual is not None:
-                self._look_at_the_loop(seen, self._usual)
+            if seen.worker == SEAT and self._in_the_loop:
+                self._look_at_the_loop(seen)
             now = self._clock()
             if now >= self._review.due:
                 better = self._review.look(statistics(), time.process_time(), now)
@@ -75,22 +78,23 @@ class SecondLook:
 
     def adopted(self, plan: Plan, counts: Statistics) -> None:
         """The run goes on by this plan."""
-        inline = plan.kind == "inline" and plan.measured is not None
-        self._usual = plan.measured.seconds if inline and plan.measured is not None else None
-        fills = inline and plan.measured is not None and plan.measured.own > 0 and not self._asked_once
+        inline = plan.measured if plan.kind == "inline" else None
+        self._in_the_loop = inline is not None
+        fills = inline is not None and inline.own > 0 and not self._asked_once
         self._doubted = self._clock() + SPUN if fills else None
         self._review.adopted(plan, counts, time.process_time(), self._clock())
 
-    def _look_at_the_loop(self, seen: BatchFinished, usual: float) -> None:
+    def _look_at_the_loop(self, seen: BatchFinished) -> None:
         """Calls may have become dear enough to be worth a move."""
-        each = seen.seconds / len(seen.values)
+        plan, each = self._plan(), seen.seconds / len(seen.values)
+        usual = plan.measured.seconds if plan is not None and plan.measured is not None else each
         doubted = self._doubted is not None and self._clock() >= self._doubted
         if each <= MUCH_DEARER * usual and not doubted:
             return
         self._asked_once = self._asked_once or doubted
         left = self._situation().left
         if left is None or left * each > ZYGOTE_START:
-            self._usual = None
+            self._in_the_loop = False
             self._probe_again()
 
 
