@@ -366,8 +366,7 @@ def test_a_long_sleep_goes_to_threads() -> None:
 
 
 def test_blocking_sockets_go_to_threads(address: tuple[str, int]) -> None:
-    kinds = [kind_of(ask, [address] * 200) for _ in range(5)]  # the server may be kept from a core by other programs
-    assert kinds.count("thread") >= 3, kinds
+    assert kind_of(ask, [address] * 200) == "thread"
 
 
 def test_waiting_for_subprocesses_goes_to_threads() -> None:

@@ -42,8 +42,9 @@ def shout(text):
 
 def nap(text):
     if text != "0":
-        with open(f"pid-{os.getpid()}", "w"):
-            pass
+        for name in (f"pid-{os.getpid()}", f"task-{text}"):
+            with open(name, "w"):
+                pass
         time.sleep(600)
     return text
 
@@ -486,16 +487,12 @@ def test_progress_is_on_where_a_person_sees_no_results(command: str, shown: bool
 def test_signals_end_it_quietly_with_all_workers(
     here: Path, start: type[Started], via: str, whole_group: bool, number: signal.Signals, status: int, word: str
 ) -> None:
-    command = start("map", "work:nap", "0", "1", "2", "--via", via, "-j", "2")
+    command = start("map", "work:nap", *map(str, range(8)), "--via", via, "-j", "2")
     assert command.stdout.readline() == "0\n"
     pid = _first_pid(here)
-    send = os.killpg if whole_group else os.kill
-    send(command.process.pid, number)
-    if via == "auto":  # Linux may have given it to another thread, had it come just as threads were started
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            command.process.wait(5)
-        if command.process.poll() is None:
-            send(command.process.pid, number)
+    if via == "auto":  # while it starts threads, Linux may give the signal to one of these
+        _wait_for(here / "task-2")
+    (os.killpg if whole_group else os.kill)(command.process.pid, number)
     assert command.end() == (status, "", f"flatout: {word}\n")
     _assert_ended(pid)
 
@@ -508,6 +505,13 @@ def _first_pid(folder: Path) -> int:
             return int(path.name.removeprefix("pid-"))
         time.sleep(0.01)
     raise AssertionError("no task began")
+
+
+def _wait_for(file: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not file.exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def _assert_ended(pid: int) -> None:
