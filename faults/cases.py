@@ -49,6 +49,10 @@ KILLED: dict[str, Any] = {"timeout": 2.0, "kinds": ISOLATED, "why": "only a proc
 MOVED: dict[str, Any] = {"kinds": ISOLATED, "why": "nothing is moved there"}
 AWAITED: dict[str, Any] = {"timeout": 2.0, "kinds": ("async",), "why": "it is a coroutine"}
 LOOPS: tuple[Kind, ...] = ("process", "thread", "async")
+FORKING: dict[str, Any] = {
+    "kinds": (*ISOLATED, "thread", "async"),
+    "why": "the child goes on with a copy of the caller's program",
+}
 INTERRUPT: dict[str, Any] = {"kinds": LOOPS, "why": "in the caller's own thread it is what Ctrl-C is"}
 
 
@@ -924,8 +928,8 @@ OFFSPRING = [
         why="they are the caller's",
     ),
     Case("programs of the dead", "starts programs, then dies", offspring.breeds_and_dies, died(1), gone=True, **DEADLY),
-    Case("fork", "returns in both processes", offspring.forks, **SPOILING),
-    Case("fork and raise", "in both processes", offspring.forks_and_raises, raised(ValueError, "in both"), **SPOILING),
+    Case("fork", "returns in both processes", offspring.forks, **FORKING),
+    Case("fork and raise", "in both processes", offspring.forks_and_raises, raised(ValueError, "in both"), **FORKING),
     Case("fork and leave", "the child sleeps", offspring.forks_and_leaves_it, **SPOILING),
     Case("fork and exit", "the child, with a status", offspring.forks_and_exits_there, **SPOILING),
     Case(

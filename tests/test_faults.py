@@ -574,6 +574,20 @@ def test_workers_of_workers_are_no_more_than_there_are_cores(monkeypatch: pytest
             assert 1 <= len(pids) <= share
 
 
+def forks(_: int) -> int:
+    child = os.fork()
+    return os.waitpid(child, 0)[1] if child else 0
+
+
+async def coroutine_forks(item: int) -> int:
+    return forks(item)
+
+
+@pytest.mark.parametrize(("func", "via"), [(forks, "thread"), (coroutine_forks, "async"), (coroutine_forks, "thread")])
+def test_a_child_that_a_task_forks_in_this_process_ends_with_it(func: Callable[[int], int], via: Any) -> None:
+    assert flatout.map(func, range(6), via=via).results() == [0] * 6
+
+
 # How a process over its time is ended
 
 

@@ -171,6 +171,34 @@ def test_a_child_that_a_task_forks_does_not_report(plan: Plan) -> None:
     assert len({pid for _, pid in results}) == 1
 
 
+async def forks_and_waits(path: Path) -> int:
+    with path.open("a") as file:
+        file.write("began\n")
+    child = os.fork()
+    await asyncio.sleep(0.001)
+    with path.open("a") as file:
+        file.write("went on\n")
+    return child
+
+
+def test_a_child_that_a_coroutine_forks_begins_no_other_and_goes_no_further_than_its_await(tmp_path: Path) -> None:
+    """It shares the descriptors of its loop with the worker, which would miss what the child hears."""
+    children = flatout.map(forks_and_waits, [tmp_path / "log"] * 40, via=LOOPS).results()
+    assert all(children)
+    assert sorted((tmp_path / "log").read_text().split("\n")[:-1]) == ["began"] * 40 + ["went on"] * 40
+
+
+async def forks_and_raises(_: int) -> int:
+    child = os.fork()
+    if child == 0:
+        raise SystemExit(7)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_a_child_that_a_coroutine_forks_ends_with_the_status_of_its_task() -> None:
+    assert flatout.map(forks_and_raises, range(3), via=LOOPS).results() == [7, 7, 7]
+
+
 where: list[int] = []
 
 

@@ -69,6 +69,9 @@ class Threads:
         for _ in range(self._started):
             self._inbox.put(None)
 
+    def let_go(self) -> None:
+        """Only the thread that has forked is in the child, and it ends with its task."""
+
     def _serve(self) -> None:
         loop = OwnLoop()
         caller = Caller(self._work, loop)
@@ -124,6 +127,10 @@ class Loop:
         self._thread.loop.call_soon_threadsafe(self._worker.stop)
         self._thread.end(ENDING_SECONDS)
 
+    def let_go(self) -> None:
+        """The loop goes no further than the `await` that comes next. See `_loop_thread`."""
+        self._worker.let_go()
+
 
 class _LoopHost:
     """Stands between a `LoopWorker` and the way home."""
@@ -159,7 +166,10 @@ class _LoopHost:
     def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
         self._reports.append(report)
-        self.loop.call_soon(self.hurry)
+        if self._flight.forked:
+            self.hurry()
+        else:
+            self.loop.call_soon(self.hurry)
 
     def hurry(self) -> None:
         """See `_workers._base.Host`."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
+from flatout._forks import leave
 from flatout._interrupts import Bell, put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -146,15 +148,32 @@ class LoopThread:
         except BaseException as error:
             self._error = error
         finally:
+            _loops.pop(threading.get_ident(), None)
             self._ready.set()
 
     async def _main(self) -> None:
         import asyncio
 
-        self.loop = asyncio.get_running_loop()
+        self.loop = _loops[threading.get_ident()] = asyncio.get_running_loop()
         self._stop = asyncio.Event()
         self._ready.set()
         await self._stop.wait()
+
+
+_loops: dict[int, asyncio.AbstractEventLoop] = {}  # that run, by their threads
+
+
+def _leave_child() -> None:
+    """In a child that something in such a loop has forked: end at the loop's next turn.
+
+    It shares the descriptors by which the loop is woken: what the child hears, the loop itself never does.
+    """
+    if (loop := _loops.get(threading.get_ident())) is not None:
+        loop.call_soon(leave, None)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_child)
 
 
 def _pass_on(done: asyncio.Task[Any], answer: Answer) -> None:

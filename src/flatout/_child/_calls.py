@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextvars
-import os
-import sys
 import time
 from collections.abc import Callable
 
 from flatout._awaitable import awaited, is_awaitable
 from flatout._child._results import Results
 from flatout._errors import trimmed
+from flatout._forks import leave
 from flatout._wire import _page
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from flatout._child._results import Tasks
-
-
-_exit = os._exit  # before a task can put something else in its place
 
 
 class Unloadable:
@@ -105,17 +101,6 @@ class Caller:
         if self._runner is None:
             self._runner = asyncio.Runner()
         return self._runner.run(awaited(value), context=contextvars.copy_context())
-
-
-def leave(error: BaseException | None) -> None:
-    """End a process that a task has forked, as Python ends."""
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except Exception:  # the task may have closed it
-            pass
-    code = error.code if isinstance(error, SystemExit) else int(error is not None)
-    _exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _not_set_up(*_: Any) -> Any:

@@ -7,9 +7,9 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from flatout._child._calls import leave
 from flatout._child._end import give_up
 from flatout._child._results import Channel, Outcomes
+from flatout._forks import leave
 from flatout._wire import _frames
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
         def end(self) -> None:
             """Nothing more comes."""
 
+        def let_go(self) -> None:
+            """This is a child that a task has forked: begin no other task here."""
+
 
 # Seconds after which a thread that computes gives the GIL away: 5 ms, CPython's own, pass three times from the end of one
 # task to the start of the next (sending, reading, starting), for which a thread that ought to wait already waits for the GIL.
@@ -38,15 +41,13 @@ BRISK = 0.0005
 
 
 class Flight:
-    """The tasks in flight, and their way home. `forked`: tells whether this process is a child that a task has forked."""
+    """The tasks in flight, and their way home. `forked`: this process is a child that a task has forked."""
 
-    def __init__(
-        self, channel: Channel, slots: memoryview, flush: Callable[[], None], forked: Callable[[], bool]
-    ) -> None:
+    def __init__(self, channel: Channel, slots: memoryview, flush: Callable[[], None]) -> None:
         self._channel = channel
         self._slots = slots
         self._flush = flush
-        self._forked = forked
+        self.forked = False
         self._inside: Inside
         self._landed: deque[Outcomes] = deque()
         self._sending = threading.Lock()
@@ -74,10 +75,15 @@ class Flight:
         self._inside.end()
         sys.setswitchinterval(self._interval)
 
+    def let_go(self) -> None:
+        """In a child that a task has forked: end with that task."""
+        self.forked = True
+        self._inside.let_go()
+
     def land(self, outcomes: Outcomes) -> None:
         """Take outcomes home, from any thread: what ends while others are being sent follows together."""
-        if self._forked():
-            leave(None)
+        if self.forked:
+            leave(outcomes.errors[0][1] if outcomes.errors else None)
         self._landed.append(outcomes)
         while self._landed and self._sending.acquire(blocking=False):
             try:

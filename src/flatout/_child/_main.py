@@ -145,7 +145,7 @@ class Worker:
             self._flight = None
         if inside is not None:
             initializer, self._initialized = self._initializer, False
-            self._flight = Flight(self._channel, self._slots, self._output.flush, lambda: self._caller.forked)
+            self._flight = Flight(self._channel, self._slots, self._output.flush)
             self._flight.begin(inside(self._caller.func, self._caller.star, initializer, self._flight))
 
     def _define(self) -> None:
@@ -187,6 +187,8 @@ class Worker:
         self._caller.forked = True
         self._channel.close()
         self._output.let_go()
+        if self._flight is not None:
+            self._flight.let_go()
         faulthandler.enable(2)
 
     # Modules that were edited since they were imported, or whose names may now lead elsewhere

@@ -186,10 +186,10 @@ class LoopWorker:
 
     def _ended(self, index: int, value: Any, seconds: float) -> None:
         now = self._clock()
-        if not self._finished:
+        self._finished.append((index, value, seconds))
+        if len(self._finished) == 1:
             self._since = now
             self._host.soon(self._report)
-        self._finished.append((index, value, seconds))
         if now - self._since > LONG_TURN:
             self._host.hurry()
 
@@ -259,6 +259,12 @@ class LoopWorker:
             puller.cancel()
         if self._starting is not None:
             self._starting.cancel()
+
+    def let_go(self) -> None:
+        """In a child that a task has forked: begin no other task, and know nothing of those that have ended."""
+        self._inbox.clear()
+        self._finished.clear()
+        self._errors.clear()
 
     def close(self) -> None:
         """Nothing of the host is held."""

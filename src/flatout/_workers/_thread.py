@@ -6,12 +6,14 @@ and being a daemon it keeps no program from ending.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
 from flatout import _kept_threads
 from flatout._awaitable import is_awaitable
 from flatout._events import BatchFinished, WorkerExited, WorkerReady
+from flatout._forks import leave
 from flatout._model import Batch, Work
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
@@ -30,6 +32,7 @@ class ThreadWorker:
         self._loop = OwnLoop()
         self._caller = Caller(work, self._loop)
         self._left_behind = False
+        self._pid = os.getpid()
         self._name = f"flatout-{number}"
         self._keep = keep and work.initializer is None
         self._thread: _kept_threads.KeptThread | None = None
@@ -119,6 +122,8 @@ class ThreadWorker:
         except BaseException as error:  # of what a class of the user's does when it is only asked for its name
             self._give_up(WorkerExited(self._number, error, range(batch.first, batch.end)))
         else:
+            if os.getpid() != self._pid:  # a child that a task has forked
+                leave(event.errors[-1].error if event.errors else None)
             self._report(event)
 
     def _give_up(self, event: WorkerExited) -> None:
