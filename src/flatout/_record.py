@@ -67,7 +67,9 @@ def _init(cls: Any, names: tuple[str, ...], defaults: dict[str, Any]) -> Any:
         value = f"_default_{name}.make() if {name} is _default_{name} else {name}" if made else name
         arguments.append(f"{name}=_default_{name}" if name in defaults else name)
         lines.append(f"_set_{name}(self, {value})")
-    exec(f"def __init__({', '.join(arguments)}):\n {'; '.join(lines) or 'pass'}", scope)
+    code = f"def __init__({', '.join(arguments)}):\n {'; '.join(lines) or 'pass'}"
+    # Compiled first: to run source would have CPython forget, in whatever thread, that a Ctrl-C is ending the program.
+    exec(compile(code, f"<{cls.__qualname__}>", "exec"), scope)
     init = scope["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__annotations__ = {**cls.__annotations__, "return": None}
