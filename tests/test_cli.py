@@ -16,6 +16,7 @@ from typing import IO
 
 import psutil
 import pytest
+from test_signals import wait_until_asleep
 
 FLATOUT = [sys.executable, "-m", "flatout"]
 KINDS = ("inline", "thread", "process")
@@ -490,8 +491,7 @@ def test_signals_end_it_quietly_with_all_workers(
     command = start("map", "work:nap", *map(str, range(8)), "--via", via, "-j", "2")
     assert command.stdout.readline() == "0\n"
     pid = _first_pid(here)
-    if via == "auto":  # while it starts threads, Linux may give the signal to one of these
-        _wait_for(here / "task-2")
+    wait_until_asleep(command.process.pid)
     (os.killpg if whole_group else os.kill)(command.process.pid, number)
     assert command.end() == (status, "", f"flatout: {word}\n")
     _assert_ended(pid)
@@ -505,13 +505,6 @@ def _first_pid(folder: Path) -> int:
             return int(path.name.removeprefix("pid-"))
         time.sleep(0.01)
     raise AssertionError("no task began")
-
-
-def _wait_for(file: Path) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not file.exists():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def _assert_ended(pid: int) -> None:
@@ -532,6 +525,7 @@ def test_sigint_while_waiting_for_input(start: type[Started]) -> None:
 def test_results_so_far_are_in_the_file_after_an_interruption(here: Path, start: type[Started]) -> None:
     command = start("map", "work:nap", "0", "0", "1", "--via", "inline", "--out", "out.txt")
     _first_pid(here)
+    wait_until_asleep(command.process.pid)
     command.process.send_signal(signal.SIGINT)
     assert command.process.wait(PATIENCE) == 130
     assert (here / "out.txt").read_text() == "0\n0\n"

@@ -15,12 +15,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from flatout import _inputs
+from flatout._daemons import Daemon
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
@@ -115,7 +115,7 @@ class Engine:
         self._begin()
         if self._by_seat():
             with put_off():
-                threading.Thread(target=self._attend_to_end, name="flatout-seat", daemon=True).start()
+                Daemon(self._attend_to_end, "flatout-seat").start()
 
     def _begin(self) -> None:
         self._started = self._driver.clock()

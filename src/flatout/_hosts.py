@@ -10,6 +10,8 @@ import selectors
 import threading
 from collections.abc import Callable, Iterable
 
+from flatout._daemons import Daemon
+
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     import asyncio
@@ -122,7 +124,7 @@ class ThreadHost:
     def run(self, driven: Driven) -> None:
         """Drive it to its end in a thread of its own. Raises RuntimeError where there is none to be had."""
         self._driven = driven
-        self._thread = threading.Thread(target=self._serve, name="flatout-driver", daemon=True)
+        self._thread = Daemon(self._serve, "flatout-driver")
         try:
             self._thread.start()
         except RuntimeError:

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextvars import Context
 from itertools import islice
 
+from flatout._daemons import Daemon
 from flatout._errors import InputError
 from flatout._events import InputEnded, TasksDrawn
 from flatout._model import Batch
@@ -169,7 +170,7 @@ class _Feeder:
         self._pending = _Pending(first, post)
         self._wake = threading.Event()
         self._closed = False
-        threading.Thread(target=self._feed, name="flatout-feeder", daemon=True).start()
+        Daemon(self._feed, "flatout-feeder").start()
 
     def order(self, count: int) -> None:
         """See `_Pending.order`."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
+from flatout._daemons import Daemon
 from flatout._thread_times import clock_of
 
 IDLE_SECONDS = 5.0  # that a thread waits; guessed: from run to run, not from hour to hour
@@ -14,17 +14,16 @@ IDLE_SECONDS = 5.0  # that a thread waits; guessed: from run to run, not from ho
 Job = Callable[[], object]
 
 
-class KeptThread(threading.Thread):
-    """A daemon thread that does what is put into its inbox, one job after another; None ends it. A job must not raise."""
+class KeptThread(Daemon):
+    """A thread that does what is put into its inbox, one job after another; None ends it. A job must not raise."""
 
     def __init__(self, name: str) -> None:
-        super().__init__(name=name, daemon=True)
+        super().__init__(self._serve, name)
         self.inbox: SimpleQueue[Job | None] = SimpleQueue()
         self.at_work = False  # whether it is on a job
         self.clock: int | None = None  # that tells its CPU time, None where the system has none
 
-    def run(self) -> None:
-        """See `threading.Thread`."""
+    def _serve(self) -> None:
         while (job := self._next()) is not None:
             self.at_work = True
             job()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
+from flatout._daemons import Daemon
 from flatout._forks import leave
 from flatout._interrupts import Bell, put_off
 
@@ -52,7 +53,7 @@ class LoopThread:
         self._asked = self._answered = 0  # signs of life
         self._silent = 0.0
         self._ready = threading.Event()
-        self._thread = threading.Thread(target=self._serve, name="flatout-loop", daemon=True)
+        self._thread = Daemon(self._serve, "flatout-loop")
 
     def start(self) -> None:
         """Start it. Raises what keeps a loop from being made."""

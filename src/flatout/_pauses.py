@@ -6,9 +6,9 @@ computed meanwhile, nothing else in this process can have run either.
 
 from __future__ import annotations
 
-import threading
 import time
 
+from flatout._daemons import Daemon
 from flatout._interrupts import Bell
 
 BEAT = 0.1  # seconds between two looks: so long a pause is, give or take; guessed
@@ -26,7 +26,7 @@ class Pauses:
 
     def begin(self) -> None:
         """Raises RuntimeError where no thread can be had."""
-        threading.Thread(target=self._watch, name="flatout-pauses", daemon=True).start()
+        Daemon(self._watch, "flatout-pauses").start()
 
     def end(self) -> None:
         """Look no longer."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 
+from flatout._daemons import Daemon
 from flatout._hosts import Callback, Driven, Sockets
 from flatout._interrupts import put_off
 from flatout._machine import usable_cores
@@ -112,7 +113,7 @@ class SharedHost:
 
     def _begin_to_read(self) -> Sockets:
         sockets = Sockets()
-        reader = threading.Thread(target=self._read_on, args=(sockets,), name="flatout-reader", daemon=True)
+        reader = Daemon(self._read_on, "flatout-reader", (sockets,))
         try:
             reader.start()
         except RuntimeError:  # no thread to be had

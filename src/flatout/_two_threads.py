@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
+from flatout._daemons import Daemon
 from flatout._events import SEAT, BatchFinished
 from flatout._model import Batch, Work
 from flatout._plan._duel import Reading, Round
@@ -63,7 +64,7 @@ class _Other:
     def start(self) -> bool:
         """Have it stand ready; False where no thread can be had."""
         try:
-            threading.Thread(target=self._serve, name="flatout-duel", daemon=True).start()
+            Daemon(self._serve, "flatout-duel").start()
         except RuntimeError:
             return False
         return self._here.wait()

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import cycle
 
+from flatout._daemons import Daemon
 from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
@@ -78,7 +79,7 @@ class Probe:
             with put_off():
                 blocked = _blocked_count()
                 self._modules = self._modules_before = len(sys.modules)
-                threading.Thread(target=self._watch, args=(blocked,), name="flatout-probe", daemon=True).start()
+                Daemon(self._watch, "flatout-probe", (blocked,)).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
                 self._queue = RunQueue()
                 _brisk.enter()
@@ -196,7 +197,7 @@ class Probe:
             self._told = self._evidence.computing(*self._now())
         if self._told:
             with contextlib.suppress(RuntimeError), put_off():  # no thread to be had: it starts later
-                threading.Thread(target=self._tell, args=(self._computing,), name="flatout-boot", daemon=True).start()
+                Daemon(self._tell, "flatout-boot", (self._computing,)).start()
 
     def _tell(self, computing: Callable[[], None]) -> None:
         """In a thread of its own: to start the zygote takes longer than many a call."""

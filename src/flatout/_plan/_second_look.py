@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
+from flatout._daemons import Daemon
 from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
 from flatout._interrupts import put_off
 from flatout._model import Plan, Statistics, Work
@@ -114,7 +115,7 @@ class Overseer:
     def start(self) -> None:
         """Begin to look; where there is no thread to be had, nobody does."""
         with put_off(), suppress(RuntimeError):
-            threading.Thread(target=self._oversee, name="flatout-overseer", daemon=True).start()
+            Daemon(self._oversee, "flatout-overseer").start()
 
     def end(self) -> None:
         """Look no more."""
