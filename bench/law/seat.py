@@ -94,11 +94,11 @@ def chosen(func: Function, items: Sequence[Any]) -> dict[str, Any]:
     list(run)
     seconds = time.perf_counter() - start
     report, plan = run.report, run.plan
-    predictions = explained.predictions if explained else plan.predictions
+    predictions = explained.predictions if explained and plan.kind == "async" else plan.predictions
     part = report.chosen
     if not predictions or (part is None and not explained):
         return {"over": str(plan)}
-    if not any(p.kind == "inline" for p in predictions):  # the plan was changed on the way: what was predicted is gone
+    if not awaited and not any(p.kind == "inline" for p in predictions):  # the plan was changed on the way: what was predicted is gone
         return {"changed": str(plan)}
     return {
         "kind": plan.way,

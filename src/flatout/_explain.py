@@ -28,7 +28,9 @@ from flatout._units import duration
 
 LOOP_CALL = 10e-6  # seconds that an event loop needs for a call among many (CPU seconds measured: 10-12 us for a sleep)
 WAKES = 3  # times that a loop is woken to see what that takes
-MOST_AWAITED = 5  # coroutines that are run, one after another, to see what they do
+MOST_AWAITED = 5  # coroutines that are run, one after another, to see how long they take
+TOGETHER = 64  # coroutines that are run at once, to see what one of many computes (measured: with 16 twice as much)
+SOON_OVER = 0.1  # seconds that one may take for that; guessed
 
 
 @record
@@ -137,17 +139,22 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
 
     own_loop = OwnLoop()
     found = own_loop(_await_some(awaitables))
-    woken = own_loop(_cost_of_waking()) if found else 0.0
-    own_loop.close()
     if not found:
+        own_loop.close()
         raise PlanError("there is no input, so there is nothing to measure")
     calls, later = len(found), found[1:] if len(found) > 2 else found  # the first one loads what is loaded once
     seconds, cpu = (sum(figures) / len(later) for figures in zip(*later, strict=True))
-    compute = max(0.0, cpu - woken)
-    measured = Measurement(compute, 0.0, max(0.0, seconds - woken - compute), calls=calls)
+    woken = own_loop(_cost_of_waking())
+    together, cpu_together = own_loop(_await_together(awaitables)) if seconds < SOON_OVER else (0, 0.0)
+    own_loop.close()
+    # One by itself computes more than one of many: the loop falls asleep and wakes for it, and finds its caches cold.
+    compute = max(0.0, min(cpu - woken, cpu_together / together - LOOP_CALL if together else cpu))
+    calls += together
+    measured = Measurement(compute, 0.0, max(0.0, seconds - max(cpu, compute)), calls=calls)
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)
-    predictions = tuple(_loop_prediction(p, measured, situation, plan) for p in choose(measured, situation).predictions)
+    others = choose(replace(measured, gil=max(cpu, compute)), situation).predictions  # where each has a loop of its own
+    predictions = tuple(_loop_prediction(p, measured, situation, plan) for p in others)
     return Explanation(replace(plan, measured=measured, predictions=predictions), measured, predictions, calls, inputs)
 
 
@@ -155,12 +162,10 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
     if prediction.kind != "async":
         return prediction
     calls = 1000 if situation.left is None else situation.left
-    most = max(1, min(plan.ceiling or 1, calls))
+    k = max(1, min(plan.ceiling or 1, calls))
     busy = measured.gil + LOOP_CALL
-    useful = useful_in_flight(busy, measured.wait)
-    k = math.ceil(max(1, min(most, useful)))
     seconds = max(calls * max(busy, measured.seconds / k), measured.seconds)
-    return Prediction("async", k, seconds, useful=useful)
+    return Prediction("async", k, seconds, useful=useful_in_flight(busy, measured.wait))
 
 
 async def _await_some(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
@@ -173,6 +178,15 @@ async def _await_some(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
         if sum(seconds for seconds, _ in found) > ENOUGH:
             break
     return found
+
+
+async def _await_together(awaitables: Iterator[Any]) -> tuple[int, float]:
+    """The number of a few calls that are made at once, and the CPU seconds of all."""
+    import asyncio
+
+    cpu = time.thread_time()
+    found = await asyncio.gather(*islice(awaitables, TOGETHER))
+    return len(found), time.thread_time() - cpu
 
 
 async def _cost_of_waking() -> float:

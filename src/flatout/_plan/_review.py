@@ -203,7 +203,8 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     per_core = max(PER_CORE, math.ceil(1 + wait / window.compute))
     most = min(round(in_flight), left)
     k = max(m, min(per_core * m, most))
-    each = _law.process_seconds_per_call(window.compute, 0.0, wait, transfer, m, k, transfer / 2 + MIXED_TASK)
+    parent = transfer / 2 + MIXED_TASK
+    each = _law.process_seconds_per_call(window.compute, 0.0, wait, transfer, situation.masters, k, parent)
     seconds = _starting(m, k, situation) + left * each
     if seconds * GAIN >= left * window.pace or left * window.pace - seconds < THREADS_WORTH:
         return None
@@ -230,7 +231,7 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     if window.cores < FULL or situation.no_process:
         return None
     m, left, compute = situation.cores, situation.left or 0, window.compute
-    each = max((compute + LOOP_TASK) / m, LOOP_TASK)
+    each = max((compute + LOOP_TASK) / situation.masters, LOOP_TASK)
     seconds = _starting(m, m, situation) + left * each
     if seconds * GAIN >= left * compute or left * compute - seconds < LOOP_WORTH:
         return None
