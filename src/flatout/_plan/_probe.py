@@ -32,6 +32,7 @@ from flatout._record import replace
 from flatout._thread_times import RunQueue, clock_of, read
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
+HURRIED = 0.0001  # seconds, while the choice is made and carried out, which lets go of the GIL a hundred times; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
 Enough = Callable[[], "float | None"]
@@ -222,6 +223,7 @@ class Probe:
         try:
             if self._over:
                 return
+            _brisk.hurry(True)  # until the end of the call, if that is it: the driver and the workers are yet to start
             with self._own_work():
                 wait = self._enough()
             if wait is None:
@@ -231,6 +233,7 @@ class Probe:
                     _nothing,
                 )  # who waited for it goes free: it refers to this, too
             else:
+                _brisk.hurry(False)
                 with self._lock:
                     self._not_before = self._evidence.present(*self._now(), self._queued()) + wait
         finally:
@@ -308,6 +311,12 @@ class _Brisk:
             if self._users == 1:
                 self._before = sys.getswitchinterval()
                 sys.setswitchinterval(min(BRISK, self._before))
+
+    def hurry(self, on: bool) -> None:
+        """Have it shorter still, or no longer so, as long as anyone needs it at all."""
+        with self._lock:
+            if self._users:
+                sys.setswitchinterval(min(HURRIED if on else BRISK, self._before))
 
     def leave(self) -> None:
         """Someone needs it no longer."""
