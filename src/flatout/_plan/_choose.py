@@ -21,7 +21,7 @@ THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, 
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
 PROCESS_TASK = (
-    0.8e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.4 in each of the two), and
+    0.3e-6  # the same for a process, pickling apart (measured with calls of 0 and 2 us: 0.1-0.15 in each of the two), and
 )
 PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
 ALL_BUSY = (
