@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
 import hashlib
+import itertools
 import os
 import re
 import subprocess
@@ -262,3 +264,24 @@ def test_threads_of_an_earlier_run_that_are_still_at_its_end_are_not_taken_for_t
         assert measure(functools.partial(time.sleep, 0.005)).own == 0.0
     finally:
         over.set()
+
+
+def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
+    """It takes long where a program has many objects, and comes in whatever call."""
+    calls, before = itertools.count(), [*gc.callbacks]
+    heap = [[[]] for _ in range(600_000)]
+
+    def collect_once() -> None:
+        compute()
+        if next(calls) == 4:
+            gc.collect()
+
+    began = time.thread_time()
+    gc.collect()
+    cost = time.thread_time() - began
+    measured = measure(collect_once)
+    began = time.thread_time()
+    compute()
+    assert measured.seconds < (time.thread_time() - began) + cost / 8
+    assert gc.callbacks == before
+    del heap

@@ -4,6 +4,7 @@ Readings recorded once can so be judged again at any time: `tests/choices` does 
 
 Not all calls count. What was spent before modules were imported in the middle of a call does not, nor does a first call
 that took much longer than the others (it filled a cache, made a connection), nor calls before some that take much longer.
+A full garbage collection does not count, either: it comes seldom, and in whatever call comes then.
 """
 
 from __future__ import annotations
@@ -119,6 +120,13 @@ class Evidence:
     def imported(self, now: float, cpu: float) -> None:
         """Modules were imported just now: that happens once, in whatever call comes first."""
         self._left_out = self._up_to(now, cpu)
+
+    def collected(self, seconds: float, cpu: float) -> None:
+        """In the middle of the call that is under way, all objects of the program were looked through for garbage."""
+        if self._began is not None:
+            self._began += seconds
+            self._cpu_began += cpu
+            self.turn += 1
 
     def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
         """One look: for so long the watcher slept or wanted the GIL, and for so long the calls computed meanwhile.

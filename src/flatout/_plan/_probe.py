@@ -14,6 +14,7 @@ Here is what reads clocks; what follows from the readings is up to `_evidence`.
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import sys
 import threading
@@ -69,6 +70,7 @@ class Probe:
         self._own_clock = 0.0
         self._helper: int | None = None  # the clock of the thread that starts the zygote
         self._helper_clock = 0.0
+        self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
@@ -85,6 +87,7 @@ class Probe:
                 self._queue = RunQueue()
                 _brisk.enter()
                 self._brisk = True
+                gc.callbacks.append(self._note_collection)
         cpu = time.thread_time()
         with self._lock:
             self._evidence.begun(time.perf_counter(), cpu)
@@ -143,6 +146,19 @@ class Probe:
                 self._queue.close()
             if brisk:
                 _brisk.leave()
+                gc.callbacks.remove(self._note_collection)
+
+    def _note_collection(self, phase: str, info: dict[str, int]) -> None:
+        """A garbage collection begins or ends, in whatever thread: all others wait meanwhile."""
+        if info["generation"] < 2 or self._over:
+            return
+        now, cpu = self._now()
+        if phase == "start":
+            self._collecting = now, cpu
+        elif self._collecting is not None:
+            with self._lock:
+                self._evidence.collected(now - self._collecting[0], cpu - self._collecting[1])
+            self._collecting = None
 
     @property
     def seconds(self) -> float:
@@ -259,7 +275,7 @@ class Probe:
                 then += queued - queued_then
             if now - then > 1.1 * (cpu - cpu_then):
                 theirs = self._queued()
-            if busy and self._evidence.within:
+            if busy and self._evidence.within and self._collecting is None:
                 with self._lock:
                     whole = turn == self._evidence.turn and undisturbed and not self._at_work
                     self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
