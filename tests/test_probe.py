@@ -20,7 +20,7 @@ import flatout
 from flatout import _kept_threads
 from flatout._machine import usable_cores
 from flatout._model import Measurement
-from flatout._plan._evidence import BOOT_AFTER, WAITED
+from flatout._plan._evidence import BOOT_AFTER, WAITED, Evidence
 from flatout._plan._probe import Probe
 
 BIG = bytes(2_000_000)
@@ -269,7 +269,7 @@ def test_threads_of_an_earlier_run_that_are_still_at_its_end_are_not_taken_for_t
 def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
     """It takes long where a program has many objects, and comes in whatever call."""
     calls, before = itertools.count(), [*gc.callbacks]
-    heap = [[[]] for _ in range(600_000)]
+    heap: list[list[list[int]]] = [[[]] for _ in range(600_000)]
 
     def collect_once() -> None:
         compute()
@@ -285,3 +285,22 @@ def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
     assert measured.seconds < (time.thread_time() - began) + cost / 8
     assert gc.callbacks == before
     del heap
+
+
+def test_calls_under_way_that_are_over_share_their_time() -> None:
+    """After no-ops many calls lie in one batch, which is judged in its middle."""
+    evidence = Evidence(gil=True)
+    evidence.begun(0.0, 0.0)
+    evidence.ended(1000, 0.001, 0.001, lambda: 0.0)
+    evidence.begun(0.001, 0.001)
+    evidence.in_hand(3)
+    assert evidence.measurement(0.031, 0.031, 0.0, 0.0, 1).seconds == pytest.approx(0.010)
+    assert evidence.spent(0.031, 0.031)[0][2] == 1004
+
+
+def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
+    evidence = Evidence(gil=True)
+    evidence.begun(0.0, 0.0)
+    evidence.collected(0.5, 0.4)
+    evidence.ended(1, 0.6, 0.5, lambda: 0.0)
+    assert evidence.spent(0.6, 0.5)[0] == (pytest.approx(0.1), pytest.approx(0.1), 1)

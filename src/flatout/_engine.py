@@ -128,6 +128,7 @@ class Engine:
             self.chooser.adopt = self.adopt
             self.chooser.restate = self._restate
             self.chooser.left = self._left
+            self.chooser.done = lambda: self._seat.done
             self.chooser.pair = self._pair
         if plan is not None and plan.kind == "async" and self._may_spread():
             self._look_again_at_loop(plan)

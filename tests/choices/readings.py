@@ -8,6 +8,8 @@ next where it is a clock), as `Evidence` is told them:
                                      programs that it has started run)
       queued (-1: not asked)    5 settled?
     2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
+                                7 calls in hand that are over: how many
+                                8 garbage collected: seconds, CPU
 """
 
 from __future__ import annotations
@@ -64,6 +66,15 @@ class Recording(Evidence):
     def imported(self, now: float, cpu: float) -> None:
         self.rows.append([2, *self._clocks(now, cpu)])
         super().imported(now, cpu)
+
+    def in_hand(self, over: int) -> None:
+        if over != self._in_hand:
+            self.rows.append([7, over])
+        super().in_hand(over)
+
+    def collected(self, seconds: float, cpu: float) -> None:
+        self.rows.append([8, units(seconds), units(cpu)])
+        super().collected(seconds, cpu)
 
     def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
         state = 2 if blocked is None else int(blocked)
@@ -263,6 +274,10 @@ class Replayed(Chooser):
         elif kind == 6:
             self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
             self._kept_out = bool(figures[4])
+        elif kind == 7:
+            self._evidence.in_hand(figures[0])
+        elif kind == 8:
+            self._evidence.collected(figures[0] * UNIT, figures[1] * UNIT)
         return False
 
 

@@ -29,7 +29,8 @@ PATIENCE = 0.1
 class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
-    left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
+    left: tells how many inputs are left, None where unknown. done: tells how many calls of the batch in hand are over.
+    no_process: why processes are out of the question from the
     start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes are there
     from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
@@ -56,6 +57,7 @@ class Chooser:
         self.adopt: Callable[[Plan], None] = lambda plan: None
         self.restate: Callable[[Callable[[Plan], Plan]], None] = lambda again: None
         self.left: Callable[[], int | None] = lambda: None
+        self.done: Callable[[], int] = lambda: 0
         self._work = work
         self._options = options
         self._most = options.max_concurrency
@@ -65,7 +67,7 @@ class Chooser:
         self._warm = warm
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(self._decide, self._computing, alone=alone)
+        self._probe = Probe(self._decide, self._computing, lambda: self.done(), alone=alone)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
@@ -80,7 +82,8 @@ class Chooser:
         """One that begins with the next call, as if that were the first; what rules processes out still does."""
         arguments = self._work, self._options, self._cores, self._no_process, self._warm, self._boot, self._idle
         other = Chooser(*arguments, alone=self._alone, duels=self._duel is not None)
-        other.adopt, other.restate, other.left, other.pair = self.adopt, self.restate, self.left, self.pair
+        other.adopt, other.restate, other.pair = self.adopt, self.restate, self.pair
+        other.left, other.done = self.left, self.done
         return other
 
     def before(self, batch: Batch) -> None:

@@ -96,13 +96,18 @@ class Evidence:
         self._left_out = Totals()
         self._began: float | None = None
         self._cpu_began = 0.0
+        self._in_hand = 0  # calls of those under way that are over
 
     # What happens
 
     def begun(self, now: float, cpu: float) -> None:
         """Calls begin."""
-        self._began, self._cpu_began = now, cpu
+        self._began, self._cpu_began, self._in_hand = now, cpu, 0
         self.turn += 1
+
+    def in_hand(self, over: int) -> None:
+        """So many of the calls that are under way, one after another, are over."""
+        self._in_hand = over if self._began is not None else 0
 
     def ended(self, calls: int, now: float, cpu: float, queued: Number) -> None:
         """So many calls have ended since. `queued` is read only where they did not compute all the time."""
@@ -161,7 +166,7 @@ class Evidence:
         """Seconds of all calls so far, of these on a core, and how many have begun; seconds of the one under way."""
         past, under_way = self._finished, 0.0 if self._began is None else now - self._began
         computed = 0.0 if self._began is None else max(0.0, cpu - self._cpu_began)
-        calls = past.calls + (self._began is not None)
+        calls = past.calls + (self._in_hand + 1 if self._began is not None else 0)
         return (past.seconds + under_way, past.cpu + computed, calls), under_way
 
     @property
@@ -291,7 +296,7 @@ class Evidence:
         before = past.since(self._left_out)
         if self._began is None or (before.calls and now - self._began < before.each):
             return self._with_looks(past, queued)
-        return self._with_looks(self._and_current(now, cpu, past.calls + (before.calls > 0)), queued)
+        return self._with_looks(self._and_current(now, cpu, past.calls + max(self._in_hand, before.calls > 0)), queued)
 
     def _up_to(self, now: float, cpu: float) -> Totals:
         """All up to now, in whatever call."""

@@ -43,13 +43,21 @@ class Probe:
     """Watches calls made by one thread. `enough()` is called, by whichever thread first sees that it is time.
 
     It returns None if that was it, else how many seconds to wait, at most until the end of the call, before it is called
-    again. The thread that makes the calls says so by `begin` and `end`. `alone`: nothing else computes in this process, so
-    that what other threads do is the work of the calls.
+    again. The thread that makes the calls says so by `begin` and `end`; `done()` tells how many of those under way are over.
+    `alone`: nothing else computes in this process, so that what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Enough, computing: Callable[[], None], *, alone: bool = True) -> None:
+    def __init__(
+        self,
+        enough: Enough,
+        computing: Callable[[], None],
+        done: Callable[[], int] = lambda: 0,
+        *,
+        alone: bool = True,
+    ) -> None:
         self._enough: Enough = enough
         self._alone = alone
+        self._done = done
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._evidence = Evidence(gil_enabled())
         self._lock = threading.RLock()  # of the evidence
@@ -168,6 +176,7 @@ class Probe:
     def spent(self) -> tuple[Spent, float]:
         """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
         with self._lock:
+            self._evidence.in_hand(self._done())
             return self._evidence.spent(*self._now())
 
     def measurement(self) -> Measurement:
@@ -177,6 +186,7 @@ class Probe:
         most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
             now, cpu = self._now()
+            self._evidence.in_hand(self._done())
             measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out)
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
@@ -286,6 +296,7 @@ class Probe:
     def _look(self, queued: float, resting: bool) -> None:
         now, cpu = self._now()
         with self._lock:
+            self._evidence.in_hand(self._done())
             shown = self._evidence.shown(now, cpu, queued, resting, self._asleep, self._without_programs)
             if shown and self._importing():
                 self._evidence.imported(now, cpu)

@@ -53,6 +53,12 @@ class Caller:
         seconds = time.perf_counter() - began
         return BatchFinished(worker, batch.first, values, tuple(errors), seconds, time.thread_time() - cpu)
 
+    @property
+    def done(self) -> int:
+        """How many calls of the batch in hand are over; from any thread."""
+        hand = self._batch
+        return len(hand.values) if hand is not None else 0
+
     def give_back(self) -> tuple[int, int]:
         """Begin nothing more of the batch in hand; from any thread. Returns (first task, count) of what others may have.
 

@@ -51,6 +51,11 @@ class Seat:
         self._return(*self._caller.left_over(event))
         return event
 
+    @property
+    def done(self) -> int:
+        """How many calls of the batch in hand are over; from any thread."""
+        return self._caller.done
+
     def give_back(self) -> None:
         """Leave to others what is not begun of the batch in hand; from any thread."""
         self._return(*self._caller.give_back())
