@@ -293,9 +293,11 @@ def test_calls_under_way_that_are_over_share_their_time() -> None:
     evidence.begun(0.0, 0.0)
     evidence.ended(1000, 0.001, 0.001, lambda: 0.0)
     evidence.begun(0.001, 0.001)
-    evidence.in_hand(3)
-    assert evidence.measurement(0.031, 0.031, 0.0, 0.0, 1).seconds == pytest.approx(0.010)
-    assert evidence.spent(0.031, 0.031)[0][2] == 1004
+    evidence.in_hand(500, 0.002, 0.002)
+    for over in (1, 2, 3):
+        evidence.in_hand(500 + over, 0.002 + over * 0.010, 0.002 + over * 0.010)
+    assert evidence.measurement(0.032, 0.032, 0.0, 0.0, 1).seconds == pytest.approx(0.010)
+    assert evidence.spent(0.032, 0.032)[0][2] == 1504
 
 
 def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
@@ -303,4 +305,5 @@ def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
     evidence.begun(0.0, 0.0)
     evidence.collected(0.5, 0.4)
     evidence.ended(1, 0.6, 0.5, lambda: 0.0)
-    assert evidence.spent(0.6, 0.5)[0] == (pytest.approx(0.1), pytest.approx(0.1), 1)
+    seconds, cpu, calls = evidence.spent(0.6, 0.5)[0]
+    assert [seconds, cpu, calls] == pytest.approx([0.1, 0.1, 1])

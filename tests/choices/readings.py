@@ -8,7 +8,7 @@ next where it is a clock), as `Evidence` is told them:
                                      programs that it has started run)
       queued (-1: not asked)    5 settled?
     2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
-                                7 calls in hand that are over: how many
+                                7 calls in hand that are over: time, CPU, how many
                                 8 garbage collected: seconds, CPU
 """
 
@@ -67,10 +67,10 @@ class Recording(Evidence):
         self.rows.append([2, *self._clocks(now, cpu)])
         super().imported(now, cpu)
 
-    def in_hand(self, over: int) -> None:
-        if over != self._in_hand:
-            self.rows.append([7, over])
-        super().in_hand(over)
+    def in_hand(self, over: int, now: float, cpu: float) -> None:
+        if over > self._in_hand:
+            self.rows.append([7, *self._clocks(now, cpu), over])
+        super().in_hand(over, now, cpu)
 
     def collected(self, seconds: float, cpu: float) -> None:
         self.rows.append([8, units(seconds), units(cpu)])
@@ -247,7 +247,7 @@ class Replayed(Chooser):
     def _tell(self, row: Row) -> bool:
         """Tell the evidence of an event; whether it is time to choose."""
         kind, figures = row[0], row[1:]
-        if kind in (0, 1, 2, 4, 6):
+        if kind in (0, 1, 2, 4, 6, 7):
             self._time += figures[0] * UNIT
             self._cpu += figures[1] * UNIT
         if kind == 0:
@@ -275,7 +275,7 @@ class Replayed(Chooser):
             self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
             self._kept_out = bool(figures[4])
         elif kind == 7:
-            self._evidence.in_hand(figures[0])
+            self._evidence.in_hand(figures[2], self._time, self._cpu)
         elif kind == 8:
             self._evidence.collected(figures[0] * UNIT, figures[1] * UNIT)
         return False

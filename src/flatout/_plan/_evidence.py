@@ -97,17 +97,23 @@ class Evidence:
         self._began: float | None = None
         self._cpu_began = 0.0
         self._in_hand = 0  # calls of those under way that are over
+        self._reached = Totals()  # with these, when the last of them was seen to be over
 
     # What happens
 
     def begun(self, now: float, cpu: float) -> None:
         """Calls begin."""
         self._began, self._cpu_began, self._in_hand = now, cpu, 0
+        self._reached = self._finished
         self.turn += 1
 
-    def in_hand(self, over: int) -> None:
+    def in_hand(self, over: int, now: float, cpu: float) -> None:
         """So many of the calls that are under way, one after another, are over."""
-        self._in_hand = over if self._began is not None else 0
+        if self._began is None or over <= self._in_hand:
+            return
+        self._in_hand = over
+        self._reached = self._and_current(now, cpu, self._finished.calls + over)
+        self._keep(self._with_looks(self._reached, 0.0))
 
     def ended(self, calls: int, now: float, cpu: float, queued: Number) -> None:
         """So many calls have ended since. `queued` is read only where they did not compute all the time."""
@@ -268,9 +274,12 @@ class Evidence:
     def _mark(self, total: Totals) -> None:
         """Of thousands of short calls not every one is kept."""
         self._latest = total
+        self._keep(total)
+        self._weigh_first()
+
+    def _keep(self, total: Totals) -> None:
         if len(self._marks) < 2 or total.seconds > 1.1 * self._marks[-1].seconds:
             self._marks.append(total)
-        self._weigh_first()
 
     def _weigh_first(self) -> None:
         """Leave the first call out, if it took much longer than the others."""
@@ -284,7 +293,8 @@ class Evidence:
         """Of all, what is not left out; if the later half of the time went into calls much longer than the others, that."""
         counted = total.since(self._left_out)
         half = self._left_out.seconds + counted.seconds / 2
-        past = next((mark for mark in (self._latest, *reversed(self._marks)) if mark.seconds <= half), None)
+        before = (mark for mark in (*self._marks, self._latest) if mark.seconds <= half)
+        past = max(before, key=lambda mark: mark.seconds, default=None)
         if past is None or past.calls <= self._left_out.calls:
             return counted
         lately = total.since(past)
@@ -292,11 +302,12 @@ class Evidence:
 
     def _so_far(self, now: float, cpu: float, queued: float = 0.0) -> Totals:
         """All, with the call that is under way once it is longer than those before."""
-        past = self._finished
+        past = self._finished if self._began is None else self._reached
         before = past.since(self._left_out)
-        if self._began is None or (before.calls and now - self._began < before.each):
+        total = past if self._began is None else self._and_current(now, cpu, past.calls + (before.calls > 0))
+        if before.calls and total.seconds - past.seconds < before.each:
             return self._with_looks(past, queued)
-        return self._with_looks(self._and_current(now, cpu, past.calls + max(self._in_hand, before.calls > 0)), queued)
+        return self._with_looks(total, queued)
 
     def _up_to(self, now: float, cpu: float) -> Totals:
         """All up to now, in whatever call."""

@@ -176,8 +176,9 @@ class Probe:
     def spent(self) -> tuple[Spent, float]:
         """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
         with self._lock:
-            self._evidence.in_hand(self._done())
-            return self._evidence.spent(*self._now())
+            now, cpu = self._now()
+            self._evidence.in_hand(self._done(), now, cpu)
+            return self._evidence.spent(now, cpu)
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
@@ -186,7 +187,7 @@ class Probe:
         most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
             now, cpu = self._now()
-            self._evidence.in_hand(self._done())
+            self._evidence.in_hand(self._done(), now, cpu)
             measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out)
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
@@ -296,7 +297,7 @@ class Probe:
     def _look(self, queued: float, resting: bool) -> None:
         now, cpu = self._now()
         with self._lock:
-            self._evidence.in_hand(self._done())
+            self._evidence.in_hand(self._done(), now, cpu)
             shown = self._evidence.shown(now, cpu, queued, resting, self._asleep, self._without_programs)
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
