@@ -98,7 +98,9 @@ def chosen(func: Function, items: Sequence[Any]) -> dict[str, Any]:
     part = report.chosen
     if not predictions or (part is None and not explained):
         return {"over": str(plan)}
-    if not awaited and not any(p.kind == "inline" for p in predictions):  # the plan was changed on the way: what was predicted is gone
+    if not awaited and not any(
+        p.kind == "inline" for p in predictions
+    ):  # the plan was changed on the way: what was predicted is gone
         return {"changed": str(plan)}
     return {
         "kind": plan.way,
