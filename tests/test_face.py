@@ -26,6 +26,7 @@ BASIC = {
     "errno",
     "functools",
     "heapq",
+    "gc",  # built in
     "itertools",
     "keyword",
     "math",
