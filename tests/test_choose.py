@@ -104,8 +104,8 @@ def test_what_is_dear_to_move_stays() -> None:
     assert choose(Measurement(0.010, 0.0, 0.0, transfer=0.050), Situation(8, left=1000)).kind == "inline"
 
 
-def test_some_tenths_of_a_microsecond_are_too_short_to_be_moved() -> None:
-    assert choose(Measurement(0.3e-6, 0.0, 0.0, transfer=0.3e-6), Situation(8, left=10_000_000)).kind == "inline"
+def test_a_microsecond_is_too_short_to_be_moved() -> None:
+    assert choose(Measurement(1e-6, 0.0, 0.0, transfer=1e-6), Situation(8, left=10_000_000)).kind == "inline"
 
 
 def test_processes_must_win_by_more_than_a_little_against_threads() -> None:

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import flatout
-from flatout._explain import MOST_AWAITED, TOGETHER, Explanation
+from flatout._explain import Explanation
 from flatout._model import Measurement
 from flatout._plan._choose import Situation, choose
 
@@ -45,7 +45,7 @@ def test_only_a_few_inputs_are_used_up() -> None:
         time.sleep(0.02)
 
     explanation = flatout.explain(call, itertools.count())
-    assert 0 < len(calls) == explanation.calls <= MOST_AWAITED + TOGETHER
+    assert 0 < len(calls) == explanation.calls < 10
     assert explanation.inputs is None
     assert explanation.plan.kind == "thread"
     time.sleep(0.1)
@@ -77,7 +77,7 @@ def test_a_coroutine_function_is_awaited_a_few_times(where: str) -> None:
 
     explanation = asyncio.run(main()) if where == "inside" else flatout.explain(call, range(100))
     assert explanation.plan.kind == "async"
-    assert 0 < len(calls) == explanation.calls <= MOST_AWAITED + TOGETHER
+    assert 0 < len(calls) == explanation.calls < 10
     assert explanation.measured.wait >= 0.01
     assert "async" in str(explanation)
     assert "<- chosen" in str(explanation)

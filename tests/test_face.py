@@ -26,7 +26,6 @@ BASIC = {
     "errno",
     "functools",
     "heapq",
-    "gc",  # built in
     "itertools",
     "keyword",
     "math",

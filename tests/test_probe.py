@@ -273,7 +273,7 @@ def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
 
     def collect_once() -> None:
         compute()
-        if next(calls) == 4:
+        if next(calls) == 8:
             gc.collect()
 
     began = time.thread_time()

@@ -98,9 +98,8 @@ def chosen(func: Function, items: Sequence[Any]) -> dict[str, Any]:
     part = report.chosen
     if not predictions or (part is None and not explained):
         return {"over": str(plan)}
-    if not awaited and not any(
-        p.kind == "inline" for p in predictions
-    ):  # the plan was changed on the way: what was predicted is gone
+    restated = not awaited and not any(p.kind == "inline" for p in predictions)
+    if restated:  # the plan was changed on the way: what was predicted is gone
         return {"changed": str(plan)}
     return {
         "kind": plan.way,

@@ -139,8 +139,7 @@ def explain(func: Callable[..., Any], *iterables: Iterable[Any]) -> Explanation:
     """Say what `map` would do with these arguments, and why.
 
     The first few calls are made for it, in this thread, until they have taken some 30 ms; nothing more is run, and their
-    results are dropped. Of coroutines that take less than 0.1 s the next 64 are awaited as well, all at once: one by itself
-    computes more than one of many. An exception of theirs is raised.
+    results are dropped. An exception of theirs is raised.
     """
     from flatout._explain import measure
 

@@ -29,9 +29,7 @@ class Daemon(threading.Thread):
 
     def __init__(self, target: Callable[..., Any], name: str, args: tuple[Any, ...] = ()) -> None:
         super().__init__(target=target, name=name, args=args, daemon=True)
-        self._mask: set[Any] | None = (
-            None  # of the signals that are to be blocked; None where the system knows no masks
-        )
+        self._mask: set[Any] | None = None  # of signals to block; None where the system knows no masks
 
     def start(self) -> None:
         """See `threading.Thread`."""

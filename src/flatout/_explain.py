@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections.abc import Iterator
 from itertools import chain, islice
@@ -28,9 +29,8 @@ from flatout._units import duration
 
 LOOP_CALL = 10e-6  # seconds that an event loop needs for a call among many (CPU seconds measured: 10-12 us for a sleep)
 WAKES = 3  # times that a loop is woken to see what that takes
+LONGEST_NAP = 0.02  # seconds that it sleeps for that; guessed: longer naps leave the caches no colder
 MOST_AWAITED = 5  # coroutines that are run, one after another, to see how long they take
-TOGETHER = 64  # coroutines that are run at once, to see what one of many computes (measured: with 16 twice as much)
-SOON_OVER = 0.1  # seconds that one may take for that; guessed
 
 
 @record
@@ -144,12 +144,9 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
         raise PlanError("there is no input, so there is nothing to measure")
     calls, later = len(found), found[1:] if len(found) > 2 else found  # the first one loads what is loaded once
     seconds, cpu = (sum(figures) / len(later) for figures in zip(*later, strict=True))
-    woken = own_loop(_cost_of_waking())
-    together, cpu_together = own_loop(_await_together(awaitables)) if seconds < SOON_OVER else (0, 0.0)
+    woken = own_loop(_cost_of_waking(min(seconds, LONGEST_NAP)))
     own_loop.close()
-    # One by itself computes more than one of many: the loop falls asleep and wakes for it, and finds its caches cold.
-    compute = max(0.0, min(cpu - woken, cpu_together / together - LOOP_CALL if together else cpu))
-    calls += together
+    compute = max(0.0, cpu - woken)
     measured = Measurement(compute, 0.0, max(0.0, seconds - max(cpu, compute)), calls=calls)
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)
@@ -180,22 +177,16 @@ async def _await_some(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
     return found
 
 
-async def _await_together(awaitables: Iterator[Any]) -> tuple[int, float]:
-    """The number of a few calls that are made at once, and the CPU seconds of all."""
-    import asyncio
+async def _cost_of_waking(seconds: float) -> float:
+    """CPU seconds that the loop needs to sleep for so long and wake: once for a call by itself, and hardly ever among many.
 
-    cpu = time.thread_time()
-    found = await asyncio.gather(*islice(awaitables, TOGETHER))
-    return len(found), time.thread_time() - cpu
-
-
-async def _cost_of_waking() -> float:
-    """CPU seconds that the loop needs to fall asleep and wake: once for a call by itself, and hardly ever among many."""
+    The longer it sleeps, the colder are the caches that it finds.
+    """
     import asyncio
 
     costs: list[float] = []
     for _ in range(WAKES):
         cpu = time.thread_time()
-        await asyncio.sleep(0.001)
+        await asyncio.sleep(seconds)
         costs.append(time.thread_time() - cpu)
-    return min(costs)
+    return statistics.median(costs)

@@ -95,6 +95,8 @@ class Flight:
 
     def idle(self) -> None:
         """All tasks have begun, and all wait."""
+        if self.forked:
+            leave(None)
         self._channel.send(_frames.IDLE, None)
 
     def _send_all(self) -> None:

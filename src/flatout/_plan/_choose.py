@@ -20,7 +20,9 @@ ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 
 THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, and
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
-PROCESS_TASK = 0.3e-6  # the same for a process, pickling apart (measured with calls of 0 and 2 us: 0.1-0.15 in each of the two), and
+PROCESS_TASK = (
+    0.8e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.4 in each of the two), and
+)
 PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
 ALL_BUSY = (
     0.94  # of its speed that a core keeps while all others compute, too (measured: two do 1.885 times as much as one;

@@ -14,7 +14,6 @@ Here is what reads clocks; what follows from the readings is up to `_evidence`.
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import sys
 import threading
@@ -33,6 +32,7 @@ from flatout._record import replace
 from flatout._thread_times import RunQueue, clock_of, read
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
+HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 HURRIED = 0.0001  # seconds, while the choice is made and carried out, which lets go of the GIL a hundred times; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
@@ -78,6 +78,7 @@ class Probe:
         self._own_clock = 0.0
         self._helper: int | None = None  # the clock of the thread that starts the zygote
         self._helper_clock = 0.0
+        self._heeds_collections = False
         self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
 
     def begin(self) -> None:
@@ -95,7 +96,6 @@ class Probe:
                 self._queue = RunQueue()
                 _brisk.enter()
                 self._brisk = True
-                gc.callbacks.append(self._note_collection)
         cpu = time.thread_time()
         with self._lock:
             self._evidence.begun(time.perf_counter(), cpu)
@@ -154,7 +154,19 @@ class Probe:
                 self._queue.close()
             if brisk:
                 _brisk.leave()
+            if brisk and self._heeds_collections:
+                import gc
+
                 gc.callbacks.remove(self._note_collection)
+
+    def _heed_collections(self) -> None:
+        """From now on: nothing of this is loaded or called for calls that are over before."""
+        import gc
+
+        with self._lock:
+            if self._brisk and not self._heeds_collections:
+                self._heeds_collections = True
+                gc.callbacks.append(self._note_collection)
 
     def _note_collection(self, phase: str, info: dict[str, int]) -> None:
         """A garbage collection begins or ends, in whatever thread: all others wait meanwhile."""
@@ -303,6 +315,8 @@ class Probe:
                 self._evidence.imported(now, cpu)
                 return
             present = self._evidence.present(now, cpu, queued)
+        if present > HEEDED and not self._heeds_collections:
+            self._heed_collections()
         if shown and present >= self._not_before:
             self._judge()
         elif not resting and not self._told and self._evidence.long(now):
