@@ -88,8 +88,7 @@ def wait_for_files(folder: Path, count: int, process: subprocess.Popen[str]) -> 
         time.sleep(0.01)
 
 
-# While auto starts threads, Linux may give the signal to one of these: in one of 20 programs, where nothing is done about it.
-@pytest.mark.parametrize("name", [*MAPS, *["auto"] * 9])
+@pytest.mark.parametrize("name", MAPS)
 def test_ctrl_c_ends_everything_at_once_and_quietly(tmp_path: Path, name: str) -> None:
     with program(tmp_path, SCRIPT + MAPS[name]) as (process, below):
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does

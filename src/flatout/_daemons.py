@@ -4,7 +4,7 @@ Linux gives a signal that is for the process to the main thread, and wakes that.
 thread that sets its mask takes the signal; and so do both, in the C library, when one thread starts another. Python would
 then hear of it when the main thread's call is over: nothing breaks that off any more. So a thread is started with these
 signals blocked, and each of the two lets them in when none waits for the main thread. (What is left is a signal in the
-microseconds between that look and the letting in.)
+microsecond between that look and the letting in.)
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import takewhile
+from operator import call, not_
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,18 +49,20 @@ class Daemon(threading.Thread):
         super().run()
 
     def _let_in(self) -> None:
-        if self._mask is not None:
-            if _waiting():
-                _give_way()
-            _signal.pthread_sigmask(_signal.SIG_SETMASK, self._mask)
+        if self._mask is None:
+            return
+        let_in = partial(_signal.pthread_sigmask, _signal.SIG_SETMASK, self._mask)
+        until = time.monotonic() + WAKING_SECONDS
+        while not _none_pending_then(let_in):
+            if time.monotonic() > until:  # one that the main thread blocks for good waits for ever
+                let_in()
+                return
+            time.sleep(0.001)
 
 
-def _waiting() -> bool:
-    """Whether such a signal waits for the main thread, or for one that blocks it for good."""
-    return not _ENDING.isdisjoint(_signal.sigpending())
-
-
-def _give_way() -> None:
-    until = time.monotonic() + WAKING_SECONDS
-    while _waiting() and time.monotonic() < until:
-        time.sleep(0.001)
+def _none_pending_then(let_in: Callable[[], object]) -> bool:
+    """Let signals in if none waits. In one call of C, since between two of Python's other threads would run, for long."""
+    empty = takewhile(
+        not_, map(call, (_signal.sigpending, let_in))
+    )  # `let_in` returns what was blocked, which is not empty
+    return len(tuple(empty)) == 1
