@@ -165,6 +165,15 @@ def test_processes_much_slower_than_predicted_for_no_reason_in_the_calls_give_wa
     assert "calls end 20 ms apart, 100 us were predicted" in plan.reason
 
 
+def test_a_moment_in_which_processes_are_slow_does_not_decide() -> None:
+    """On a busy machine it was what the dispatcher waited for a core, of which no call can tell."""
+    course = Course(PROCESSES, left=100_000)
+    assert course.passes(1.9, 19_000, each=0.0004, compute=0.0004) is None
+    for _ in range(8):
+        assert course.passes(0.2, 20, each=0.0004, compute=0.0004) is None
+        assert course.passes(0.9, 9_000, each=0.0004, compute=0.0004) is None
+
+
 def test_processes_that_are_slow_as_the_machine_is_busy_stay() -> None:
     course = Course(PROCESSES, left=10_000)
     assert course.passes(2.0, 100, each=0.08, compute=0.004, queued=0.076) is None

@@ -12,6 +12,7 @@ A change is judged by what was before it, and taken back where it made things wo
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -37,7 +38,7 @@ AWAITED = 8  # workers that must be there before anything is judged; guessed
 SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
 WORSE = 1.15  # times as long a call takes after a change that is taken back; guessed
 DISAPPOINTING = 1.5  # times as long as predicted, from which the runner-up is tried; guessed
-VERIFIED = 1.0  # seconds after which the prediction is held against what came
+VERIFIED = 1.0  # seconds over which what came is held against the prediction; guessed
 FULL = 0.8  # of a core, from which threads or a loop are held up by it; guessed
 OWN_WORK = (
     0.0003  # seconds of computing a call up to which it may be flatout's own, with many threads (measured: 0.15 ms)
@@ -51,6 +52,8 @@ LOOP_TASK = 5e-6  # seconds to hand a coroutine to another process and take its 
 LOOP_WORTH = 0.05  # seconds that spreading coroutines must save: to move them is not without risk; guessed
 THREADS_WORTH = 0.1  # the same for threads: each process has to load what the calls need, and connect anew; guessed
 IN_EACH_LOOP = 500  # coroutines in flight in each process
+
+Look = Callable[[Plan, "Window", Situation], "Plan | None"]
 
 
 @record
@@ -97,6 +100,7 @@ class Review:
         self._tried: dict[str, float] = {}  # way -> seconds that a call computed then
         self._began = self._since = 0.0
         self._counts = Statistics()
+        self._unverified = (Statistics(), 0.0)  # what had come, and when, by the last such look
         self._cpu = 0.0
         self._predicted = 0.0  # pace
         self._awaited = 0  # workers that are still to report for work
@@ -106,7 +110,7 @@ class Review:
         """From now on this plan holds. cpu: see `look`."""
         self._plan = plan
         self._began = self._since = now
-        self._counts, self._cpu = counts, cpu
+        self._counts, self._cpu, self._unverified = counts, cpu, (counts, now)
         self.due = now
         self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind in ("thread", "process") else 0
         chosen, left = _prediction(plan), self._situation().left
@@ -121,7 +125,7 @@ class Review:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
         plan = self._plan
         if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
-            self._counts, self._cpu, self._since = counts, cpu, now
+            self._counts, self._cpu, self._since, self._unverified = counts, cpu, now, (counts, now)
             return None
         window = _between(self._counts, counts, now - self._since)
         if window is not None and plan.kind == "thread":
@@ -137,7 +141,7 @@ class Review:
             # Calls may have become dearer meanwhile, of which the other way is innocent: then more is computed than before.
             if window.pace > WORSE * then.pace and WORSE * window.cores < then.cores:
                 return _taken_back(before, plan, window.pace, then.pace)
-        better = self._better(plan, window, now)
+        better = self._better(plan, window) or self._disappointed(plan, counts, now)
         if better is not None:
             self._before = plan, window
         return better
@@ -157,24 +161,28 @@ class Review:
             return True
         return window.seconds >= WINDOW and (window.calls >= FEWEST or window.seconds >= VERIFIED)
 
-    def _better(self, plan: Plan, window: Window, now: float) -> Plan | None:
-        situation = self._situation()
-        if not situation.left or situation.cores < 2:
-            return None
+    def _better(self, plan: Plan, window: Window) -> Plan | None:
         looks = {"thread": _from_threads, "process": _from_processes, "async": _from_a_loop}
         look = looks.get(plan.way)
-        better = look(plan, window, situation) if look is not None else None
-        if better is None and plan.way == "process" and now > self._began + VERIFIED:
-            better = _from_what_disappoints(plan, window, situation, self._predicted)
-        if better is None or not self._is_new(better, window):
+        return self._if_new(look, plan, window) if look is not None else None
+
+    def _disappointed(self, plan: Plan, counts: Statistics, now: float) -> Plan | None:
+        then, since = self._unverified
+        if plan.way != "process" or now < since + VERIFIED:
+            return None
+        self._unverified = counts, now
+        window = _between(then, counts, now - since)
+        look = functools.partial(_from_what_disappoints, predicted=self._predicted)
+        return self._if_new(look, plan, window) if window is not None else None
+
+    def _if_new(self, look: Look, plan: Plan, window: Window) -> Plan | None:
+        """What it sees, where that has not been tried, or calls have become much dearer since."""
+        situation = self._situation()
+        better = look(plan, window, situation) if situation.left and situation.cores > 1 else None
+        if better is None or window.compute <= ANOTHER * self._tried.get(better.way, -math.inf):
             return None
         self._tried[better.way] = window.compute
         return better
-
-    def _is_new(self, better: Plan, window: Window) -> bool:
-        """Whether this way has not been tried, or calls have become much dearer since."""
-        tried = self._tried.get(better.way)
-        return tried is None or window.compute > ANOTHER * tried
 
 
 def _between(then: Statistics, now: Statistics, seconds: float) -> Window | None:
