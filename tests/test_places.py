@@ -227,6 +227,7 @@ def test_the_async_face_for_computing_that_is_moved_to_processes() -> None:
     async def main() -> str:
         run = flatout.map(compute, [300_000] * 40)
         assert len(await run) == 40
+        print(run.plan, run.plan.measured)
         return run.plan.kind
 
     assert asyncio.run(main()) == "process"

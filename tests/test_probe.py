@@ -96,6 +96,34 @@ def test_waiting_for_a_core_is_no_waiting() -> None:
     assert min(shares(compute)[2] for _ in range(9)) < 0.2
 
 
+def test_waiting_for_the_gil_is_no_waiting() -> None:
+    """Another thread of the program takes it in the middle of each call, for ten times as long as the call computes."""
+
+    def share_of_waiting() -> float:
+        wanted, over = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            while wanted.wait() and not over.is_set():
+                wanted.clear()
+                sum(range(2_000_000))
+
+        def call() -> None:
+            compute()
+            wanted.set()
+            compute()
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        try:
+            return shares(call)[2]
+        finally:
+            over.set()
+            wanted.set()
+            holder.join()
+
+    assert sorted(share_of_waiting() for _ in range(9))[4] < 0.4
+
+
 def test_a_call_that_lets_go_of_the_gil_for_moments_holds_it() -> None:
     """Such a one falls into step with the looks: each comes when the GIL is free."""
 
@@ -285,6 +313,27 @@ def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
     assert measured.seconds < (time.thread_time() - began) + cost / 8
     assert gc.callbacks == before
     del heap
+
+
+def test_to_load_what_tells_of_collections_is_no_import_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else what a first call had computed until then would not count."""
+
+    def call() -> None:
+        began = time.thread_time()
+        while time.thread_time() - began < 0.010:
+            pass
+        time.sleep(0.010)
+
+    monkeypatch.delitem(sys.modules, "gc")
+    enough = threading.Event()
+    probe = Probe(enough.set, lambda: None)
+    probe.begin()
+    call()
+    probe.note(1)
+    assert "gc" in sys.modules
+    measured = probe.measurement()
+    probe.stop()
+    assert measured.gil + measured.free > 0.008
 
 
 def test_calls_under_way_that_are_over_share_their_time() -> None:

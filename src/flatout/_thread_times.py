@@ -60,16 +60,19 @@ def _queued() -> float:
 
 
 class RunQueue:
-    """Where the thread that makes this waits for a core, as Linux tells; elsewhere it is taken not to."""
+    """Where the thread that makes this waits for a core, as Linux tells; elsewhere it is taken not to.
 
-    def __init__(self) -> None:
+    before: seconds that it had waited when the account begins, by default now.
+    """
+
+    def __init__(self, before: float | None = None) -> None:
         self._folder = f"/proc/self/task/{threading.get_native_id()}"
         self._lock = threading.RLock()  # lest the number be another file's by the time it is read
         self._fd = -1  # closed by `close`: a `__del__` could swallow a Ctrl-C
         self._before = self._last = 0.0
         with contextlib.suppress(OSError):
             self._fd = os.open(f"{self._folder}/schedstat", os.O_RDONLY)
-        self._before = self.seconds()
+        self._before = self.seconds() if before is None else before
 
     def seconds(self) -> float:
         """Seconds that it has waited so far, the present time excepted; from any thread."""

@@ -10,6 +10,7 @@ next where it is a clock), as `Evidence` is told them:
     2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
                                 7 calls in hand that are over: time, CPU, how many
                                 8 garbage collected: seconds, CPU
+                                9 missed between looks: kept out, present, computed, queued
 """
 
 from __future__ import annotations
@@ -75,6 +76,10 @@ class Recording(Evidence):
     def collected(self, seconds: float, cpu: float) -> None:
         self.rows.append([8, units(seconds), units(cpu)])
         super().collected(seconds, cpu)
+
+    def missed(self, kept_out: float, present: float, computed: float, queued: float) -> None:
+        self.rows.append([9, units(kept_out), units(present), units(computed), units(queued)])
+        super().missed(kept_out, present, computed, queued)
 
     def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
         state = 2 if blocked is None else int(blocked)
@@ -278,6 +283,10 @@ class Replayed(Chooser):
             self._evidence.in_hand(figures[2], self._time, self._cpu)
         elif kind == 8:
             self._evidence.collected(figures[0] * UNIT, figures[1] * UNIT)
+        elif kind == 9:
+            self._queued = max(self._queued, figures[3] * UNIT)
+            kept_out, present, computed = (figure * UNIT for figure in figures[:3])
+            self._evidence.missed(kept_out, present, computed, self._queued)
         return False
 
 

@@ -139,6 +139,15 @@ class Evidence:
             self._cpu_began += cpu
             self.turn += 1
 
+    def missed(self, kept_out: float, present: float, computed: float, queued: float) -> None:
+        """Between two looks: for so long of that time the watcher wanted the GIL and did not get it. For the rest see `saw`.
+
+        Nor did the calls, as far as they did not compute.
+        """
+        if self._began is not None:
+            self._lost += max(0.0, min(kept_out, present - computed - max(0.0, queued - self._queued)))
+        self._queued = max(self._queued, queued)
+
     def saw(self, present: float, computed: float, blocked: bool | None, queued: float, whole: bool) -> None:
         """One look: for so long the watcher slept or wanted the GIL, and for so long the calls computed meanwhile.
 
@@ -170,8 +179,7 @@ class Evidence:
 
     def spent(self, now: float, cpu: float) -> tuple[Spent, float]:
         """Seconds of all calls so far, of these on a core, and how many have begun; seconds of the one under way."""
-        past, under_way = self._finished, 0.0 if self._began is None else now - self._began
-        computed = 0.0 if self._began is None else max(0.0, cpu - self._cpu_began)
+        past, (under_way, computed) = self._finished, self.under_way(now, cpu)
         calls = past.calls + (self._in_hand + 1 if self._began is not None else 0)
         return (past.seconds + under_way, past.cpu + computed, calls), under_way
 
@@ -179,6 +187,10 @@ class Evidence:
     def within(self) -> bool:
         """Whether calls are under way."""
         return self._began is not None
+
+    def under_way(self, now: float, cpu: float) -> tuple[float, float]:
+        """Seconds since those under way began, and how many of them they have computed."""
+        return (0.0, 0.0) if self._began is None else (now - self._began, max(0.0, cpu - self._cpu_began))
 
     def long(self, now: float) -> bool:
         """Whether those under way have been so for long."""

@@ -33,6 +33,9 @@ from flatout._thread_times import RunQueue, clock_of, read
 
 BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
+MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed
+OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
+LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
 HURRIED = 0.0001  # seconds, while the choice is made and carried out, which lets go of the GIL a hundred times; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
@@ -80,6 +83,9 @@ class Probe:
         self._helper_clock = 0.0
         self._heeds_collections = False
         self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
+        self._noted = 0.0, 0.0, 0.0  # what the watcher has told of, on the clocks and its own
+        self._waited = 0.0  # seconds that it has waited for a core, when that was asked last
+        self._looked: threading.Event | None = None  # somebody waits for the end of a look
 
     def begin(self) -> None:
         """Calls begin, in this thread."""
@@ -90,6 +96,7 @@ class Probe:
                 self._peak = Peak()
             with put_off():
                 blocked = _blocked_count()
+                self._noted = *self._now(), 0.0
                 self._modules = self._modules_before = len(sys.modules)
                 Daemon(self._watch, "flatout-probe", (blocked,)).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
@@ -103,12 +110,23 @@ class Probe:
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
         now, cpu = time.perf_counter(), time.thread_time()
+        if now - self._noted[0] > OVERDUE and not self._over:
+            self._let_in(now, cpu)
         with self._lock:
             self._note_imports(now, cpu)
             self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
         if self._elsewhere is not None and len(sys.modules) != self._modules_then and not self._over:
             self._look_elsewhere_anew()
+
+    def _let_in(self, now: float, cpu: float) -> None:
+        """Others may have held the GIL, which both the calls and the watcher wanted: it says so before these are over."""
+        with self._lock:
+            seconds, computed = self._evidence.under_way(now, cpu)
+        if seconds - computed > OVERDUE:
+            self._looked = threading.Event()
+            self._looked.wait(LET_IN)
+            self._looked = None
 
     def _look_elsewhere_anew(self) -> None:
         """The call has imported something: threads that this has started may spin for a while."""
@@ -161,7 +179,8 @@ class Probe:
 
     def _heed_collections(self) -> None:
         """From now on: nothing of this is loaded or called for calls that are over before."""
-        import gc
+        with self._own_work():
+            import gc
 
         with self._lock:
             if self._brisk and not self._heeds_collections:
@@ -176,8 +195,11 @@ class Probe:
         if phase == "start":
             self._collecting = now, cpu
         elif self._collecting is not None:
+            seconds, computed = now - self._collecting[0], cpu - self._collecting[1]
             with self._lock:
-                self._evidence.collected(now - self._collecting[0], cpu - self._collecting[1])
+                self._evidence.collected(seconds, computed)
+                then, cpu_then, own = self._noted
+                self._noted = then + seconds, cpu_then + computed, own
             self._collecting = None
 
     @property
@@ -249,11 +271,13 @@ class Probe:
     @contextlib.contextmanager
     def _own_work(self) -> Iterator[None]:
         """What is imported meanwhile is none of the calls'."""
+        before = len(sys.modules)
         self._at_work += 1
         try:
             yield
         finally:
             self._modules = len(sys.modules)
+            self._modules_then += self._modules - before
             self._at_work -= 1
 
     def _judge(self) -> None:
@@ -279,15 +303,16 @@ class Probe:
             self._asking.release()
 
     def _watch(self, blocked: Callable[[], int] | None) -> None:
-        own = self._watchers = RunQueue()
+        own = self._watchers = RunQueue(before=0.0)
         self._own_thread = clock_of(threading.get_ident())
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
+            self._note_missed()
             if self._over:
                 break
             busy, turn, undisturbed = self._evidence.within, self._evidence.turn, not self._at_work
             waits = 0 if blocked is None else blocked()
-            then, cpu_then = self._now()
+            then, cpu_then = self._noted[:2]
             time.sleep(nap)
             now, cpu = self._now()
             waited = None if blocked is None else blocked() - waits > 1  # for more than the end of its nap
@@ -303,8 +328,26 @@ class Probe:
                     whole = turn == self._evidence.turn and undisturbed and not self._at_work
                     self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
                     self._note_imports(now, cpu)
+                self._noted = now, cpu, self._own_clock
+                self._note_missed()
                 self._look(theirs, resting=cpu == cpu_then)
         own.close()
+
+    def _note_missed(self) -> None:
+        """Between looks too the watcher may want the GIL, or a core."""
+        then, cpu_then, own_then = self._noted
+        now, cpu = self._now()
+        own = time.thread_time()
+        missed = now - then - max(cpu - cpu_then, own - own_then)
+        if missed > MISSED and self._watchers is not None:
+            before, self._waited = self._waited, self._watchers.seconds()
+            queued = self._queued()
+            with self._lock:
+                present, computed = min((now - then, cpu - cpu_then), self._evidence.under_way(now, cpu))
+                self._evidence.missed(missed - (self._waited - before), present, computed, queued)
+        self._noted = now, cpu, own
+        if (looked := self._looked) is not None:
+            looked.set()
 
     def _look(self, queued: float, resting: bool) -> None:
         now, cpu = self._now()
