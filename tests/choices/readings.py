@@ -7,7 +7,8 @@ next where it is a clock), as `Evidence` is told them:
     1 ended: time, CPU, calls,  4 shown?: time, CPU, queued, 0 computes, 1 rests in the queue for a core, 2 rests asleep (3: and
                                      programs that it has started run)
       queued (-1: not asked)    5 settled?
-    2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out
+    2 imported: time, CPU       6 measured: time, CPU, queued, CPU elsewhere, kept out, CPU of the
+                                     watcher (0 where it is missing)
                                 7 calls in hand that are over: time, CPU, how many
                                 8 garbage collected: seconds, CPU
                                 9 missed between looks: kept out, present, computed, queued
@@ -104,10 +105,18 @@ class Recording(Evidence):
         return super().settled()
 
     def measurement(
-        self, now: float, cpu: float, queued: float, elsewhere: float, most: float, kept_out: bool = True
+        self,
+        now: float,
+        cpu: float,
+        queued: float,
+        elsewhere: float,
+        most: float,
+        kept_out: bool = True,
+        watching: float = 0.0,
     ) -> Measurement:
-        self.rows.append([6, *self._clocks(now, cpu), units(queued), units(elsewhere), int(kept_out)])
-        return super().measurement(now, cpu, queued, elsewhere, most, kept_out)
+        known = units(queued), units(elsewhere), int(kept_out), units(watching)
+        self.rows.append([6, *self._clocks(now, cpu), *known])
+        return super().measurement(now, cpu, queued, elsewhere, most, kept_out, watching)
 
 
 class Recorder(Chooser):
@@ -186,7 +195,7 @@ class Replayed(Chooser):
         self._recording = recording
         self._given = situation
         self._evidence = Evidence(situation.gil)
-        self._time = self._cpu = self._queued = self._elsewhere = 0.0
+        self._time = self._cpu = self._queued = self._elsewhere = self._watching = 0.0
         self._calls_over, self._kept_out = False, True
 
     def _adopted(self, plan: Plan) -> None:
@@ -195,7 +204,7 @@ class Replayed(Chooser):
     def measure(self) -> Measurement:
         most = self._given.cores
         measured = self._evidence.measurement(
-            self._time, self._cpu, self._queued, self._elsewhere, most, self._kept_out
+            self._time, self._cpu, self._queued, self._elsewhere, most, self._kept_out, self._watching
         )
         if self._no_process:
             return measured
@@ -278,7 +287,7 @@ class Replayed(Chooser):
             return self._evidence.settled()
         elif kind == 6:
             self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
-            self._kept_out = bool(figures[4])
+            self._kept_out, self._watching = bool(figures[4]), (figures[5] if len(figures) > 5 else 0) * UNIT
         elif kind == 7:
             self._evidence.in_hand(figures[2], self._time, self._cpu)
         elif kind == 8:

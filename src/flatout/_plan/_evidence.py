@@ -155,15 +155,17 @@ class Evidence:
         came must do. queued: seconds that the thread of the calls has waited for a core so far. whole: no call ended
         meanwhile, and flatout itself did nothing: what is done then holds the GIL.
         """
+        without_core = max(0.0, queued - self._queued)
         if blocked:  # who gives the GIL away sleeps until the other has a core and takes it
-            self._lost += max(0.0, present - computed - max(0.0, queued - self._queued) - NAP)
+            self._lost += max(0.0, present - computed - without_core - NAP)
         self._queued = max(self._queued, queued)
         late = present - NAP - _USUAL
         held = computed * float(bool(blocked))
         if blocked is None and late > _NOTICED:
             held = computed * min(1.0, (late + NAP) / present)
-        # Who had to wait for a core may have had to until the calls let go of the GIL and of the core.
-        if whole and (blocked is not False or late <= _LATE):
+        # Who had to wait for a core may have had to until the calls let go of the GIL and of the core; and while these wait
+        # for one, the GIL may be free.
+        if whole and (blocked is not False or (late <= _LATE and without_core < present / 10)):
             self._watched += computed
             self._held += held
         else:
@@ -246,17 +248,28 @@ class Evidence:
         return counted.cpu > BOOT_AFTER and counted.cpu > counted.present / 2
 
     def measurement(
-        self, now: float, cpu: float, queued: float, elsewhere: float, most: float, kept_out: bool = True
+        self,
+        now: float,
+        cpu: float,
+        queued: float,
+        elsewhere: float,
+        most: float,
+        kept_out: bool = True,
+        watching: float = 0.0,
     ) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over.
 
-        kept_out: if there were few looks, it was the GIL that kept the watcher out, not that it waits for a core. elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most.
+        elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most. kept_out: if
+        there were few looks, it was the GIL that kept the watcher out, not that it waits for a core. watching: CPU seconds
+        of the watcher and its like, who take the GIL from calls that want to compute.
         """
         total = self._so_far(now, cpu, queued)
         counted = self._counted(total)
-        seconds = counted.present
-        gil = min(counted.cpu, _share(counted, kept_out) * seconds) if self._gil else 0.0
-        own = elsewhere * (counted.seconds / total.seconds if total.seconds else 1.0)
+        counted_part = counted.seconds / total.seconds if total.seconds else 1.0
+        computing = counted.cpu / counted.present if counted.present else 0.0
+        seconds = max(counted.cpu, counted.present - watching * counted_part * computing)
+        gil = min(counted.cpu, _share(counted, kept_out) * counted.present) if self._gil else 0.0
+        own = elsewhere * counted_part
         own = min(own, most * seconds) if own > max(NOTICED * seconds, LEAST) else 0.0  # not older than the calls
         scale = 1 / counted.calls if counted.calls else 2.0
         once = (

@@ -216,23 +216,27 @@ class Probe:
 
     def measurement(self) -> Measurement:
         """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
-        elsewhere, queued = self._computed_elsewhere(), self._queued()
+        watching = self._watching()
+        elsewhere, queued = self._computed_elsewhere(watching), self._queued()
         kept_out = self._watchers is None or not self._watchers.inside()
         most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
             now, cpu = self._now()
             self._evidence.in_hand(self._done(), now, cpu)
-            measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out)
+            measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out, watching)
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
-    def _computed_elsewhere(self) -> float:
+    def _watching(self) -> float:
+        """CPU seconds of the watcher and of who starts the zygote."""
+        watcher = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
+        return watcher + max(self._helper_clock, 0.0 if self._helper is None else _read(self._helper))
+
+    def _computed_elsewhere(self, watching: float) -> float:
         if self._elsewhere is None:
             return 0.0
         spent = math.inf if self._thread_clock is None else _read(self._thread_clock)
         # The zygote, if it was started for these calls, is none of theirs.
-        watchers = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
-        helpers = max(self._helper_clock, 0.0 if self._helper is None else _read(self._helper))
-        return self._elsewhere.seconds(spent, watchers + helpers, living=not self._told)
+        return self._elsewhere.seconds(spent, watching, living=not self._told)
 
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
