@@ -265,6 +265,20 @@ def test_the_switch_interval_is_as_before_when_the_first_calls_are_over() -> Non
     assert sys.getswitchinterval() == before
 
 
+def test_where_calls_wait_the_switch_interval_is_as_before_once_it_is_chosen() -> None:
+    """Threads that want the GIL look for it at every interval: at 0.1 ms hundreds of them fill the cores with that."""
+
+    def wait(i: int) -> float:
+        time.sleep(0.3 if i == 0 else 0.03)
+        return sys.getswitchinterval()
+
+    before = sys.getswitchinterval()
+    run = flatout.map(wait, range(100))
+    seen = run.results()
+    assert run.plan.kind == "thread"
+    assert seen[1:] == [before] * 99
+
+
 def test_what_comes_after_no_ops_is_not_taken_for_one() -> None:
     enough = threading.Event()
     probe = Probe(enough.set, lambda: None)

@@ -290,15 +290,17 @@ class Probe:
         try:
             if self._over:
                 return
-            _brisk.hurry(True)  # until the end of the call, if that is it: the driver and the workers are yet to start
+            with self._lock:
+                seconds, computed = self._evidence.under_way(*self._now())
+            if in_the_way := computed > seconds / 2:
+                _brisk.hurry(True)  # until the end of the call, if that is it: driver and workers are yet to start
             with self._own_work():
                 wait = self._enough()
             if wait is None:
                 self._over = True
-                self._enough, self._computing = (
-                    _nothing,
-                    _nothing,
-                )  # who waited for it goes free: it refers to this, too
+                self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
+                if not in_the_way:  # hundreds of threads may follow, each of which looks for the GIL at every interval
+                    self._relax()
             else:
                 _brisk.hurry(False)
                 with self._lock:
