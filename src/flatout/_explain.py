@@ -22,15 +22,16 @@ from flatout._plan._choose import (
     first_call_tells_too_much,
 )
 from flatout._plan._chooser import Chooser
-from flatout._plan._evidence import ENOUGH
 from flatout._plan._law import useful_in_flight
 from flatout._record import record, replace
 from flatout._units import duration
 
 LOOP_CALL = 10e-6  # seconds that an event loop needs for a call among many (CPU seconds measured: 10-12 us for a sleep)
-WAKES = 3  # times that a loop is woken to see what that takes
-LONGEST_NAP = 0.02  # seconds that it sleeps for that; guessed: longer naps leave the caches no colder
-MOST_AWAITED = 5  # coroutines that are run, one after another, to see how long they take
+NAPS = 3  # times that as many naps are taken, to see what they cost the loop
+LONGEST_NAP = 0.02  # seconds of each; guessed: longer ones leave the caches no colder
+ALONE = 2  # coroutines that are awaited one after another: the first loads what is loaded once
+TOGETHER = 6  # that are then awaited at once, to see what each computes among others
+PATIENT = 0.25  # seconds that the first may take for others to follow; guessed
 
 
 @record
@@ -138,15 +139,17 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
     from flatout._workers._call import OwnLoop
 
     own_loop = OwnLoop()
-    found = own_loop(_await_some(awaitables))
-    if not found:
+    alone = own_loop(_one_by_one(awaitables))
+    if not alone:
         own_loop.close()
         raise PlanError("there is no input, so there is nothing to measure")
-    calls, later = len(found), found[1:] if len(found) > 2 else found  # the first one loads what is loaded once
-    seconds, cpu = (sum(figures) / len(later) for figures in zip(*later, strict=True))
-    woken = own_loop(_cost_of_waking(min(seconds, LONGEST_NAP)))
+    seconds, cpu = alone[-1]
+    few = list(islice(awaitables, TOGETHER)) if seconds <= PATIENT else []
+    calls, compute = len(alone) + len(few), cpu
+    if few:
+        naps = [own_loop(_cpu_of_naps(len(few), min(seconds, LONGEST_NAP))) for _ in range(NAPS)]
+        compute = max(0.0, own_loop(_cpu_of(few)) - statistics.median(naps)) / len(few)
     own_loop.close()
-    compute = max(0.0, cpu - woken)
     measured = Measurement(compute, 0.0, max(0.0, seconds - max(cpu, compute)), calls=calls)
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)
@@ -165,28 +168,29 @@ def _loop_prediction(prediction: Prediction, measured: Measurement, situation: S
     return Prediction("async", k, seconds, useful=useful_in_flight(busy, measured.wait))
 
 
-async def _await_some(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
-    """Seconds, and CPU seconds, of a few calls, one after another."""
+async def _one_by_one(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
+    """Seconds, and CPU seconds, of the first calls."""
     found: list[tuple[float, float]] = []
-    for awaitable in islice(awaitables, MOST_AWAITED):
+    for awaitable in islice(awaitables, ALONE):
         began, cpu = time.perf_counter(), time.thread_time()
         await awaitable
         found.append((time.perf_counter() - began, time.thread_time() - cpu))
-        if sum(seconds for seconds, _ in found) > ENOUGH:
+        if found[0][0] > PATIENT:
             break
     return found
 
 
-async def _cost_of_waking(seconds: float) -> float:
-    """CPU seconds that the loop needs to sleep for so long and wake: once for a call by itself, and hardly ever among many.
-
-    The longer it sleeps, the colder are the caches that it finds.
-    """
+async def _cpu_of(awaitables: list[Any]) -> float:
+    """CPU seconds of a few that are awaited at once."""
     import asyncio
 
-    costs: list[float] = []
-    for _ in range(WAKES):
-        cpu = time.thread_time()
-        await asyncio.sleep(seconds)
-        costs.append(time.thread_time() - cpu)
-    return statistics.median(costs)
+    cpu = time.thread_time()
+    await asyncio.gather(*awaitables)
+    return time.thread_time() - cpu
+
+
+async def _cpu_of_naps(count: int, seconds: float) -> float:
+    """The same of coroutines that do nothing else but sleep for so long."""
+    import asyncio
+
+    return await _cpu_of([asyncio.sleep(seconds) for _ in range(count)])
