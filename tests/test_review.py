@@ -36,6 +36,7 @@ class Course:
     cores: int = 4
     no_process: str = ""
     gil: bool = True
+    begun: int = 0
     now: float = 100.0
     cpu: float = 0.0
     counts: Statistics = field(default_factory=Statistics)
@@ -45,7 +46,7 @@ class Course:
         self.adopt(self.plan)
 
     def situation(self) -> Situation:
-        return Situation(self.cores, self.left, self.no_process, True, self.gil)
+        return Situation(self.cores, self.left, self.no_process, True, self.gil, begun=self.begun)
 
     def adopt(self, plan: Plan) -> None:
         self.plan = plan
@@ -187,6 +188,27 @@ def test_a_loop_whose_core_is_full_is_spread_over_processes_as_soon_as_that_is_s
     plan = course.passes(0.007, 3, each=0.02, compute=0.0022)
     assert plan is not None
     assert (plan.way, plan.processes) == ("process of loops", 4)
+
+
+def test_what_the_loop_has_under_way_is_reckoned_with() -> None:
+    """It stays there, and takes a core for as long as it computes."""
+    each = 0.0022
+    for begun, least in ((100, 1100 * each / 4), (900, 900 * each)):
+        plan = Course(LOOP, begun=begun).passes(0.007, 3, each=0.02, compute=each)
+        assert plan is not None
+        assert plan.predictions[0].seconds == pytest.approx(least, rel=0.15)
+    assert Course(LOOP, left=100, begun=3000).passes(0.007, 3, each=0.02, compute=each) is None
+
+
+def test_calls_that_have_begun_have_computed_half_of_what_they_will() -> None:
+    review = Review(lambda: Situation(4, 10_000, "", True))
+    review.adopted(LOOP, Statistics(), 0.0, 0.0)
+    first = Statistics(succeeded=1, running=100)
+    assert review.look(first, 0.0, 1.0) is None  # from here on it counts
+    seen = Statistics(succeeded=101, running=300, busy_seconds=2.0, cpu_seconds=0.2)
+    plan = review.look(seen, 0.0, 1.2)
+    assert plan is not None
+    assert plan.predictions[0].seconds == pytest.approx(10_000 * 0.001 / 4, rel=0.15)
 
 
 @pytest.mark.parametrize("compute", [0.0, 0.0001, 0.001])

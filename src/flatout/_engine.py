@@ -168,7 +168,8 @@ class Engine:
     def _situation_of_loops(self, tie: Tie) -> Situation:
         counts = self.statistics()
         left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
-        return Situation(usable_cores(), left, tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency)
+        how = tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency
+        return Situation(usable_cores(), left, *how, begun=counts.running)
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""

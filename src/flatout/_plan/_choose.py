@@ -46,7 +46,7 @@ class Situation:
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
     warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
-    that are there from an earlier run.
+    that are there from an earlier run. begun: coroutines under way, which end in the loop where they are.
     """
 
     cores: int
@@ -57,6 +57,7 @@ class Situation:
     most: int | None = None
     under_way: float = 0.0
     idle: int = 0
+    begun: int = 0
 
     @property
     def masters(self) -> float:

@@ -59,7 +59,7 @@ Look = Callable[[Plan, "Window", Situation], "Plan | None"]
 @record
 class Window:
     """What happened between two looks: seconds, calls that ended, how long they took together, how long of it they
-    computed, and how long they waited for a core to do so.
+    computed, how long they waited for a core to do so, and how many more have begun than ended.
     """
 
     seconds: float
@@ -67,6 +67,7 @@ class Window:
     busy: float
     cpu: float
     queued: float = 0.0
+    more: int = 0
 
     @property
     def pace(self) -> float:
@@ -75,8 +76,8 @@ class Window:
 
     @property
     def compute(self) -> float:
-        """Seconds that a call computed."""
-        return self.cpu / self.calls
+        """Seconds that a call computes. Those that have begun have done half of that; and so have those that ended."""
+        return self.cpu / (self.calls + self.more / 2)
 
     @property
     def cores(self) -> float:
@@ -127,7 +128,7 @@ class Review:
         if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
             self._counts, self._cpu, self._since, self._unverified = counts, cpu, now, (counts, now)
             return None
-        window = _between(self._counts, counts, now - self._since)
+        window = _between(self._counts, counts, now - self._since, plan.kind == "async")
         if window is not None and plan.kind == "thread":
             # All that this process computes: of calls that are under way it is not told yet, and they may be many.
             window = replace(window, cpu=cpu - self._cpu)
@@ -185,13 +186,15 @@ class Review:
         return better
 
 
-def _between(then: Statistics, now: Statistics, seconds: float) -> Window | None:
+def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool = False) -> Window | None:
+    """as_it_goes: what a call computes is counted while it is under way, not when it has ended."""
     calls = _ended(now) - _ended(then)
     if calls <= 0 or seconds <= 0:
         return None
     busy = now.busy_seconds - then.busy_seconds
     queued = now.queued_seconds - then.queued_seconds
-    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, busy), queued)
+    more = max(0, now.running - then.running) if as_it_goes else 0
+    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, busy), queued, more)
 
 
 def _ended(counts: Statistics) -> int:
@@ -238,10 +241,13 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     """Where its core is full: loops in as many processes as there are cores."""
     if window.cores < FULL or situation.no_process:
         return None
-    m, left, compute = situation.cores, situation.left or 0, window.compute
-    each = max((compute + LOOP_TASK) / situation.masters, LOOP_TASK)
-    seconds = _starting(m, m, situation) + left * each
-    if seconds * GAIN >= left * compute or left * compute - seconds < LOOP_WORTH:
+    m, left, begun, compute = situation.cores, situation.left or 0, situation.begun, window.compute
+    alone, start = (left + begun) * compute, _starting(m, m, situation)
+    shared = (
+        start + max(0.0, alone - start + left * LOOP_TASK) / situation.masters
+    )  # until then this loop goes on alone
+    seconds = max(shared, begun * compute, left * LOOP_TASK)
+    if seconds * GAIN >= alone or alone - seconds < LOOP_WORTH:
         return None
     k = min(IN_EACH_LOOP * m, max(m, plan.ceiling or plan.concurrency))
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
