@@ -363,6 +363,17 @@ def test_calls_under_way_that_are_over_share_their_time() -> None:
     assert evidence.spent(0.032, 0.032)[0][2] == 1504
 
 
+def test_a_call_under_way_counts_in_part() -> None:
+    evidence = Evidence(gil=True)
+    evidence.begun(0.0, 0.0)
+    evidence.ended(1000, 0.001, 0.001, lambda: 0.0)
+    evidence.begun(0.001, 0.001)
+    assert evidence.measurement(0.021, 0.021, 0.0, 0.0, 1).seconds == pytest.approx(0.040)  # taken to be half over
+    evidence.in_hand(1, 0.041, 0.041)
+    assert evidence.measurement(0.051, 0.051, 0.0, 0.0, 1).seconds == pytest.approx(0.040)
+    assert evidence.measurement(0.101, 0.101, 0.0, 0.0, 1).seconds == pytest.approx(0.050)
+
+
 def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
     evidence = Evidence(gil=True)
     evidence.begun(0.0, 0.0)

@@ -271,7 +271,7 @@ class Evidence:
         gil = min(counted.cpu, _share(counted, kept_out) * counted.present) if self._gil else 0.0
         own = elsewhere * counted_part
         own = min(own, most * seconds) if own > max(NOTICED * seconds, LEAST) else 0.0  # not older than the calls
-        scale = 1 / counted.calls if counted.calls else 2.0
+        scale = 1 / self._calls(counted, total) if counted.calls else 2.0
         once = (
             scale if counted.calls or not counted.waits else 1.0
         )  # before it waits a call computes, and after that little
@@ -318,12 +318,11 @@ class Evidence:
         """Of all, what is not left out; if the later half of the time went into calls much longer than the others, that."""
         counted = total.since(self._left_out)
         half = self._left_out.seconds + counted.seconds / 2
-        before = (mark for mark in (*self._marks, self._latest) if mark.seconds <= half)
-        past = max(before, key=lambda mark: mark.seconds, default=None)
-        if past is None or past.calls <= self._left_out.calls:
+        marks = [m for m in (*self._marks, self._latest) if m.calls > self._left_out.calls and m.seconds <= half]
+        if not marks or total.since(marks[-1]).each <= MUCH_LONGER * counted.each:
             return counted
-        lately = total.since(past)
-        return lately if lately.each > MUCH_LONGER * counted.each else counted
+        # They became so where those after and those before are least like each other.
+        return total.since(max(marks, key=lambda m: total.since(m).each / max(m.since(self._left_out).each, 1e-9)))
 
     def _so_far(self, now: float, cpu: float, queued: float = 0.0) -> Totals:
         """All, with the call that is under way once it is longer than those before."""
@@ -333,6 +332,16 @@ class Evidence:
         if before.calls and total.seconds - past.seconds < before.each:
             return self._with_looks(past, queued)
         return self._with_looks(total, queued)
+
+    def _calls(self, counted: Totals, total: Totals) -> float:
+        """How many calls were counted: the one that is under way in part, as long as those that are over took longer."""
+        under_way = total.seconds - (self._finished if self._began is None else self._reached).seconds
+        if under_way <= 0.0:
+            return counted.calls
+        over, before = counted.calls - 1, counted.seconds - under_way
+        if not over:
+            return 0.5
+        return over + (min(1.0, under_way * over / before) if before > 0.0 else 1.0)
 
     def _up_to(self, now: float, cpu: float) -> Totals:
         """All up to now, in whatever call."""
