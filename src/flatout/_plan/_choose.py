@@ -21,7 +21,10 @@ THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, 
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
 PROCESS_TASK = (
-    0.8e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.4 in each of the two), and
+    0.3e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.09-0.15 in each of the two);
+)
+PARENT_TASK = (
+    0.4e-6  # what this process takes of it where it is what holds up the others: two cores do not show that; guessed
 )
 PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
 ALL_BUSY = (
@@ -181,8 +184,9 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     impossible = situation.no_process or measured.unpicklable
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    moving = transfer + PROCESS_TASK + PROCESS_BATCH * _batches_per_call(measured.seconds + transfer)
-    each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, moving / 2, own)
+    batch = PROCESS_BATCH * _batches_per_call(measured.seconds + transfer)
+    moving, parent = transfer + PROCESS_TASK + batch, (transfer + batch) / 2 + PARENT_TASK
+    each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
     seconds = _starting(situation, k) + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
 
