@@ -131,6 +131,23 @@ def test_an_exception_of_a_call_is_raised() -> None:
         flatout.explain(lambda x: 1 / x, [0])
 
 
+def test_an_exception_of_one_among_others_is_raised_and_leaves_none_of_these_behind() -> None:
+    ended: list[int] = []
+
+    async def call(i: int) -> None:
+        try:
+            await asyncio.sleep(60 if i > 3 else 0)
+        finally:
+            ended.append(i)
+        if i == 3:
+            raise KeyError(i)
+
+    with pytest.raises(KeyError):
+        flatout.explain(call, range(100))
+    assert sorted(ended) == list(range(len(ended)))
+    assert len(ended) > 4
+
+
 def test_several_iterables() -> None:
     assert flatout.explain(pow, [2] * 5, [3] * 7).inputs == 5
 

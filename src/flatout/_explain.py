@@ -139,17 +139,18 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
     from flatout._workers._call import OwnLoop
 
     own_loop = OwnLoop()
-    alone = own_loop(_one_by_one(awaitables))
-    if not alone:
+    try:
+        alone = own_loop(_one_by_one(awaitables))
+        if not alone:
+            raise PlanError("there is no input, so there is nothing to measure")
+        seconds, cpu = alone[-1]
+        few = list(islice(awaitables, TOGETHER)) if seconds <= PATIENT else []
+        calls, compute = len(alone) + len(few), cpu
+        if few:
+            naps = [own_loop(_cpu_of_naps(len(few), min(seconds, LONGEST_NAP))) for _ in range(NAPS)]
+            compute = max(0.0, own_loop(_cpu_of(few)) - statistics.median(naps)) / len(few)
+    finally:
         own_loop.close()
-        raise PlanError("there is no input, so there is nothing to measure")
-    seconds, cpu = alone[-1]
-    few = list(islice(awaitables, TOGETHER)) if seconds <= PATIENT else []
-    calls, compute = len(alone) + len(few), cpu
-    if few:
-        naps = [own_loop(_cpu_of_naps(len(few), min(seconds, LONGEST_NAP))) for _ in range(NAPS)]
-        compute = max(0.0, own_loop(_cpu_of(few)) - statistics.median(naps)) / len(few)
-    own_loop.close()
     measured = Measurement(compute, 0.0, max(0.0, seconds - max(cpu, compute)), calls=calls)
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)

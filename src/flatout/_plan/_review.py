@@ -243,9 +243,8 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
         return None
     m, left, begun, compute = situation.cores, situation.left or 0, situation.begun, window.compute
     alone, start = (left + begun) * compute, _starting(m, m, situation)
-    shared = (
-        start + max(0.0, alone - start + left * LOOP_TASK) / situation.masters
-    )  # until then this loop goes on alone
+    # Until the others have started this loop goes on by itself.
+    shared = start + max(0.0, alone - start + left * LOOP_TASK) / situation.masters
     seconds = max(shared, begun * compute, left * LOOP_TASK)
     if seconds * GAIN >= alone or alone - seconds < LOOP_WORTH:
         return None
