@@ -9,6 +9,7 @@ import math
 import os
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent import futures
 from concurrent.futures import Future
@@ -187,6 +188,24 @@ def test_no_function_is_kept_for_being_remembered() -> None:
     del func
     gc.collect()
     assert len(verdicts) <= 1  # the last one Python itself may keep for a while
+
+
+def test_a_function_is_let_go_with_its_call_without_the_garbage_collector() -> None:
+    class Owner:
+        def method(self) -> None:
+            pass
+
+    gone = threading.Event()
+    gc.disable()
+    try:
+        with flatout.Executor() as executor:
+            owner = Owner()
+            weakref.finalize(owner, gone.set)
+            executor.submit(owner.method)
+            del owner
+            assert gone.wait(20)
+    finally:
+        gc.enable()
 
 
 def test_a_function_that_is_met_again_is_found() -> None:

@@ -29,8 +29,7 @@ PATIENCE = 0.1
 class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
-    left: tells how many inputs are left, None where unknown. done: tells how many calls of the batch in hand are over.
-    no_process: why processes are out of the question from the
+    left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
     start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes are there
     from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
@@ -57,7 +56,6 @@ class Chooser:
         self.adopt: Callable[[Plan], None] = lambda plan: None
         self.restate: Callable[[Callable[[Plan], Plan]], None] = lambda again: None
         self.left: Callable[[], int | None] = lambda: None
-        self.done: Callable[[], int] = lambda: 0
         self._work = work
         self._options = options
         self._most = options.max_concurrency
@@ -67,7 +65,7 @@ class Chooser:
         self._warm = warm
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(self._decide, self._computing, lambda: self.done(), alone=alone)
+        self._probe = Probe(self._decide, self._computing, alone=alone)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
@@ -85,6 +83,15 @@ class Chooser:
         other.adopt, other.restate, other.pair = self.adopt, self.restate, self.pair
         other.left, other.done = self.left, self.done
         return other
+
+    @property
+    def done(self) -> Callable[[], int]:
+        """Tells how many calls of the batch in hand are over."""
+        return self._probe.done
+
+    @done.setter
+    def done(self, done: Callable[[], int]) -> None:
+        self._probe.done = done
 
     def before(self, batch: Batch) -> None:
         """A batch is about to be run in this thread."""

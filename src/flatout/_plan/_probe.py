@@ -50,17 +50,10 @@ class Probe:
     `alone`: nothing else computes in this process, so that what other threads do is the work of the calls.
     """
 
-    def __init__(
-        self,
-        enough: Enough,
-        computing: Callable[[], None],
-        done: Callable[[], int] = lambda: 0,
-        *,
-        alone: bool = True,
-    ) -> None:
+    def __init__(self, enough: Enough, computing: Callable[[], None], *, alone: bool = True) -> None:
+        self.done: Callable[[], int] = lambda: 0
         self._enough: Enough = enough
         self._alone = alone
-        self._done = done
         self._computing = computing  # told when the calls have computed for a few milliseconds
         self._evidence = Evidence(gil_enabled())
         self._lock = threading.RLock()  # of the evidence
@@ -211,7 +204,7 @@ class Probe:
         """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
         with self._lock:
             now, cpu = self._now()
-            self._evidence.in_hand(self._done(), now, cpu)
+            self._evidence.in_hand(self.done(), now, cpu)
             return self._evidence.spent(now, cpu)
 
     def measurement(self) -> Measurement:
@@ -222,7 +215,7 @@ class Probe:
         most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
             now, cpu = self._now()
-            self._evidence.in_hand(self._done(), now, cpu)
+            self._evidence.in_hand(self.done(), now, cpu)
             measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out, watching)
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
@@ -358,7 +351,7 @@ class Probe:
     def _look(self, queued: float, resting: bool) -> None:
         now, cpu = self._now()
         with self._lock:
-            self._evidence.in_hand(self._done(), now, cpu)
+            self._evidence.in_hand(self.done(), now, cpu)
             shown = self._evidence.shown(now, cpu, queued, resting, self._asleep, self._without_programs)
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
