@@ -20,7 +20,7 @@ import flatout
 from flatout import _kept_threads
 from flatout._machine import usable_cores
 from flatout._model import Measurement
-from flatout._plan._evidence import BOOT_AFTER, WAITED, Evidence
+from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
 
 BIG = bytes(2_000_000)
@@ -315,7 +315,7 @@ def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
 
     def collect_once() -> None:
         compute()
-        if next(calls) == 8:
+        if next(calls) == 4:
             gc.collect()
 
     began = time.thread_time()
@@ -359,8 +359,16 @@ def test_calls_under_way_that_are_over_share_their_time() -> None:
     evidence.in_hand(500, 0.002, 0.002)
     for over in (1, 2, 3):
         evidence.in_hand(500 + over, 0.002 + over * 0.010, 0.002 + over * 0.010)
-    assert evidence.measurement(0.032, 0.032, 0.0, 0.0, 1).seconds == pytest.approx(0.010)
+    assert evidence.measurement(0.032, 0.032, 0.0, Beside()).seconds == pytest.approx(0.010)
     assert evidence.spent(0.032, 0.032)[0][2] == 1504
+
+
+def test_what_the_watcher_takes_of_the_gil_is_no_waiting_of_calls_that_compute() -> None:
+    for cpu, wait in ((0.090, 0.001), (0.0, 0.100)):
+        evidence = Evidence(gil=True)
+        evidence.begun(0.0, 0.0)
+        evidence.ended(1, 0.100, cpu, lambda: 0.0)
+        assert evidence.measurement(0.1, cpu, 0.0, Beside(watching=0.010)).wait == pytest.approx(wait)
 
 
 def test_a_call_under_way_counts_in_part() -> None:
@@ -368,10 +376,10 @@ def test_a_call_under_way_counts_in_part() -> None:
     evidence.begun(0.0, 0.0)
     evidence.ended(1000, 0.001, 0.001, lambda: 0.0)
     evidence.begun(0.001, 0.001)
-    assert evidence.measurement(0.021, 0.021, 0.0, 0.0, 1).seconds == pytest.approx(0.040)  # taken to be half over
+    assert evidence.measurement(0.021, 0.021, 0.0, Beside()).seconds == pytest.approx(0.040)  # taken to be half over
     evidence.in_hand(1, 0.041, 0.041)
-    assert evidence.measurement(0.051, 0.051, 0.0, 0.0, 1).seconds == pytest.approx(0.040)
-    assert evidence.measurement(0.101, 0.101, 0.0, 0.0, 1).seconds == pytest.approx(0.050)
+    assert evidence.measurement(0.051, 0.051, 0.0, Beside()).seconds == pytest.approx(0.040)
+    assert evidence.measurement(0.101, 0.101, 0.0, Beside()).seconds == pytest.approx(0.050)
 
 
 def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:

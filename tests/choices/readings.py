@@ -24,7 +24,7 @@ from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._plan import _chooser, _probe
 from flatout._plan._choose import Situation
 from flatout._plan._chooser import Chooser
-from flatout._plan._evidence import Evidence, Spent
+from flatout._plan._evidence import Beside, Evidence, Spent
 from flatout._record import replace
 
 UNIT = 1e-6  # seconds
@@ -104,19 +104,10 @@ class Recording(Evidence):
         self.rows.append([5])
         return super().settled()
 
-    def measurement(
-        self,
-        now: float,
-        cpu: float,
-        queued: float,
-        elsewhere: float,
-        most: float,
-        kept_out: bool = True,
-        watching: float = 0.0,
-    ) -> Measurement:
-        known = units(queued), units(elsewhere), int(kept_out), units(watching)
-        self.rows.append([6, *self._clocks(now, cpu), *known])
-        return super().measurement(now, cpu, queued, elsewhere, most, kept_out, watching)
+    def measurement(self, now: float, cpu: float, queued: float, beside: Beside) -> Measurement:
+        figures = units(beside.elsewhere), int(beside.kept_out), units(beside.watching)
+        self.rows.append([6, *self._clocks(now, cpu), units(queued), *figures])
+        return super().measurement(now, cpu, queued, beside)
 
 
 class Recorder(Chooser):
@@ -195,17 +186,16 @@ class Replayed(Chooser):
         self._recording = recording
         self._given = situation
         self._evidence = Evidence(situation.gil)
-        self._time = self._cpu = self._queued = self._elsewhere = self._watching = 0.0
-        self._calls_over, self._kept_out = False, True
+        self._time = self._cpu = self._queued = 0.0
+        self._beside = Beside()
+        self._calls_over = False
 
     def _adopted(self, plan: Plan) -> None:
         self.plan = plan
 
     def measure(self) -> Measurement:
-        most = self._given.cores
-        measured = self._evidence.measurement(
-            self._time, self._cpu, self._queued, self._elsewhere, most, self._kept_out, self._watching
-        )
+        beside = replace(self._beside, most=self._given.cores)
+        measured = self._evidence.measurement(self._time, self._cpu, self._queued, beside)
         if self._no_process:
             return measured
         transfer, unpicklable = self._recording.get("transfer", 0.0), self._recording.get("unpicklable", "")
@@ -235,7 +225,7 @@ class Replayed(Chooser):
     def run(self) -> Plan:
         """The plan at the end of all that was recorded, at the latest."""
         rows = self._recording["rows"]
-        self._elsewhere = next((row[4] * UNIT for row in rows if row[0] == 6), 0.0)
+        self._beside = Beside(next((row[4] * UNIT for row in rows if row[0] == 6), 0.0))
         not_before = 0.0
         for row, after in zip(rows, [*rows[1:], [5]], strict=True):
             if row[0] == 1:
@@ -286,8 +276,9 @@ class Replayed(Chooser):
         elif kind == 5:
             return self._evidence.settled()
         elif kind == 6:
-            self._queued, self._elsewhere = max(self._queued, figures[2] * UNIT), figures[3] * UNIT
-            self._kept_out, self._watching = bool(figures[4]), (figures[5] if len(figures) > 5 else 0) * UNIT
+            self._queued = max(self._queued, figures[2] * UNIT)
+            watching = figures[5] * UNIT if len(figures) > 5 else 0.0
+            self._beside = Beside(figures[3] * UNIT, kept_out=bool(figures[4]), watching=watching)
         elif kind == 7:
             self._evidence.in_hand(figures[2], self._time, self._cpu)
         elif kind == 8:

@@ -80,6 +80,21 @@ class Totals:
         return self.cpu < self.seconds / 10
 
 
+@record
+class Beside:
+    """What goes on beside the thread that makes the calls.
+
+    elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most. kept_out: if there
+    were few looks, it was the GIL that kept the watcher out, not that it waits for a core. watching: CPU seconds of the
+    watcher and its like, who take the GIL from calls that want to compute.
+    """
+
+    elsewhere: float = 0.0
+    most: float = 1.0
+    kept_out: bool = True
+    watching: float = 0.0
+
+
 class Evidence:
     """Readings of calls made by one thread, and of the looks of another at them. Times are seconds on that thread's clocks.
 
@@ -247,30 +262,17 @@ class Evidence:
         counted = self._counted(self._so_far(now, cpu))
         return counted.cpu > BOOT_AFTER and counted.cpu > counted.present / 2
 
-    def measurement(
-        self,
-        now: float,
-        cpu: float,
-        queued: float,
-        elsewhere: float,
-        most: float,
-        kept_out: bool = True,
-        watching: float = 0.0,
-    ) -> Measurement:
-        """What has been seen so far, per call. In the middle of the first call it is taken to be half over.
-
-        elsewhere: CPU seconds of the calls in other threads and processes, `most` of them in a second at most. kept_out: if
-        there were few looks, it was the GIL that kept the watcher out, not that it waits for a core. watching: CPU seconds
-        of the watcher and its like, who take the GIL from calls that want to compute.
-        """
+    def measurement(self, now: float, cpu: float, queued: float, beside: Beside) -> Measurement:
+        """What has been seen so far, per call. In the middle of the first call it is taken to be half over."""
         total = self._so_far(now, cpu, queued)
         counted = self._counted(total)
         counted_part = counted.seconds / total.seconds if total.seconds else 1.0
         computing = counted.cpu / counted.present if counted.present else 0.0
-        seconds = max(counted.cpu, counted.present - watching * counted_part * computing)
-        gil = min(counted.cpu, _share(counted, kept_out) * counted.present) if self._gil else 0.0
-        own = elsewhere * counted_part
-        own = min(own, most * seconds) if own > max(NOTICED * seconds, LEAST) else 0.0  # not older than the calls
+        seconds = max(counted.cpu, counted.present - beside.watching * counted_part * computing)
+        gil = min(counted.cpu, _share(counted, beside.kept_out) * counted.present) if self._gil else 0.0
+        own = beside.elsewhere * counted_part
+        # It is not older than the calls.
+        own = min(own, beside.most * seconds) if own > max(NOTICED * seconds, LEAST) else 0.0
         scale = 1 / self._calls(counted, total) if counted.calls else 2.0
         once = (
             scale if counted.calls or not counted.waits else 1.0

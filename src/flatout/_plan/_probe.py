@@ -26,7 +26,7 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._elsewhere import LEAST, Elsewhere
-from flatout._plan._evidence import NAP, Evidence, Spent
+from flatout._plan._evidence import NAP, Beside, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
 from flatout._thread_times import RunQueue, clock_of, read
@@ -96,6 +96,8 @@ class Probe:
                 self._queue = RunQueue()
                 _brisk.enter()
                 self._brisk = True
+                if "gc" in sys.modules:
+                    self._heed_collections()
         cpu = time.thread_time()
         with self._lock:
             self._evidence.begun(time.perf_counter(), cpu)
@@ -171,7 +173,7 @@ class Probe:
                 gc.callbacks.remove(self._note_collection)
 
     def _heed_collections(self) -> None:
-        """From now on: nothing of this is loaded or called for calls that are over before."""
+        """From now on; where the program has not loaded `gc` only once calls last, lest it be loaded for short ones."""
         with self._own_work():
             import gc
 
@@ -216,7 +218,7 @@ class Probe:
         with self._lock:
             now, cpu = self._now()
             self._evidence.in_hand(self.done(), now, cpu)
-            measured = self._evidence.measurement(now, cpu, queued, elsewhere, most, kept_out, watching)
+            measured = self._evidence.measurement(now, cpu, queued, Beside(elsewhere, most, kept_out, watching))
         return replace(measured, peak_bytes=self._peak.bytes() if self._peak is not None else 0)
 
     def _watching(self) -> float:
