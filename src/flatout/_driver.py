@@ -35,7 +35,7 @@ from flatout._events import (
     WorkerObserved,
 )
 from flatout._hosts import LoopHost, ThreadHost
-from flatout._interrupts import put_off
+from flatout._interrupts import Latch, is_raised_by_handler, put_off
 from flatout._model import Kind, Settled, Statistics
 from flatout._workers._base import Worker
 
@@ -67,7 +67,7 @@ class Outlet:
 
     def __init__(self) -> None:
         self.notify: Callable[[], None] = lambda: None
-        self.over = threading.Event()
+        self.over = Latch()
         self.finished = False  # whether nothing more will be put in
         self.cancelled = False
         self.error: BaseException | None = None
@@ -253,14 +253,16 @@ class Driver:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """End the run: something has happened that flatout does not expect of itself."""
-        internal = InternalError(f"flatout itself failed: {type(error).__name__}: {error}. Please report this.")
-        internal.__cause__ = error
+        """End the run: something has happened that flatout does not expect of itself, or a signal handler has raised."""
+        if not is_raised_by_handler(error):
+            cause = error
+            error = InternalError(f"flatout itself failed: {type(cause).__name__}: {cause}. Please report this.")
+            error.__cause__ = cause
         with contextlib.suppress(Exception):
             for worker in self._workers.values():
                 worker.kill()
         with contextlib.suppress(Exception):
-            self._finish(Finish(internal))
+            self._finish(Finish(error))
 
     def _handle(self, event: Event) -> None:
         # The tasks that follow those which have ended travel together, too.

@@ -11,8 +11,10 @@ Parsing is kept apart from reading: `parse_*` get text, the readers get `root`, 
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import sys
+import time
 from collections.abc import Iterable
 
 from flatout import _child
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgroup leaves its name empty
 GIB = 2**30
+SAME_CGROUP = 1.0  # seconds for which we are taken to be in the same cgroup; guessed: a process is hardly ever moved
 
 
 @record
@@ -241,8 +244,25 @@ def _shows(mount: Mount, path: str) -> bool:
     return f"{path}/".startswith(mount.root.rstrip("/") + "/") and ".." not in path.split("/")
 
 
+_seen: dict[
+    tuple[str, str], tuple[float, list[str]]
+] = {}  # by root and controller: when, and what `_cgroups` has found
+
+
 def _cgroups(root: str, controller: str) -> list[str]:
-    """The directories of our cgroup and all above it in the hierarchy that has this controller, ours first."""
+    """The directories of our cgroup and all above it in the hierarchy that has this controller, ours first.
+
+    Looked up once in a while: this is most of what `usable_cores` takes, with twelve waits for a GIL that others want.
+    """
+    now = time.monotonic()
+    when, groups = _seen.get((root, controller), (-math.inf, []))
+    if now > when + SAME_CGROUP:
+        groups = _find_cgroups(root, controller)
+        _seen[root, controller] = now, groups
+    return groups
+
+
+def _find_cgroups(root: str, controller: str) -> list[str]:
     path = parse_membership(_read(f"{root}/proc/self/cgroup")).get(controller)
     mounts = [m for m in parse_mounts(_read(f"{root}/proc/self/mountinfo")) if controller in m.controllers]
     if path is None or not mounts:

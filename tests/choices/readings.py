@@ -240,7 +240,7 @@ class Replayed(Chooser):
                 if after[0] == 6:
                     self._tell([6, -after[1], -after[2], *after[3:]])
         self._calls_over = True
-        self._first_over.set()
+        self._first_over = True
         self._decide()
         assert self.plan is not None
         return self.plan
@@ -260,7 +260,7 @@ class Replayed(Chooser):
             self._queued = max(self._queued, figures[3] * UNIT)
             self._evidence.ended(figures[2], self._time, self._cpu, lambda: self._queued)
             self._calls_over = True
-            self._first_over.set()
+            self._first_over = True
         elif kind == 2:
             self._evidence.imported(self._time, self._cpu)
         elif kind == 3:

@@ -71,7 +71,7 @@ class Chooser:
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
         self._undisturbed: Measurement | None = None  # before the duel
-        self._first_over = threading.Event()
+        self._first_over = False
         self._patience = PATIENCE  # what is left of it
         self._possible: str | None = None  # effects that are possible, once somebody has asked
         self._lock = threading.Lock()
@@ -119,7 +119,7 @@ class Chooser:
         if len(self._first) == 1:
             self._first.append(first)
             self._no_process = self._no_process or self._effects_seen()
-            self._first_over.set()
+            self._first_over = True
 
     def _restate(self) -> None:
         """In the middle of the first call nobody knew how long it takes: now it is over."""
@@ -150,7 +150,7 @@ class Chooser:
         """The run is over."""
         self.decided = True
         self._probe.stop()
-        self._first_over.set()
+        self._first_over = True
 
     def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""
@@ -216,7 +216,7 @@ class Chooser:
         """Choose, and have it adopted: None. Or the seconds for which to look on first, at most until the call is over."""
         if self.decided:
             return None
-        over = self._first_over.is_set()
+        over = self._first_over
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
         self._situation = replace(self.situation(), under_way=self.spent()[1])

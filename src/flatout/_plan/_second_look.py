@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from flatout._daemons import Daemon
 from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
-from flatout._interrupts import put_off
+from flatout._interrupts import Latch, put_off
 from flatout._model import Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation
 from flatout._plan._effects import Watch, bound_to_a_loop
@@ -110,7 +109,7 @@ class Overseer:
         """`finished`: whether the run is over, which it may be before this begins."""
         self._seat = seat
         self._finished = finished
-        self._over = threading.Event()
+        self._over = Latch()
 
     def start(self) -> None:
         """Begin to look; where there is no thread to be had, nobody does."""

@@ -17,6 +17,7 @@ from typing import Any
 
 from flatout._child._chunk import call_each
 from flatout._errors import NotPicklable
+from flatout._interrupts import Latch
 from flatout._machine import usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
@@ -24,7 +25,6 @@ from flatout._plan._chooser import Chooser
 from flatout._stations._base import (
     AFTER_SHUTDOWN,
     Call,
-    Latch,
     Station,
     cancel_call,
     closed,

@@ -28,7 +28,7 @@ from flatout._driver import Driver, Outlet
 from flatout._errors import RunCancelled
 from flatout._events import CancelRequested, InputEnded, TasksDrawn, Tick
 from flatout._hosts import LoopHost
-from flatout._interrupts import Bell
+from flatout._interrupts import Latch
 from flatout._model import Batch, Kind, Options, Plan
 from flatout._shared_host import SharedHost
 from flatout._workers._base import Worker
@@ -64,25 +64,6 @@ class Submits(Protocol):
 
     def disown(self) -> None:
         """This process is a fork, without its threads: refuse calls, and harm nothing of the parent's."""
-
-
-class Latch:
-    """What is set once and waited for; Ctrl-C while waiting leaves no lock taken, as it may in a `threading.Event`."""
-
-    def __init__(self) -> None:
-        self.is_set = False
-        self._bell = Bell()
-
-    def set(self) -> None:
-        """From now on nobody waits."""
-        self.is_set = True
-        self._bell.ring()
-
-    def wait(self) -> None:
-        """Come back when it is set."""
-        while not self.is_set:
-            self._bell.wait()
-        self._bell.ring()  # for others who wait
 
 
 class Station(Outlet):
