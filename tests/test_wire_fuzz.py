@@ -171,10 +171,12 @@ def test_of_a_stream_that_ends_anywhere_whole_frames_arrive_and_then_its_end(
 
 # What nobody sent
 
+ENDING = _frames._header(5, 1, 0, 0, 1)[-_frames._CHECK :]  # of a frame with one buffer of one byte
+
 garbage = st.one_of(
     st.binary(min_size=1, max_size=60),
     st.integers(1, 40).map(bytes),
-    st.sampled_from([_frames._BEGIN, _frames._END, _frames._BEGIN[:2], _frames._END + _frames._BEGIN, b"a line\n"]),
+    st.sampled_from([_frames._BEGIN, ENDING, _frames._BEGIN[:2], ENDING + _frames._BEGIN, b"a line\n"]),
     st.builds(
         lambda *fields: _frames._header(*fields)[:-4] + bytes(4),  # all that is right but the check
         st.integers(0, 255),
@@ -201,12 +203,13 @@ def wire_bytes(sent: list[Spec]) -> bytes:
 
 @settings(deadline=None, max_examples=400)
 @given(small_frames, garbage, st.data())
-@example([(5, b"", [b"\xe2"])], _frames._END, None)
+@example([(5, b"", [b"\xe2"])], ENDING, 0)
+@example([(1, b"", [b"", b"\xe2\x1f\xd3\x9c"])], bytes(4), 42)  # of which all frames had once the same ending
 def test_foreign_bytes_anywhere_in_a_stream_are_noticed_and_no_wrong_frame_arrives(
-    sent: list[Spec], foreign: bytes, data: st.DataObject | None
+    sent: list[Spec], foreign: bytes, data: st.DataObject | int
 ) -> None:
     stream = wire_bytes(sent)
-    at = 0 if data is None else data.draw(st.integers(0, len(stream)))
+    at = data if isinstance(data, int) else data.draw(st.integers(0, len(stream)))
     spoilt = stream[:at] + foreign + stream[at:]
     with Line() as line:
         with contextlib.suppress(ValueError):
@@ -248,8 +251,9 @@ def made_up(
 ) -> bytes:
     """A frame whose marks and check are right, but nothing else."""
     table = struct.pack(f"<{len(lengths)}Q", *lengths)
-    fields = kind, count, head, segment, size or len(table + data + _frames._END)
-    return struct.pack("<4sBIQIQI", _frames._BEGIN, *fields, _frames._check(fields)) + table + data + _frames._END
+    fields = kind, count, head, segment, size or len(table + data) + _frames._CHECK
+    header = struct.pack("<4sBIQIQI", _frames._BEGIN, *fields, _frames._check(fields))
+    return header + table + data + header[-_frames._CHECK :]
 
 
 @pytest.mark.parametrize("size", [1 << 63, (1 << 64) - 1, 1 << 50])

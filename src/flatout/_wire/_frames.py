@@ -1,10 +1,11 @@
 """Frames on a stream socket: a kind, a head, and any number of buffers, in the frame or in shared memory (`_arena`).
 
 Layout: header (a mark; kind, number of buffers, length of the head, segment, length of all that follows the header; a check
-of these), then the lengths of the buffers, then the head and, where no segment has them, the buffers; last another mark.
+of these), then the lengths of the buffers, then the head and, where no segment has them, the buffers; last the check again.
 
-Where a task writes to the socket of its worker, between frames or into one, a mark or the check is not as it should be: nothing
-that is not whole is taken for a frame, and no length that nobody sent is waited for.
+Where a task writes to the socket of its worker, between frames or into one, the mark or a check is not as it should be: nothing
+that is not whole is taken for a frame, and no length that nobody sent is waited for. (A last mark that is always the same
+might be what the buffers end with.)
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from itertools import islice
 from flatout._wire._arena import PARCEL, Arena, Attached, Parcel
 
 _BEGIN = b"\xf1\xa7\x0e\xb5"  # such as no text has, and that no part of it begins another
-_END = b"\xe2\x1f\xd3\x9c"
 _HEADER = struct.Struct("<4sBIQIQI")
+_CHECK = 4  # bytes of the check, which ends the header and the frame
 _LENGTH = struct.Struct("<Q")
 _CHUNK = 1 << 18  # bytes to ask of the kernel at once: a socket holds about as much
 _SHORT = 1 << 12  # bytes of a single buffer up to which its frame is put together, since all else costs more; guessed
@@ -44,7 +45,7 @@ _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 def _header(kind: int, count: int, head: int, segment: int, data: int) -> bytes:
     """The header of a frame with so many buffers, and bytes of its head and of its buffers in the frame itself."""
-    fields = kind, count, head, segment, count * _LENGTH.size + head + data + len(_END)
+    fields = kind, count, head, segment, count * _LENGTH.size + head + data + _CHECK
     return _HEADER.pack(_BEGIN, *fields, _check(fields))
 
 
@@ -87,7 +88,8 @@ class Sender:
         """Add a frame to what is to be sent."""
         if type(buffers) is list and len(buffers) == 1 and type(buffers[0]) is bytes and len(buffers[0]) < _SHORT:
             (only,) = buffers
-            frame = _header(kind, 1, len(head), 0, len(only)) + _LENGTH.pack(len(only)) + head + only + _END
+            header = _header(kind, 1, len(head), 0, len(only))
+            frame = header + _LENGTH.pack(len(only)) + head + only + header[-_CHECK:]
             self._queue.append(memoryview(frame))
             return
         flat = [memoryview(buffer).cast("B") for buffer in buffers]
@@ -106,12 +108,13 @@ class Sender:
         self._put(kind, head, parcel.pieces, PARCEL)
 
     def _hand_over(self, number: int, fd: int, owner: object) -> None:
-        self._queue.append(_Handover(_header(_SEGMENT, 0, 0, number, 0) + _END, fd, owner))
+        header = _header(_SEGMENT, 0, 0, number, 0)
+        self._queue.append(_Handover(header + header[-_CHECK:], fd, owner))
 
     def _put(self, kind: int, head: Piece, buffers: Sequence[memoryview], segment: int) -> None:
         lengths = b"".join(_LENGTH.pack(len(buffer)) for buffer in buffers)
         header = _header(kind, len(buffers), len(head), segment, 0 if segment else sum(map(len, buffers)))
-        frame = [header + lengths, head, *(() if segment else buffers), _END]
+        frame = [header + lengths, head, *(() if segment else buffers), header[-_CHECK:]]
         self._queue.extend([memoryview(piece) for piece in frame if len(piece)])  # in one piece, whoever interrupts
 
     def flush(self) -> bool:
@@ -245,7 +248,7 @@ class Receiver:
 
     def _parse(self, data: bytearray) -> Frame | None:
         _, kind, count, head, segment, _, _ = _HEADER.unpack_from(data)
-        if not data.endswith(_END):
+        if not data.endswith(data[_HEADER.size - _CHECK : _HEADER.size]):
             raise ValueError("a frame does not end where it should")
         if kind == _SEGMENT:
             if not self._fds:
@@ -260,7 +263,7 @@ class Receiver:
         head_view, at = view[at : at + head], at + head
         if segment:
             return Frame(kind, head_view, self._attached.lend(segment, lengths))
-        if at + sum(lengths) + len(_END) != len(data):
+        if at + sum(lengths) + _CHECK != len(data):
             raise ValueError("a frame is not as long as its buffers")
         buffers = []
         for length in lengths:
