@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 import flatout
+from flatout import _interrupts
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Outlet
 from flatout._interrupts import Latch, is_raised_by_handler, put_off
@@ -53,8 +54,10 @@ def alarm() -> Iterator[Callable[[], None]]:
 
 
 def wait_for_it() -> None:
-    """The signal that was put off is sent by another thread."""
-    threading.Event().wait(SECONDS)
+    """The signal that was put off is sent by another thread, and may come in the moment in which a wait begins."""
+    until = time.monotonic() + SECONDS
+    while time.monotonic() < until:
+        time.sleep(0.01)
 
 
 def square(x: int) -> int:
@@ -131,6 +134,22 @@ def strike_once_back(alarm: Callable[[], None], block: put_off) -> None:
         block.__exit__()
     finally:
         sys.setprofile(None)
+
+
+@pytest.mark.parametrize("error", [Late, ValueError])
+def test_nor_does_one_that_raises_as_they_are_taken_away(
+    strike: Callable[[Any, int], None], error: type[Exception]
+) -> None:
+    def raises(number: int, frame: FrameType | None) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, raises)
+    before = signal.getsignal(signal.SIGINT)
+    strike(_interrupts._is_told_otherwise, 2)  # when that of SIGINT has been
+    with pytest.raises(error), put_off():
+        pytest.fail("it came too late")
+    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGALRM) is raises
 
 
 def test_a_signal_of_an_event_loop_is_told_once() -> None:

@@ -51,9 +51,10 @@ class put_off:
                 if callable(handler) and not _is_told_otherwise(handler):
                     self._handlers[number] = handler
                     _signal.signal(number, self._note)
-        except ValueError:  # not the main interpreter
-            self._handlers.clear()
-        except BaseException:  # by the handler of one whose turn had not come
+        except BaseException as error:
+            if type(error) is ValueError and not is_raised_by_handler(error):  # this is not the main interpreter
+                self._handlers.clear()
+                return
             self._put_back()
             raise
 
