@@ -94,8 +94,7 @@ class Probe:
                 Daemon(self._watch, "flatout-probe", (blocked,)).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
                 self._queue = RunQueue()
-                _brisk.enter()
-                self._brisk = True
+                self._be_brisk(True)
                 if "gc" in sys.modules:
                     self._heed_collections()
         cpu = time.thread_time()
@@ -160,17 +159,23 @@ class Probe:
 
     def _relax(self) -> None:
         """The calls that were watched are over: others need not be let in as quickly any more."""
+        self._be_brisk(False)
         with put_off():
-            with self._lock:
-                brisk, self._brisk = self._brisk, False
             if self._queue is not None:
                 self._queue.close()
-            if brisk:
-                _brisk.leave()
-            if brisk and self._heeds_collections:
+            with self._lock:
+                heeds, self._heeds_collections = self._heeds_collections, False
+            if heeds:
                 import gc
 
                 gc.callbacks.remove(self._note_collection)
+
+    def _be_brisk(self, on: bool) -> None:
+        """Have other threads let in quickly, or no longer so."""
+        with put_off(), self._lock:
+            if on != self._brisk and not (on and self._over):
+                self._brisk = on
+                (_brisk.enter if on else _brisk.leave)()
 
     def _heed_collections(self) -> None:
         """From now on; where the program has not loaded `gc` only once calls last, lest it be loaded for short ones."""
@@ -178,7 +183,7 @@ class Probe:
             import gc
 
         with self._lock:
-            if self._brisk and not self._heeds_collections:
+            if not (self._over or self._heeds_collections):
                 self._heeds_collections = True
                 gc.callbacks.append(self._note_collection)
 
@@ -287,16 +292,19 @@ class Probe:
                 return
             with self._lock:
                 seconds, computed = self._evidence.under_way(*self._now())
-            if in_the_way := computed > seconds / 2:
+            if computed > seconds / 2:
                 _brisk.hurry(True)  # until the end of the call, if that is it: driver and workers are yet to start
+            else:
+                # Hundreds of threads may follow, each of which looks for the GIL at every interval. Now, since who decides
+                # may find himself dealing with what the run brings, as long as there is more of it.
+                self._be_brisk(False)
             with self._own_work():
                 wait = self._enough()
             if wait is None:
                 self._over = True
                 self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
-                if not in_the_way:  # hundreds of threads may follow, each of which looks for the GIL at every interval
-                    self._relax()
             else:
+                self._be_brisk(True)
                 _brisk.hurry(False)
                 with self._lock:
                     self._not_before = self._evidence.present(*self._now(), self._queued()) + wait
