@@ -104,9 +104,7 @@ def test_what_an_alarm_raises_comes_when_the_block_is_over(alarm: Callable[[], N
     assert signal.getsignal(signal.SIGALRM) is too_late
 
 
-def test_a_handler_that_raises_as_others_are_put_back_keeps_none_from_it(
-    alarm: Callable[[], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_handler_that_raises_as_others_are_put_back_keeps_none_from_it(alarm: Callable[[], None]) -> None:
     calls: list[int] = []
     before = signal.signal(signal.SIGUSR1, lambda number, frame: calls.append(number))
     block = put_off()
@@ -152,17 +150,18 @@ def test_nor_does_one_that_raises_as_they_are_taken_away(
     assert signal.getsignal(signal.SIGALRM) is raises
 
 
-def test_a_signal_of_an_event_loop_is_told_once() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGUSR1], ids=lambda number: number.name)
+def test_a_signal_of_an_event_loop_is_told_once(number: signal.Signals) -> None:
     told: list[int] = []
 
     async def main() -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGUSR1, told.append, 1)
+        loop.add_signal_handler(number, told.append, 1)
         with put_off():
-            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(number)
         for _ in range(20):
             await asyncio.sleep(0.01)
-        loop.remove_signal_handler(signal.SIGUSR1)
+        loop.remove_signal_handler(number)
 
     asyncio.run(main())
     assert told == [1]
@@ -209,6 +208,20 @@ def test_a_latch_is_waited_for_so_long_and_by_any_number() -> None:
 
 
 # In a run and in an executor
+
+
+def test_what_strikes_in_a_call_or_as_inputs_are_drawn_is_told_so(alarm: Callable[[], None]) -> None:
+    def strikes(x: int) -> int:
+        if x == 3:
+            alarm()
+        return x
+
+    results = flatout.map(strikes, range(6), via="inline", on_error="return").results()
+    assert [x for x in results if isinstance(x, int)] == [0, 1, 2, 4, 5]
+    assert isinstance(results[3].error, Late)  # type: ignore[attr-defined]
+    with pytest.raises(flatout.InputError) as caught:
+        flatout.map(square, map(strikes, range(6)), via="inline").results()
+    assert isinstance(caught.value.__cause__, Late)
 
 
 @pytest.mark.parametrize(

@@ -59,8 +59,7 @@ class put_off:
             raise
 
     def __exit__(self, *error: object) -> None:
-        if self._handlers:
-            self._put_back()
+        self._put_back()
         for number in self._came:
             if number != _signal.SIGINT or not isinstance(sys.exc_info()[1], KeyboardInterrupt):
                 _send_again(number)
