@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
+import time
 from collections.abc import Iterator
 
 import psutil
@@ -28,6 +30,17 @@ def no_process_left_behind() -> Iterator[None]:
     others = [process for process in running if not _is_zygote(process)]
     _, left = psutil.wait_procs(others, timeout=5)  # seconds that a process may take to end
     assert not left, f"tests left processes behind: {[(process.pid, _command(process)) for process in left]}"
+
+
+@pytest.fixture(autouse=True)
+def no_short_switch_interval_left_behind() -> Iterator[None]:
+    """What is measured in the tests that follow would be another Python's: at 0.1 ms threads fill a core by looking for it."""
+    before = sys.getswitchinterval()
+    yield
+    deadline = time.monotonic() + 5  # of a run that was left behind the call under way may last a little
+    while sys.getswitchinterval() != before and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert sys.getswitchinterval() == before
 
 
 def _is_zygote(process: psutil.Process) -> bool:

@@ -226,6 +226,7 @@ def test_computing_is_told_early_and_waiting_is_not() -> None:
         compute()
         probe.end(1)
         assert time.monotonic() < deadline
+    probe.stop()
     waiting: list[int] = []
     idle = Probe(lambda: None, lambda: waiting.append(1))
     idle.begin()
