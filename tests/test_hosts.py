@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import time
 from concurrent import futures
 
 import pytest
 
 import flatout
+from flatout._hosts import ThreadHost
 from flatout._shared_host import SharedHost
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks at open files as Linux shows them")
@@ -91,3 +93,26 @@ def test_who_led_and_was_taken_for_overdue_wakes_the_reader_at_the_end() -> None
     assert host._sockets is None, "the reader has ended and closed them"
     for fd in (read, write):
         os.close(fd)
+
+
+class Posted(Quiet):
+    """What a host drives, with something to deal with."""
+
+    pending = True
+
+    def pump(self) -> None:
+        """Deal with it."""
+        self.pending = False
+        self.finished = True
+
+
+def test_what_is_posted_before_the_hosts_thread_has_begun_is_dealt_with_by_who_posts_it() -> None:
+    """Other threads see the host a moment before that: whoever reported just then had the run end."""
+    before, driven = waits(), Posted()
+    host = ThreadHost(driven, time.monotonic)
+    with futures.ThreadPoolExecutor(1) as pool:  # the main thread never deals with it
+        pool.submit(host.wake).result()
+    assert driven.finished
+    host.run()
+    host.join(10)
+    assert waits() == before

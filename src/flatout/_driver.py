@@ -205,10 +205,10 @@ class Driver:
         """From now on a thread of its own drives; called by any thread, once."""
         with put_off(), self.lock:
             if self.host is None and not self.finished:
-                host = ThreadHost(self.clock)
+                host = ThreadHost(self, self.clock)
                 self.draws_here, self.host = False, host
                 try:
-                    host.run(self)
+                    host.run()
                 except RuntimeError:  # no thread to be had
                     self.draws_here, self.host = True, None
                     raise

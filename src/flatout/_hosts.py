@@ -108,9 +108,9 @@ class ThreadHost:
     take longer (30-60 us, measured). But not by the main thread, where a signal handler may raise in the middle of it.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, driven: Driven, clock: Callable[[], float]) -> None:
+        self._driven = driven  # from the first, since others may post as soon as they see this
         self._clock = clock
-        self._driven: Driven
         self._sockets = Sockets()
         self.watch = self._sockets.watch
         self.unwatch = self._sockets.unwatch
@@ -121,9 +121,8 @@ class ThreadHost:
         self._open = True
         self._thread: threading.Thread | None = None
 
-    def run(self, driven: Driven) -> None:
-        """Drive it to its end in a thread of its own. Raises RuntimeError where there is none to be had."""
-        self._driven = driven
+    def run(self) -> None:
+        """Drive to the end in a thread of its own. Raises RuntimeError where there is none to be had."""
         self._thread = Daemon(self._serve, "flatout-driver")
         try:
             self._thread.start()

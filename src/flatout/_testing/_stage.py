@@ -298,8 +298,8 @@ class _Place:
 class _ThreadPlace(_Place):
     def __init__(self) -> None:
         super().__init__()
-        self.host = host = ThreadHost(time.monotonic)
-        host.run(self)
+        self.host = host = ThreadHost(self, time.monotonic)
+        host.run()
 
     def end(self) -> None:
         super().end()
