@@ -610,3 +610,31 @@ def test_after_the_interpreter_nothing_is_left(tmp_path: Path) -> None:
     assert done.stderr == ""
     for pid in pids:
         wait_until_gone(pid)
+
+
+def alarm_then_set(seconds: float) -> tuple[int, float]:
+    """Of the worker, and the seconds left of the alarm that was found; another is set where `seconds` is not 0."""
+    left = signal.getitimer(signal.ITIMER_REAL)[0]
+    if seconds:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+    return os.getpid(), left
+
+
+@pytest.mark.parametrize("inside", ["", "thread"])
+def test_an_alarm_that_a_task_has_left_strikes_no_other_task_and_no_other_run(inside: Any) -> None:
+    """Workers are warm: another run's task would have died of it."""
+    one = flatout.Plan("process", 1, processes=1, inside=inside, chunksize=1)
+    found = flatout.map(alarm_then_set, [600.0, 600.0], via=one).results()
+    found += flatout.map(alarm_then_set, [0.0], via=one).results()
+    assert len({pid for pid, _ in found}) == 1
+    assert found[-1][1] == 0.0
+    if not inside:  # in a mixture other tasks are in flight, one of which may be what it is for
+        assert found[1][1] == 0.0
+
+
+def test_an_alarm_that_the_initializer_has_set_goes_on() -> None:
+    initializer = functools.partial(alarm_then_set, 600.0)
+    run = flatout.map(alarm_then_set, [0.0, 0.0], via="process", max_concurrency=1, chunksize=1, initializer=initializer)
+    assert all(left > 0 for _, left in run.results())
+    again = flatout.map(alarm_then_set, [0.0], via="process", max_concurrency=1).results()
+    assert again[0][1] == 0.0

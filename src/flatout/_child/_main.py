@@ -61,6 +61,7 @@ class Worker:
         self._modules: dict[str, float] = {}
         self._habits: list[Any] = []  # after the last set-up
         self._streams: list[int] = []  # of the descriptors 0-2 those that are open, after the last set-up
+        self._stops_alarms = True  # unless it was the initializer that has set one
         self._output = Output(lambda name, text: self._channel.send(_frames.OUTPUT, (name, text)))
         self._handlers: dict[int, Callable[[], bool | None]] = {
             _frames.SETUP: self._set_up,
@@ -120,7 +121,8 @@ class Worker:
             self._output.take_over()
             if frame.buffers:
                 self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
-                self._initialized = False
+                self._initialized, self._stops_alarms = False, True
+            self._stop_alarm()
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
             self._results.divisible = setup["divisible"]
             if setup["inside"] is not None or self._flight is not None:
@@ -130,6 +132,7 @@ class Worker:
                 self._caller.finished(self._initializer())
                 self._initialized = True
             self._habits, self._streams = _habits(), _open_streams()
+            self._stops_alarms = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
             self._note_modules(began)
         except BaseException as error:
             self._output.flush()
@@ -169,6 +172,7 @@ class Worker:
         del frame, inputs  # an input is let go when its task is done
         self._results.begin(first, tasks)
         self._caller.run(tasks, self._results)
+        self._stop_alarm()
         self._output.flush()
         self._note_modules(began)
         self._results.end()
@@ -177,6 +181,11 @@ class Worker:
             self._channel.send(_frames.STALE, None)
             return True
         return None
+
+    def _stop_alarm(self) -> None:
+        """One that a task has set and left, as where it has failed before it could stop it, would strike another task."""
+        if self._stops_alarms:
+            signal.setitimer(signal.ITIMER_REAL, 0.0)
 
     def _cancel(self) -> None:
         if self._flight is not None:
