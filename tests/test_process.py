@@ -634,7 +634,9 @@ def test_an_alarm_that_a_task_has_left_strikes_no_other_task_and_no_other_run(in
 
 def test_an_alarm_that_the_initializer_has_set_goes_on() -> None:
     initializer = functools.partial(alarm_then_set, 600.0)
-    run = flatout.map(alarm_then_set, [0.0, 0.0], via="process", max_concurrency=1, chunksize=1, initializer=initializer)
+    run = flatout.map(
+        alarm_then_set, [0.0, 0.0], via="process", max_concurrency=1, chunksize=1, initializer=initializer
+    )
     assert all(left > 0 for _, left in run.results())
     again = flatout.map(alarm_then_set, [0.0], via="process", max_concurrency=1).results()
     assert again[0][1] == 0.0
