@@ -226,12 +226,12 @@ def test_every_decision_has_its_reason_and_those_in_a_row_are_one() -> None:
     for _ in range(4):
         governor.idle(0.0)
     assert list(governor.decisions) == ["in flight: 100 -> 1000 (all in flight wait and nothing computes)"]
-    governor.started(100, 0.0)
+    governor.started(range(100), 0.0)
     busy = [Overload("busy", "503")] * 50
-    governor.finished(100, 0.1, True, 10.0, True, busy)
+    governor.finished(range(100), 0.1, True, 10.0, True, busy)
     assert governor.value == 500
     assert governor.decisions[1] == "in flight: 1000 -> 500 (calls were refused for being too many)"
-    governor.finished(10, 0.2, True, 1.0, True, [Overload("rate", "429", 3.0)])
+    governor.finished(range(10), 0.2, True, 1.0, True, [Overload("rate", "429", 3.0)])
     assert not governor.pace.room(1, 3.1)
     assert governor.pace.room(1, 3.2 + 0.02)
     assert governor.decisions[2].startswith("starts a second: any number -> ")

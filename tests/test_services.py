@@ -5,6 +5,7 @@ The whole of the dispatcher decides here, with nothing real around it. `bench/se
 
 from __future__ import annotations
 
+import itertools
 import random
 import sys
 from collections.abc import Callable
@@ -55,6 +56,16 @@ def test_a_fixed_capacity_is_found(kind: str, noise: str, seed: int) -> None:
     too_many = sum(sample.limit > 80 for sample in played.samples[len(played.samples) // 4 :])
     assert too_many < 0.4 * len(played.samples)
     assert max(played.overshoots()[1:], default=0) < 40, "in successes per server, each at three or four times as many"
+
+
+@kind
+@pytest.mark.parametrize("seed", [3, 6, 8, 9])
+def test_servers_without_memory_are_counted_by_the_order_in_which_calls_end(kind: str, seed: int) -> None:
+    """The first of a line end at the same rate as the others: their times do not tell how many are worked on at once."""
+    played = play(maker(Servers, "exponential", seed, servers=40), PLANS[kind], ENDLESS, until=30)
+    assert played.throughput > 0.9 * 40 / S
+    pairs = itertools.pairwise(played.samples)
+    assert sum(after.at - before.at for before, after in pairs if before.limit > 2 * 40) < 5, "of 30 seconds"
 
 
 @kind

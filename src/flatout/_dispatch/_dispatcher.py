@@ -234,7 +234,8 @@ class Dispatcher:
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
         overloads = [one for one in judged if one is not None] if judged else ()
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
-        self._limit.finished(count, now, self._saturated, event.seconds, worker.inside == "async", overloads)
+        tasks = event.indices or range(event.first, event.first + count)
+        self._limit.finished(tasks, now, self._saturated, event.seconds, worker.inside == "async", overloads)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
@@ -564,7 +565,7 @@ class Dispatcher:
             self._trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
-        self._limit.started(len(batch), now)
+        self._limit.started(range(batch.first, batch.end), now, worker.wide or len(batch) == 1)
         self._crew.note(worker)
         self._watch(worker, now)
         self._commands.append(SendBatch(worker.number, batch))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from flatout._limits._line import TELLING
 from flatout._limits._refusals import Refusals
 from flatout._limits._start import Start
 from flatout._limits._window import FEWEST, Window
@@ -16,6 +17,7 @@ REST = 2  # windows on a plateau before it is probed again, doubled each time th
 LONGEST_REST = 64  # so that probing costs a run that has found its plateau about a hundredth
 IN_LINE = 1.1  # times the least time of a call from which calls seem to stand in line; guessed
 ROOM = 1.2  # times as many in flight as a service seems to work on at once, for noise; guessed
+CROWDED = 1.4  # times as many in flight as are worked on, as far as places in line show, that are not all; guessed
 WORTH = 0.8  # of the value that a step down must reach at least to be tried; guessed
 UNHINDERED = 1.5  # times as long as the quickest that a task takes where none waits for another; guessed
 FALLEN = 1.5  # times less throughput than usual, in two windows one after the other, is a change for the worse; guessed
@@ -90,12 +92,14 @@ class Adaptive:
         comparable: bool = True,
         busy: int = 0,
         broken: int = 0,
+        reach: int = 0,
     ) -> None:
         """Note completions; step when a window is full.
 
         saturated: the limit, not the input, held back the rest. seconds: how long they took together; 0: not known.
         comparable: the first of them had no other in its way. busy, broken: how many of them were refused for being too
-        many, or failed in a way that may come of that.
+        many, or failed in a way that may come of that. reach: the place in the line of the one that began last (see `Line`);
+        0: not known.
         """
         self.learns = self.learns or busy + broken > 0
         began = now - seconds / count if seconds else math.nan
@@ -107,13 +111,13 @@ class Adaptive:
             self._quickest = min(self._quickest, seconds / count if comparable else 0.0)
         if not saturated:
             return self._open()
-        if self._start is not None and (fit := self._start.ended(count, began, now, self.value)):
+        if self._start is not None and (fit := self._start.ended(count, began, now, self.value, reach)):
             return self._settle_for(fit, now, self._start.sure)
         if began < self._changed_at and self._idle_windows > 0:
             return None  # it tells of the value before
         if self._window.full(now):
             self._full(now)
-        self._window.add(count, busy + broken, seconds, now)
+        self._window.add(count, busy + broken, seconds, now, reach)
         return None
 
     def idle(self, now: float) -> None:
@@ -195,30 +199,44 @@ class Adaptive:
 
     def _step(self, window: Window, now: float) -> None:
         if self._upward:
-            target = self._refusals.next_above(self.value, self._more(window.mean), self._ceiling)
+            target = self._refusals.next_above(self.value, self._more(window), self._ceiling)
         else:
-            target = self._fewer(window.mean)
+            target = self._fewer(window)
         if target == self.value:
             self._before = None
             self._turn_round()
         else:
             reason = "throughput rises with it" if self._upward else "as much with fewer"
-            self._try(target, window.throughput, window.error, now, reason)
+            self._try(target, self._base_of(window), window.error, now, reason)
 
-    def _more(self, mean: float) -> int:
-        """How many more to try: twice as many, or half as many more where calls seem to stand in line already."""
+    def _base_of(self, window: Window) -> float:
+        """The throughput that a step is compared with. That of a step out of a line is not to be high by chance."""
+        if self._upward or not self._usual or not self._line_shows(window):
+            return window.throughput
+        return min(window.throughput, self._usual + USUAL * (window.throughput - self._usual))
+
+    def _line_shows(self, window: Window) -> bool:
+        """Whether no call ends that has many before it: as if so many were not worked on yet."""
+        return TELLING <= window.reach < self.value / CROWDED
+
+    def _more(self, window: Window) -> int:
+        """How many more to try: twice as many, half as many more where calls seem to stand in line, none where they do."""
         least, at = self._least
-        in_line = mean > IN_LINE * least and at <= WORTH * self.value
-        return min(math.ceil(1.5 * self.value) if in_line else 2 * self.value, self._ceiling)
+        slow, line = window.mean > IN_LINE * least and at <= WORTH * self.value, self._line_shows(window)
+        if slow and line:
+            return self.value
+        return min(math.ceil(1.5 * self.value) if slow or line else 2 * self.value, self._ceiling)
 
-    def _fewer(self, mean: float) -> int:
+    def _fewer(self, window: Window) -> int:
         """How many might do as well, where calls take so long: those that need not stand in line, if that is known."""
+        mean, half, reach = window.mean, max(self.value // 2, 1), window.reach
         if 0.0 < mean < UNHINDERED * self._quickest:
             return self.value
         least, at = self._least
-        if not mean or at > WORTH * self.value:
-            return max(self.value // 2, 1)
-        target = max(self.value // 2, math.ceil(ROOM * self.value * least / mean), 1)
+        target = half if not mean or at > WORTH * self.value else math.ceil(ROOM * self.value * least / mean)
+        if TELLING <= reach <= WORTH * self.value:
+            target = max(reach, min(target, math.ceil(ROOM * reach)))
+        target = max(target, half)
         return target if target <= WORTH * self.value else self.value
 
     def _note_time(self, mean: float) -> None:

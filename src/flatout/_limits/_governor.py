@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._limits._adaptive import Adaptive
+from flatout._limits._line import Line
 from flatout._limits._overload import Overload, overload_of
 from flatout._limits._rate import Pace
 
@@ -21,6 +22,7 @@ class Governor:
     def __init__(self, max_per_second: float | None = None, date: Callable[[], float] | None = None) -> None:
         self.pace = Pace(max_per_second, lambda *change: self._note("starts a second", *change))
         self._adaptive = Adaptive(1, 1, explores=False)
+        self._line = Line()
         self._date = date
         self._decisions: deque[tuple[str, str, str, str]] = deque(maxlen=KEPT)
         self.decisions: tuple[str, ...] = ()
@@ -52,10 +54,12 @@ class Governor:
         """Whether nothing is known yet of what more in flight would bring, and more may be."""
         return self._adaptive.starting
 
-    def started(self, count: int, now: float) -> None:
-        """So many tasks start."""
-        self.pace.started(count, now)
+    def started(self, tasks: range, now: float, at_once: bool = True) -> None:
+        """These tasks start; all at once, or one after another."""
+        self.pace.started(len(tasks), now)
         self._adaptive.started(now)
+        if self._adaptive.learns:
+            self._line.began(tasks, at_once)
 
     # What came of it
 
@@ -64,14 +68,21 @@ class Governor:
         return overload_of(error, self._date)
 
     def finished(
-        self, count: int, now: float, saturated: bool, seconds: float, comparable: bool, overloads: Sequence[Overload]
+        self,
+        tasks: Sequence[int],
+        now: float,
+        saturated: bool,
+        seconds: float,
+        comparable: bool,
+        overloads: Sequence[Overload],
     ) -> None:
-        """So many attempts ended, which took so many seconds together; some of them said that it was too much.
+        """Attempts of these tasks ended, which took so many seconds together; some of them said that it was too much.
 
         saturated: the limit, and not the input, held back others. comparable: the first of them had none in their way.
         """
         if not (overloads or self._adaptive.learns or self.pace.bounded):
             return
+        count, reach = len(tasks), self._line.ended(tasks, seconds) if self._adaptive.learns else 0
         began = now - seconds / count
         refused = busy = broken = 0
         if overloads:
@@ -82,7 +93,7 @@ class Governor:
             self.pace.accepted(count - refused - busy - broken, began, now)
         if count > refused:
             taken = seconds * (count - refused) / count
-            self._adaptive.finished(count - refused, now, saturated, taken, comparable, busy, broken)
+            self._adaptive.finished(count - refused, now, saturated, taken, comparable, busy, broken, reach)
 
     def _refused(self, overloads: Sequence[Overload], began: float, now: float) -> int:
         """Slow down where there were too many a second, or where even one at a time is too much; returns how many."""

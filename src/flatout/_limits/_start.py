@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 
+from flatout._limits._line import TELLING
+
 FIRST = 16  # completions that show how long a call takes that need not wait, so that no single one decides; guessed
 LEAST = 64  # completions before anything is concluded, and
 PART = 8  # a part of those in flight; guessed
-LONGER = 3.0  # times as long as for the first that the others must take; guessed
+LONGER = 3.0  # times as long as for the first that the others must take, and
+LATER = 2.0  # where their places in the line tell more than their times; both guessed
 SURE = 1.5  # times the first completions that must have been under way when they came, or their number says nothing; guessed
+WIDE = 1.2  # times the calls that have been seen to be worked on at once, which there are at least; guessed
+FEWER = 0.8  # of those in flight, up to which it is worth having fewer; guessed
 DEEPEST = 16  # part of those in flight to go on with where there are too many, and no more is known; guessed
 ROOM = 1.5  # times what the service seems to work on at once, for noise; guessed
 
@@ -20,7 +25,8 @@ class Start:
     end of the line. Where calls do not wait for one another, quick ones that were begun later overtake slow ones.
 
     How many it works on is the rate times the time of a call, for which that of the first ones is taken. Where they have
-    come at the same rate, as from servers whose time has no memory, nothing is known but that there are too many.
+    come at the same rate, as from servers whose time has no memory, it is the place in the line from which calls end (see
+    `Line`). Where that tells nothing either, it is only known that there are too many.
     """
 
     def __init__(self) -> None:
@@ -32,6 +38,7 @@ class Start:
         self._overtaken = False
         self._ended = self._early = 0
         self._early_at = 0.0
+        self._reach = 0
 
     def started(self, now: float) -> None:
         """A call starts."""
@@ -44,20 +51,29 @@ class Start:
         """More are let go at once."""
         self._filling = True
 
-    def ended(self, count: int, began: float, now: float, value: int) -> int:
-        """So many that began then have ended. Returns how many to have in flight; 0: there is nothing to conclude."""
+    def ended(self, count: int, began: float, now: float, value: int, reach: int = 0) -> int:
+        """So many that began then have ended, the last of them at that place in the line, if that is known.
+
+        Returns how many to have in flight; 0: there is nothing to conclude.
+        """
         self.fresh = self._filling = False
         self._overtaken = self._overtaken or not began <= self._last
         if self._overtaken or self._began is None:
             return 0
         self._ended += count
+        self._reach = max(self._reach, reach)
         elapsed = now - self._began
         if not self._early and self._ended >= FIRST:
             self._early, self._early_at = self._ended, elapsed
-        if self._ended < max(LEAST, value // PART) or elapsed < LONGER * self._early_at:
+        if self._ended < max(LEAST, value // PART) or elapsed < LATER * self._early_at:
             return 0
-        throughput = (self._ended - self._early) / (elapsed - self._early_at)
-        at_work = throughput * self._early_at
-        self.sure = at_work > SURE * self._early
-        fit = math.ceil(ROOM * at_work) if self.sure else max(self._early, value // DEEPEST)
-        return fit if fit <= value // 2 else 0
+        by_place = math.ceil(WIDE * self._reach) if TELLING <= self._reach <= FEWER * value / WIDE else 0
+        by_time = 0
+        if elapsed >= LONGER * self._early_at:
+            at_work = (self._ended - self._early) / (elapsed - self._early_at) * self._early_at
+            by_time = math.ceil(ROOM * at_work) if at_work > SURE * self._early else 0
+        elif not by_place:
+            return 0
+        self.sure = bool(by_time or by_place)
+        fit = max(by_time, by_place) if self.sure else max(self._early, value // DEEPEST)
+        return fit if by_place or fit <= value // 2 else 0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 FEWEST = 16  # completions in a window at least, lest chance decides; guessed
-ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long; guessed
+ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long, and
+VARIED = 0.5  # what it is taken for else at least: in line all wait about as long, however it serves them; both guessed
 LONGEST = 2  # windows that one is made longer to at most, where chance might still decide, and
 SAFE = 128  # completions to which it is in any case: fewer tell little where calls vary; both guessed
 
@@ -27,18 +28,20 @@ class Window:
         self.since = since
         self.latest = 0.0  # when the last completions came; those of one moment belong to one window
         self.count = self._failed = 0
+        self.reach = 0  # the farthest place in the line from which one ended (see `Line`)
         self._seconds = self._squares = 0.0
 
     def full(self, now: float) -> bool:
         """Whether it holds enough, and what ends now is of another moment."""
         return self.count >= self._size and now > self.latest
 
-    def add(self, count: int, failed: int, seconds: float, now: float) -> None:
-        """So many calls ended, so many of them in vain, which took so long together."""
+    def add(self, count: int, failed: int, seconds: float, now: float, reach: int = 0) -> None:
+        """So many calls ended, so many of them in vain, which took so long together, the last at that place in the line."""
         if self.since is None or now <= self.since:
             self.since = now  # the window opens with the first completions, which themselves are not counted
             return
         self.count += count
+        self.reach = max(self.reach, reach)
         self._failed += failed
         self._seconds += seconds
         self._squares += seconds * seconds / count
@@ -66,7 +69,8 @@ class Window:
     @property
     def error(self) -> float:
         """The standard error of the throughput, as a share of it."""
-        return math.sqrt(self._spread / self.count)
+        spread = self._spread if self._spread < ALIKE else max(self._spread, VARIED)
+        return math.sqrt(spread / self.count)
 
     @property
     def _spread(self) -> float:
