@@ -320,6 +320,49 @@ for via in ("process", flatout.Plan("process")):
     assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
 
 
+def test_where_nothing_is_there_that_only_posix_systems_have(tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import no_posix
+import asyncio, time
+import flatout
+{COMPUTE}
+def nap(x):
+    time.sleep(0.02)
+    return x
+
+async def later(x):
+    await asyncio.sleep(0.02)
+    return x
+
+def count(x):
+    return compute(200_000) + x
+
+async def main():
+    return [x async for x in flatout.map(nap, range(20))]
+
+numbers = list(range(50))
+counted = list(map(count, numbers))
+for func, results, way in ((nap, numbers, "thread"), (later, numbers, "async"), (count, counted, "inline")):
+    run = flatout.map(func, numbers)
+    assert run.results() == results
+    assert run.plan.kind == way, run.plan
+assert flatout.map(later, numbers, timeout=60).results() == numbers
+assert asyncio.run(main()) == numbers[:20]
+for via in ("thread", "auto", "async"):
+    with flatout.Executor(via=via) as pool:
+        assert list(pool.map(later if via == "async" else nap, numbers)) == numbers
+assert "no os.fork" in flatout.machine().processes
+assert flatout.explain(nap, numbers).plan.kind == "thread"
+try:
+    flatout.map(nap, numbers, via="process")
+except flatout.PlanError as error:
+    print(error)
+"""
+    assert "has no os.fork. Use via=" in script(tmp_path, code)
+
+
 def test_the_environment_of_this_test_is_as_it_was() -> None:
     """Nothing of flatout's own is left in what child processes of the user's inherit."""
     before = dict(os.environ)

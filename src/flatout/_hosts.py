@@ -46,17 +46,66 @@ class Driven(Protocol):
         """End with this error, since it cannot go on."""
 
 
+class _Pipe:
+    """Wakes who sleeps in a selector, on the same core, in a fifth of the time of a lock or a socket (measured)."""
+
+    def __init__(self) -> None:
+        self.fd, self._write = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write, False)
+
+    def ring(self) -> None:
+        """From any thread."""
+        with contextlib.suppress(BlockingIOError):  # it is full of those
+            os.write(self._write, b"\0")
+
+    def hush(self) -> None:
+        """Forget that it has been rung."""
+        with contextlib.suppress(BlockingIOError):  # another sleeper has read it
+            os.read(self.fd, 16)
+
+    def close(self) -> None:
+        """Wake nobody any more."""
+        os.close(self.fd)
+        os.close(self._write)
+
+
+class _SocketPair:
+    """The same where a selector takes nothing but sockets."""
+
+    def __init__(self) -> None:
+        import socket
+
+        self._read, self._write = socket.socketpair()
+        self._read.setblocking(False)
+        self._write.setblocking(False)
+        self.fd = self._read.fileno()
+
+    def ring(self) -> None:
+        """From any thread."""
+        with contextlib.suppress(BlockingIOError):
+            self._write.send(b"\0")
+
+    def hush(self) -> None:
+        """Forget that it has been rung."""
+        with contextlib.suppress(BlockingIOError):
+            self._read.recv(16)
+
+    def close(self) -> None:
+        """Wake nobody any more."""
+        self._read.close()
+        self._write.close()
+
+
 class Sockets:
     """Descriptors that are watched, and whom to call back; a sleep on them can be interrupted."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
         self._callbacks: dict[int, tuple[Callback, Callback | None]] = {}
-        # A pipe wakes its reader on the same core, in a fifth of the time of a lock or a socket (measured).
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
-        self._selector.register(self._wake_read, selectors.EVENT_READ)
+        only_select = issubclass(selectors.DefaultSelector, selectors.SelectSelector)  # as on Windows
+        self._waker = _SocketPair() if only_select else _Pipe()
+        self._selector.register(self._waker.fd, selectors.EVENT_READ)
 
     def watch(self, fd: int, readable: Callback, writable: Callback | None = None) -> None:
         """See `_workers._base.Host`."""
@@ -79,9 +128,8 @@ class Sockets:
     def call_back(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
         """Call back for those that are ready."""
         for key, events in ready:
-            if key.fd == self._wake_read:
-                with contextlib.suppress(BlockingIOError):  # another sleeper has read it
-                    os.read(self._wake_read, 16)
+            if key.fd == self._waker.fd:
+                self._waker.hush()
                 continue
             readable, writable = self._callbacks.get(key.fd, (None, None))
             if writable is not None and events & selectors.EVENT_WRITE:
@@ -91,14 +139,12 @@ class Sockets:
 
     def interrupt(self) -> None:
         """End the sleep of whoever sleeps, or the next one."""
-        with contextlib.suppress(BlockingIOError):  # it is full of those
-            os.write(self._wake_write, b"\0")
+        self._waker.ring()
 
     def close(self) -> None:
         """Watch no longer."""
         self._selector.close()
-        os.close(self._wake_read)
-        os.close(self._wake_write)
+        self._waker.close()
 
 
 class ThreadHost:

@@ -318,4 +318,5 @@ def _disown_all() -> None:
         _open.pop().disown()
 
 
-os.register_at_fork(after_in_child=_disown_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_disown_all)
