@@ -320,12 +320,10 @@ for via in ("process", flatout.Plan("process")):
     assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
 
 
-def test_where_nothing_is_there_that_only_posix_systems_have(tmp_path: Path) -> None:
-    code = f"""
-import sys
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-import no_posix
-import asyncio, time
+# --- other systems, as far as can be told on this one
+
+ELSEWHERE = f"""
+import asyncio, os, time
 import flatout
 {COMPUTE}
 def nap(x):
@@ -342,25 +340,66 @@ def count(x):
 async def main():
     return [x async for x in flatout.map(nap, range(20))]
 
+def exits(x):
+    if x == 7:
+        os._exit(3)
+    return x
+
+def hangs(x):
+    time.sleep(0 if x != 7 else 600)
+    return x
+
 numbers = list(range(50))
 counted = list(map(count, numbers))
-for func, results, way in ((nap, numbers, "thread"), (later, numbers, "async"), (count, counted, "inline")):
+for func, results, ways in (
+    (nap, numbers, ["thread"]), (later, numbers, ["async"]), (count, counted, ["inline", "process"])
+):
     run = flatout.map(func, numbers)
     assert run.results() == results
-    assert run.plan.kind == way, run.plan
+    assert run.plan.kind in ways, run.plan
 assert flatout.map(later, numbers, timeout=60).results() == numbers
 assert asyncio.run(main()) == numbers[:20]
 for via in ("thread", "auto", "async"):
     with flatout.Executor(via=via) as pool:
         assert list(pool.map(later if via == "async" else nap, numbers)) == numbers
-assert "no os.fork" in flatout.machine().processes
 assert flatout.explain(nap, numbers).plan.kind == "thread"
+assert flatout.machine().memory_total_bytes > 0
+"""
+
+
+def elsewhere(folder: Path, system: str, code: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Run that as if on another system, which the processes that it starts find, too."""
+    (folder / "sitecustomize.py").write_text(f"import systems\nsystems.be_{system}()\n")
+    monkeypatch.setenv("PYTHONPATH", str(folder), prepend=os.pathsep)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    return script(folder, ELSEWHERE + code)
+
+
+def test_where_there_is_as_little_as_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+assert "no os.fork" in flatout.machine().processes
 try:
     flatout.map(nap, numbers, via="process")
 except flatout.PlanError as error:
     print(error)
 """
-    assert "has no os.fork. Use via=" in script(tmp_path, code)
+    assert "has no os.fork. Use via=" in elsewhere(tmp_path, "windows", code, monkeypatch)
+
+
+def test_where_there_is_as_little_as_on_macos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = """
+assert flatout.map(count, numbers, via="process").results() == counted
+big = flatout.map(bytes, [3_000_000] * 4, via="process").results()
+assert [len(each) for each in big] == [3_000_000] * 4
+for fault, error in ((exits, flatout.WorkerDied), (hangs, flatout.TaskTimeout)):
+    results = flatout.map(fault, numbers, via="process", on_error="return", timeout=1).results()
+    assert results[:7] + results[8:] == numbers[:7] + numbers[8:]
+    assert type(results[7].error) is error, results[7]
+with flatout.Executor(via="process") as pool:
+    assert list(pool.map(count, numbers)) == counted
+print("well")
+"""
+    assert elsewhere(tmp_path, "macos", code, monkeypatch) == "well\n"
 
 
 def test_the_environment_of_this_test_is_as_it_was() -> None:

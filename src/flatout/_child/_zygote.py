@@ -7,7 +7,7 @@ sees as the end of that stream.
 
 To kill a worker is to send its process group SIGTERM, and SIGKILL after a short grace. What it has started outlives it no
 longer than that grace: the zygote adopts it, whatever group it is in. Only direct children are ever sent a signal by their
-pid, and they are not reaped before: so no other process can have got it.
+pid, and they are not reaped before (where the system can tell of the dead without that): so no other process can have got it.
 
 It leads a session of its own (Ctrl-C at the terminal does not reach it), adopts orphans of its workers, and dies with
 the user's process, of which it learns by the end of the order stream or by a pidfd; every process below it dies first.
@@ -183,18 +183,13 @@ class Zygote:
     def _reap(self) -> None:
         """Bury the dead, and adopt what they leave."""
         workers = {child.pid: worker for worker, child in self._children.items()}
-        while True:
-            try:
-                found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-            except ChildProcessError:
-                break
-            if found is None:
-                break
-            pid = found.si_pid
+        while (found := _one_of_the_dead()) is not None:
+            pid, status = found
             child = self._children.pop(workers[pid]) if pid in workers else None
             if child is not None and child.ends_at is None:
                 _signal_group(pid, signal.SIGTERM)  # it is not reaped: nobody else can have this group
-            _, status = os.waitpid(pid, 0)
+            if status is None:
+                _, status = os.waitpid(pid, 0)
             ends_at = self._orphans.pop(pid, None) if child is None else child.ends_at
             self._adopt(pid, time.monotonic() + GRACE if ends_at is None else ends_at)
             if child is not None:
@@ -222,6 +217,18 @@ class Zygote:
                 os.waitpid(-1, 0)
             except ChildProcessError:
                 return
+
+
+def _one_of_the_dead() -> tuple[int, int | None] | None:
+    """Its pid; and its status where it had to be reaped, since it cannot be looked at before (macOS, up to Python 3.12)."""
+    try:
+        if hasattr(os, "waitid"):
+            found = os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            return None if found is None else (found.si_pid, None)
+        pid, status = os.waitpid(-1, os.WNOHANG)
+        return (pid, status) if pid else None
+    except ChildProcessError:
+        return None
 
 
 def _signal_group(pid: int, number: signal.Signals) -> None:
