@@ -67,13 +67,20 @@ class Start:
             self._early, self._early_at = self._ended, elapsed
         if self._ended < max(LEAST, value // PART) or elapsed < LATER * self._early_at:
             return 0
-        by_place = math.ceil(WIDE * self._reach) if TELLING <= self._reach <= FEWER * value / WIDE else 0
-        by_time = 0
-        if elapsed >= LONGER * self._early_at:
-            at_work = (self._ended - self._early) / (elapsed - self._early_at) * self._early_at
-            by_time = math.ceil(ROOM * at_work) if at_work > SURE * self._early else 0
-        elif not by_place:
+        by_place, by_time = self._by_place(value), self._by_time(elapsed)
+        self.sure = bool(by_place or by_time)
+        if not self.sure and elapsed < LONGER * self._early_at:
             return 0
-        self.sure = bool(by_time or by_place)
-        fit = max(by_time, by_place) if self.sure else max(self._early, value // DEEPEST)
+        fit = max(by_place, by_time) if self.sure else max(self._early, value // DEEPEST)
         return fit if by_place or fit <= value // 2 else 0
+
+    def _by_place(self, value: int) -> int:
+        """How many to have in flight by the place in the line from which calls end; 0: that does not tell."""
+        return math.ceil(WIDE * self._reach) if TELLING <= self._reach <= FEWER * value / WIDE else 0
+
+    def _by_time(self, elapsed: float) -> int:
+        """The same by the time that the first ones took, and by the rate."""
+        if elapsed < LONGER * self._early_at:
+            return 0
+        at_work = (self._ended - self._early) / (elapsed - self._early_at) * self._early_at
+        return math.ceil(ROOM * at_work) if at_work > SURE * self._early else 0
