@@ -763,6 +763,8 @@ class AnyWorld(RuleBasedStateMachine):
         if self.world.finish is None:
             assert counts.running == sum(len(w.tasks) for w in self.world.crew.values())
             assert counts.workers == len(self.world.crew.keys() - {SEAT})
+            limit = self.world.dispatcher._limit
+            assert len(limit._line) == counts.running or not limit._adaptive.explores
 
     def teardown(self) -> None:
         if hasattr(self, "world"):

@@ -23,6 +23,7 @@ from flatout._model import Plan
 S = 0.1  # mean seconds of a call
 DRAWS = {"constant": always(S), "exponential": exponential(S), "lognormal": lognormal(S, 0.7)}
 PLANS = {"async": Plan("async", 100, 1000), "thread": Plan("thread", 100, 512)}
+at_least_half = lambda dice: S / 2 + dice.expovariate(2 / S)  # noqa: E731
 ROOT = Path(__file__).parents[1]
 ENDLESS = 10**9
 Make = Callable[[Clock], Service]
@@ -66,6 +67,23 @@ def test_servers_without_memory_are_counted_by_the_order_in_which_calls_end(kind
     assert played.throughput > 0.9 * 40 / S
     pairs = itertools.pairwise(played.samples)
     assert sum(after.at - before.at for before, after in pairs if before.limit > 2 * 40) < 5, "of 30 seconds"
+
+
+@pytest.mark.parametrize("noise", ["exponential", "lognormal"])
+@pytest.mark.parametrize("servers", [300, 600, 700, 850])
+def test_more_servers_than_most_but_fewer_than_were_begun_are_used(servers: int, noise: str) -> None:
+    played = play(maker(Servers, noise, 1, servers=servers), PLANS["async"], ENDLESS, until=8)
+    assert played.throughput > 0.9 * servers / S
+
+
+@kind
+def test_calls_that_take_some_time_at_least_are_not_taken_for_a_line(kind: str) -> None:
+    """Where nobody waits for anybody, those that begin last do not end first either."""
+    plan = PLANS[kind]
+    unlimited = play(lambda clock: Service(clock, at_least_half, random.Random(1)), plan, ENDLESS, until=10)
+    assert plan.ceiling is not None
+    assert unlimited.throughput > 0.9 * plan.ceiling / S
+    assert unlimited.samples[-1].limit == plan.ceiling
 
 
 @kind

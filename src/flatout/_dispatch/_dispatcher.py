@@ -53,6 +53,8 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+    from flatout._limits._line import Beginning
+
 WINDOW = 64  # tasks held at least where `buffersize` is left to us: room for the quick beside a slow one; guessed
 WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
 MOST_STARTING = (
@@ -235,7 +237,10 @@ class Dispatcher:
         overloads = [one for one in judged if one is not None] if judged else ()
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
         tasks = event.indices or range(event.first, event.first + count)
-        self._limit.finished(tasks, now, self._saturated, event.seconds, worker.inside == "async", overloads)
+        if worker.overdue:
+            tasks = [index for batch, _ in taken for index in range(batch.first, batch.end)]
+        comparable, failed = worker.inside == "async", bool(event.errors)
+        self._limit.finished(tasks, now, self._saturated, event.seconds, comparable, overloads, failed)
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
@@ -252,6 +257,7 @@ class Dispatcher:
         worker.late = True
         for batch in reversed(worker.hands.take(event.first, event.count)):
             self._in_hand -= len(batch)
+            self._limit.left(range(batch.first, batch.end))
             self._requeue(batch)
         self._freed(worker)
 
@@ -285,6 +291,8 @@ class Dispatcher:
             return
         self._crew.remove(worker)
         self._in_hand -= worker.hands.count
+        for batch in worker.hands:
+            self._limit.left(range(batch.first, batch.end))
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
         if worker.wide and self._options.retry.attempts == 1:
@@ -565,7 +573,7 @@ class Dispatcher:
             self._trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
-        self._limit.started(range(batch.first, batch.end), now, worker.wide or len(batch) == 1)
+        self._limit.started(range(batch.first, batch.end), now, _beginning(worker, batch))
         self._crew.note(worker)
         self._watch(worker, now)
         self._commands.append(SendBatch(worker.number, batch))
@@ -617,6 +625,7 @@ class Dispatcher:
         else:
             (task,) = worker.hands.take(index, 1)
             self._in_hand -= 1
+            self._limit.left((index,))
             self._crew.note(worker)
             # Not tried again: what the loop still reports of it could not be told from the next attempt.
             self._attempt_failed(task, self._timeout_error(index), worker, now - began, now, retryable=False)
@@ -666,7 +675,7 @@ class Dispatcher:
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
         measured = plan.measured if plan.kind == "thread" and most is None else None
         waits = measured is not None and measured.wait > measured.seconds / 2
-        self._limit.adopt(start, ceiling, explores=waits or ceiling > start)
+        self._limit.adopt(start, ceiling, waits or ceiling > start, self._in_hand)
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
         self._sizer.fixed = self._options.chunksize or plan.chunksize
@@ -695,6 +704,13 @@ def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int],
         return guilty, set()
     suspects = {index for index in event.suspects if index in worker.hands} - guilty
     return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
+
+
+def _beginning(worker: Worker, batch: Batch) -> Beginning:
+    """When tasks begin that a worker has been sent. A process of several gets its share in a block, as others do beside it."""
+    if len(batch) > 1 and worker.kind != "async":
+        return "in turn"
+    return "at once" if worker.wide or worker.hands.count == 1 else "later"
 
 
 def _given_up(deaths: int, error: BaseException) -> WorkerDied:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from flatout._limits._line import TELLING
 from flatout._limits._refusals import Refusals
 from flatout._limits._start import Start
-from flatout._limits._window import FEWEST, Window
+from flatout._limits._window import FEWEST, WORTH, Window
 
 GAIN = 1.1  # a step that doubles must bring a tenth more throughput to be kept; guessed, above the noise of windows
 PRECISE = 0.07  # the standard error of a throughput above which its window is made longer; guessed
@@ -17,8 +16,7 @@ REST = 2  # windows on a plateau before it is probed again, doubled each time th
 LONGEST_REST = 64  # so that probing costs a run that has found its plateau about a hundredth
 IN_LINE = 1.1  # times the least time of a call from which calls seem to stand in line; guessed
 ROOM = 1.2  # times as many in flight as a service seems to work on at once, for noise; guessed
-CROWDED = 1.4  # times as many in flight as are worked on, as far as places in line show, that are not all; guessed
-WORTH = 0.8  # of the value that a step down must reach at least to be tried; guessed
+LEVEL = 1.25  # times as much throughput as with fewer at most, up to which it has not risen with it; guessed
 UNHINDERED = 1.5  # times as long as the quickest that a task takes where none waits for another; guessed
 FALLEN = 1.5  # times less throughput than usual, in two windows one after the other, is a change for the worse; guessed
 USUAL = 0.3  # weight of the newest window in the usual throughput; guessed
@@ -55,7 +53,7 @@ class Adaptive:
         self.value = min(start, ceiling)
         self._ceiling = ceiling
         self._say = say
-        self._explores = self.learns = explores  # learns: completions are of interest
+        self.explores = self.learns = explores  # learns: completions are of interest
         self._start: Start | None = Start() if explores else None  # None: the start is over
         self._refusals = Refusals()
         self._upward = True
@@ -71,6 +69,7 @@ class Adaptive:
             math.inf,
             math.inf,
         )  # the least mean time of a call in a window, and with how many in flight
+        self._lined_up = False  # the start has shown that calls stand in line
         self._quickest = math.inf  # mean of the tasks that ended together, the least so far
 
     @property
@@ -105,7 +104,7 @@ class Adaptive:
         began = now - seconds / count if seconds else math.nan
         if self._refusals.ended(count, busy, broken, began, self.value):
             return self._cut(now)
-        if self._refusals.over or not self._explores:
+        if self._refusals.over or not self.explores:
             return self._recover(now)
         if busy < count:
             self._quickest = min(self._quickest, seconds / count if comparable else 0.0)
@@ -122,7 +121,7 @@ class Adaptive:
 
     def idle(self, now: float) -> None:
         """Double, without waiting for completions: where nothing computes, more in flight is useful (k* of the law)."""
-        if self._explores and not self._refusals.seen:
+        if self.explores and not self._refusals.seen:
             self._set(min(self.value * 2, self._ceiling), now, "all in flight wait and nothing computes")
             self._before = None
             if self._start is not None:
@@ -211,31 +210,30 @@ class Adaptive:
 
     def _base_of(self, window: Window) -> float:
         """The throughput that a step is compared with. That of a step out of a line is not to be high by chance."""
-        if self._upward or not self._usual or not self._line_shows(window):
+        if self._upward or not self._usual or not window.in_order:
             return window.throughput
         return min(window.throughput, self._usual + USUAL * (window.throughput - self._usual))
 
-    def _line_shows(self, window: Window) -> bool:
-        """Whether no call ends that has many before it: as if so many were not worked on yet."""
-        return TELLING <= window.reach < self.value / CROWDED
-
     def _more(self, window: Window) -> int:
-        """How many more to try: twice as many, half as many more where calls seem to stand in line, none where they do."""
+        """How many more to try: twice as many; half as many more where calls seem to stand in line; none where they do."""
         least, at = self._least
-        slow, line = window.mean > IN_LINE * least and at <= WORTH * self.value, self._line_shows(window)
-        if slow and line:
+        slow = window.mean > IN_LINE * least and at <= WORTH * self.value
+        tried = 0.0 if self._before is None else self._base  # the step before has just been kept
+        if slow and window.in_order and window.throughput < LEVEL * max(tried, at / least):
             return self.value
-        return min(math.ceil(1.5 * self.value) if slow or line else 2 * self.value, self._ceiling)
+        half = slow or (self._lined_up and window.in_order)
+        return min(math.ceil(1.5 * self.value) if half else 2 * self.value, self._ceiling)
 
     def _fewer(self, window: Window) -> int:
         """How many might do as well, where calls take so long: those that need not stand in line, if that is known."""
-        mean, half, reach = window.mean, max(self.value // 2, 1), window.reach
+        mean, half = window.mean, max(self.value // 2, 1)
         if 0.0 < mean < UNHINDERED * self._quickest:
             return self.value
         least, at = self._least
-        target = half if not mean or at > WORTH * self.value else math.ceil(ROOM * self.value * least / mean)
-        if TELLING <= reach <= WORTH * self.value:
-            target = max(reach, min(target, math.ceil(ROOM * reach)))
+        known = bool(mean) and at <= WORTH * self.value
+        target = math.ceil(ROOM * self.value * least / mean) if known else half
+        if window.in_order and not (known and mean <= IN_LINE * least):
+            target = max(window.reach, min(target, math.ceil(ROOM * window.reach)))
         target = max(target, half)
         return target if target <= WORTH * self.value else self.value
 
@@ -261,7 +259,7 @@ class Adaptive:
     def _settle_for(self, fit: int, now: float, sure: bool) -> None:
         """The first completions have shown that calls stand in line."""
         self._begin_anew()
-        self._upward = sure
+        self._upward, self._lined_up = sure, True
         self._set(max(1, fit), now, "latency grew without gain")
 
     def _cut(self, now: float) -> None:

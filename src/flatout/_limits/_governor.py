@@ -10,6 +10,10 @@ from flatout._limits._line import Line
 from flatout._limits._overload import Overload, overload_of
 from flatout._limits._rate import Pace
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from flatout._limits._line import Beginning
+
 KEPT = 12  # decisions that are remembered: the last ones
 
 
@@ -34,10 +38,14 @@ class Governor:
         """Most tasks in flight at this moment."""
         return self._adaptive.value
 
-    def adopt(self, start: int, ceiling: int, explores: bool) -> None:
-        """Another plan: begin with so many in flight, and never have more than the ceiling. explores: see `Adaptive`."""
+    def adopt(self, start: int, ceiling: int, explores: bool, in_hand: int = 0) -> None:
+        """Another plan: begin with so many in flight, and never have more than the ceiling. explores: see `Adaptive`.
+
+        in_hand: tasks that are in flight already.
+        """
         say = lambda *change: self._note("in flight", *map(str, change))  # noqa: E731
         self._adaptive = Adaptive(start, ceiling, say, explores=explores)
+        self._line = Line(in_hand)
 
     def pin(self, value: int, reason: str) -> None:
         """Stay with so many."""
@@ -54,12 +62,17 @@ class Governor:
         """Whether nothing is known yet of what more in flight would bring, and more may be."""
         return self._adaptive.starting
 
-    def started(self, tasks: range, now: float, at_once: bool = True) -> None:
-        """These tasks start; all at once, or one after another."""
+    def started(self, tasks: range, now: float, beginning: Beginning = "at once") -> None:
+        """These tasks start."""
         self.pace.started(len(tasks), now)
         self._adaptive.started(now)
-        if self._adaptive.learns:
-            self._line.began(tasks, at_once)
+        if self._adaptive.explores:
+            self._line.began(tasks, beginning)
+
+    def left(self, tasks: Sequence[int]) -> None:
+        """These have started, and are in flight no more, with no attempt that ended."""
+        if self._adaptive.explores:
+            self._line.left(tasks)
 
     # What came of it
 
@@ -75,14 +88,18 @@ class Governor:
         seconds: float,
         comparable: bool,
         overloads: Sequence[Overload],
+        failed: bool = False,
     ) -> None:
         """Attempts of these tasks ended, which took so many seconds together; some of them said that it was too much.
 
         saturated: the limit, and not the input, held back others. comparable: the first of them had none in their way.
+        failed: some of them failed, be it in another way.
         """
         if not (overloads or self._adaptive.learns or self.pace.bounded):
             return
-        count, reach = len(tasks), self._line.ended(tasks, seconds) if self._adaptive.learns else 0
+        count = len(tasks)
+        place = self._line.ended(tasks, seconds) if self._adaptive.explores else 0
+        reach = 0 if failed else place  # what is wrong with a call may show before it is its turn
         began = now - seconds / count
         refused = busy = broken = 0
         if overloads:

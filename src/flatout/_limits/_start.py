@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 
-from flatout._limits._line import TELLING
+from flatout._limits._window import TELLING, WORTH
 
 FIRST = 16  # completions that show how long a call takes that need not wait, so that no single one decides; guessed
-LEAST = 64  # completions before anything is concluded, and
+LEAST = 64  # completions before anything is concluded from their times, and
 PART = 8  # a part of those in flight; guessed
-LONGER = 3.0  # times as long as for the first that the others must take, and
-LATER = 2.0  # where their places in the line tell more than their times; both guessed
+LONGER = 3.0  # times as long as for the first that the others must take; guessed
+LEAST_BY_PLACE, LONGER_BY_PLACE = 32, 2.0  # the same for what is concluded from places in the line; guessed
 SURE = 1.5  # times the first completions that must have been under way when they came, or their number says nothing; guessed
-WIDE = 1.2  # times the calls that have been seen to be worked on at once, which there are at least; guessed
-FEWER = 0.8  # of those in flight, up to which it is worth having fewer; guessed
+MORE = 1.2  # times the calls that have been seen to be worked on at once, which there are at least; guessed
 DEEPEST = 16  # part of those in flight to go on with where there are too many, and no more is known; guessed
 ROOM = 1.5  # times what the service seems to work on at once, for noise; guessed
 
@@ -65,22 +64,26 @@ class Start:
         elapsed = now - self._began
         if not self._early and self._ended >= FIRST:
             self._early, self._early_at = self._ended, elapsed
-        if self._ended < max(LEAST, value // PART) or elapsed < LATER * self._early_at:
-            return 0
-        by_place, by_time = self._by_place(value), self._by_time(elapsed)
+        if MORE * self._reach > WORTH * value:
+            return 0  # nearly all are worked on
+        by_place, by_time = self._by_place(elapsed, value), self._by_time(elapsed, value)
         self.sure = bool(by_place or by_time)
-        if not self.sure and elapsed < LONGER * self._early_at:
+        if not (self.sure or self._enough(elapsed, value)):
             return 0
         fit = max(by_place, by_time) if self.sure else max(self._early, value // DEEPEST)
         return fit if by_place or fit <= value // 2 else 0
 
-    def _by_place(self, value: int) -> int:
-        """How many to have in flight by the place in the line from which calls end; 0: that does not tell."""
-        return math.ceil(WIDE * self._reach) if TELLING <= self._reach <= FEWER * value / WIDE else 0
+    def _enough(self, elapsed: float, value: int, least: int = LEAST, longer: float = LONGER) -> bool:
+        return self._ended >= max(least, value // PART) and elapsed >= longer * self._early_at
 
-    def _by_time(self, elapsed: float) -> int:
+    def _by_place(self, elapsed: float, value: int) -> int:
+        """How many to have in flight by the place in the line from which calls end; 0: that does not tell."""
+        tells = self._reach >= TELLING and self._enough(elapsed, value, LEAST_BY_PLACE, LONGER_BY_PLACE)
+        return math.ceil(MORE * self._reach) if tells else 0
+
+    def _by_time(self, elapsed: float, value: int) -> int:
         """The same by the time that the first ones took, and by the rate."""
-        if elapsed < LONGER * self._early_at:
+        if not self._enough(elapsed, value):
             return 0
         at_work = (self._ended - self._early) / (elapsed - self._early_at) * self._early_at
         return math.ceil(ROOM * at_work) if at_work > SURE * self._early else 0

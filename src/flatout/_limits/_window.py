@@ -6,7 +6,13 @@ import math
 
 FEWEST = 16  # completions in a window at least, lest chance decides; guessed
 ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long, and
-VARIED = 0.5  # what it is taken for else at least: in line all wait about as long, however it serves them; both guessed
+VARIED = (
+    0.5  # what it is taken for at least in line, where all wait about as long, however they are served; both guessed
+)
+TELLING = (
+    8  # places from the front of the line from which one tells anything: calls that take as long end in order; guessed
+)
+WORTH = 0.8  # part of those in flight up to which it is worth having fewer; guessed
 LONGEST = 2  # windows that one is made longer to at most, where chance might still decide, and
 SAFE = 128  # completions to which it is in any case: fewer tell little where calls vary; both guessed
 
@@ -54,6 +60,11 @@ class Window:
         return self.count < longest
 
     @property
+    def in_order(self) -> bool:
+        """Whether none ended that had many before it, as from a line (or where each takes some time at least)."""
+        return TELLING <= self.reach <= WORTH * self._value
+
+    @property
     def mean(self) -> float:
         """Seconds that a call took; 0: not known."""
         return self._seconds / self.count
@@ -69,8 +80,8 @@ class Window:
     @property
     def error(self) -> float:
         """The standard error of the throughput, as a share of it."""
-        spread = self._spread if self._spread < ALIKE else max(self._spread, VARIED)
-        return math.sqrt(spread / self.count)
+        varied = self._spread >= ALIKE and self.in_order
+        return math.sqrt((max(self._spread, VARIED) if varied else self._spread) / self.count)
 
     @property
     def _spread(self) -> float:
