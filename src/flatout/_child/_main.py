@@ -131,8 +131,8 @@ class Worker:
             if self._initializer is not None and not self._initialized and self._flight is None:
                 self._caller.finished(self._initializer())
                 self._initialized = True
+                self._stops_alarms = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
             self._habits, self._streams = _habits(), _open_streams()
-            self._stops_alarms = signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
             self._note_modules(began)
         except BaseException as error:
             self._output.flush()
