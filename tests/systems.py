@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio  # noqa: F401 (what it has of these it has by now)
 import builtins
 import concurrent.futures.thread  # noqa: F401
+import io
 import os
 import select
 import selectors
@@ -76,12 +77,14 @@ def _take_away(module: ModuleType, names: str) -> None:
     for name in names.split():
         if hasattr(module, name):
             delattr(module, name)
-    if module is os and sys.version_info >= (3, 13):
-        os.process_cpu_count = os.cpu_count
 
 
 def _hide_files_of_linux() -> None:
-    for module, name in ((builtins, "open"), (os, "open"), (os, "listdir"), (os, "stat"), (os, "readlink")):
+    if sys.version_info >= (3, 13):
+        os.process_cpu_count = os.cpu_count
+    for name in ("open", "listdir", "scandir", "stat", "readlink"):
+        setattr(os, name, _without_proc(getattr(os, name)))
+    for module, name in ((builtins, "open"), (io, "open")):
         setattr(module, name, _without_proc(getattr(module, name)))
 
 

@@ -187,7 +187,7 @@ class Zygote:
             pid, status = found
             child = self._children.pop(workers[pid]) if pid in workers else None
             if child is not None and child.ends_at is None:
-                _signal_group(pid, signal.SIGTERM)  # it is not reaped: nobody else can have this group
+                _signal_group(pid, signal.SIGTERM)  # nobody else can have this group, at least if it is not reaped
             if status is None:
                 _, status = os.waitpid(pid, 0)
             ends_at = self._orphans.pop(pid, None) if child is None else child.ends_at
