@@ -2,8 +2,8 @@
 
 A coroutine function goes to the event loop. Of any other, the first call goes to a thread and is watched there, as the
 first calls of a map are, and the same law decides for all that follow; those that are submitted meanwhile are held back:
-for some 30 ms where the call waits, and where it computes until it is over, if it could change something of the caller's
-until then. What is not worth a process goes on in threads, since an executor never runs a call in the submitter's own.
+for 5 ms where the call waits, for up to 130 ms where it computes, and until it is over if it could change something of the
+caller's until then. What is not worth a process goes on in threads, since an executor never runs a call in the submitter's own.
 """
 
 from __future__ import annotations
