@@ -256,8 +256,7 @@ class Dispatcher:
             return
         worker.late = True
         for batch in reversed(worker.hands.take(event.first, event.count)):
-            self._in_hand -= len(batch)
-            self._limit.left(range(batch.first, batch.end))
+            self._lost(batch)
             self._requeue(batch)
         self._freed(worker)
 
@@ -290,9 +289,8 @@ class Dispatcher:
                 self._finish(event.error)
             return
         self._crew.remove(worker)
-        self._in_hand -= worker.hands.count
         for batch in worker.hands:
-            self._limit.left(range(batch.first, batch.end))
+            self._lost(batch)
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
         if worker.wide and self._options.retry.attempts == 1:
@@ -578,6 +576,11 @@ class Dispatcher:
         self._watch(worker, now)
         self._commands.append(SendBatch(worker.number, batch))
 
+    def _lost(self, batch: Batch) -> None:
+        """A worker has these in hand no more, though no attempt of theirs has ended."""
+        self._in_hand -= len(batch)
+        self._limit.left(range(batch.first, batch.end))
+
     def _freed(self, worker: Worker) -> None:
         """A worker may have got its hands free: let it go, if there are too many."""
         surplus = worker.number != SEAT and (
@@ -624,8 +627,7 @@ class Dispatcher:
             self._kill(worker)
         else:
             (task,) = worker.hands.take(index, 1)
-            self._in_hand -= 1
-            self._limit.left((index,))
+            self._lost(task)
             self._crew.note(worker)
             # Not tried again: what the loop still reports of it could not be told from the next attempt.
             self._attempt_failed(task, self._timeout_error(index), worker, now - began, now, retryable=False)

@@ -9,9 +9,8 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Literal
 
-    Beginning = Literal[
-        "at once", "in turn", "later"
-    ]  # in turn: an unknown one of them; later: when its worker is through
+    # in turn: one after another; later: when the worker is through with another
+    Beginning = Literal["at once", "in turn", "later"]
 
 SHORT = 0.001  # seconds that calls take in the mean, up to which they are not looked at: that takes 0.5 us a call, and
 LATELY = 64  # calls of which that mean is taken; both guessed

@@ -5,13 +5,9 @@ from __future__ import annotations
 import math
 
 FEWEST = 16  # completions in a window at least, lest chance decides; guessed
-ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long, and
-VARIED = (
-    0.5  # what it is taken for at least in line, where all wait about as long, however they are served; both guessed
-)
-TELLING = (
-    8  # places from the front of the line from which one tells anything: calls that take as long end in order; guessed
-)
+ALIKE = 0.03  # squared coefficient of variation up to which calls take about as long; guessed
+VARIED = 0.5  # what it is taken for at least in a line, where all wait about as long; guessed
+TELLING = 8  # the least place in the line that tells anything: calls that take as long end in order; guessed
 WORTH = 0.8  # part of those in flight up to which it is worth having fewer; guessed
 LONGEST = 2  # windows that one is made longer to at most, where chance might still decide, and
 SAFE = 128  # completions to which it is in any case: fewer tell little where calls vary; both guessed
