@@ -543,6 +543,44 @@ def test_a_coroutine_that_blocks_its_loop_is_left_behind_with_it() -> None:
     assert not left.is_alive()
 
 
+def test_who_is_under_way_beside_a_coroutine_that_blocks_its_loop_is_not_blamed() -> None:
+    release = threading.Event()
+
+    async def blocks(x: int) -> int:
+        if x == 3:
+            release.wait(GUARD)
+        await asyncio.sleep(0.1)
+        return x
+
+    try:
+        run = flatout.map(blocks, range(6), timeout=0.3, max_concurrency=2, on_error="skip")
+        assert run.results() == [0, 1, 2, 4, 5]
+    finally:
+        release.set()
+
+
+def test_what_ended_in_a_loop_before_it_was_blocked_has_ended() -> None:
+    release = threading.Event()
+    began: list[int] = []
+
+    async def blocks(x: int) -> int:
+        began.append(x)
+        if x == 3:
+            release.wait(GUARD)
+        if x == 2:
+            raise ValueError(x)
+        return x
+
+    try:
+        run = flatout.map(blocks, range(6), timeout=0.3, max_concurrency=6, on_error="return")
+        results: list[Any] = run.results()
+    finally:
+        release.set()
+    assert [type(results[i].error) for i in (2, 3)] == [ValueError, TaskTimeout]
+    assert [results[i] for i in (0, 1, 4, 5)] == [0, 1, 4, 5]
+    assert sorted(began) == list(range(6))
+
+
 def test_a_slow_consumer_is_no_blocked_loop() -> None:
     run = flatout.map(quick, range(4), timeout=0.5, buffersize=2)
     for _ in run:

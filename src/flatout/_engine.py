@@ -350,8 +350,8 @@ class Engine:
         if self._plan is not None:
             whose = "the caller's loop" if draws_here else "a loop in a thread of flatout's own"
             self._plan = replace(self._plan, reason=f"{self._plan.reason}; on {whose} ({name_of(loop)})")
+        self._driver.post(event)  # a worker's end must be known before it is asked whether its tasks are overdue
         host.run(self._driver)
-        self._driver.post(event)
 
     # The caller's thread
 
@@ -406,7 +406,8 @@ class Engine:
         if host.watching or self._async_inputs is not None:
             raise error  # more than coroutines lives there
         host.leave()
-        worker.leave_behind()
+        if (ended := worker.leave_behind()) is not None:
+            self._driver.post(ended)
         loop.leave_behind(f"in task {index}")
         self._loop_thread = None
         self._move_to("async", WorkerExited(worker.number, error, [] if index is None else [index]))

@@ -195,18 +195,22 @@ class LoopWorker:
 
     def _report(self) -> BatchFinished | None:
         """What has ended since the last time."""
-        finished, self._finished = self._finished, []
-        finished.sort(key=itemgetter(0))
-        indices, values, seconds = zip(*finished, strict=True)
+        if self._gone:
+            return None
         # What the loop's thread has computed since the last report: for which task cannot be told.
         then, self._cpu, self._reported = (self._cpu, self._reported), time.thread_time(), time.perf_counter()
         cpu = self._cpu - then[0]
         queued = self._queued.since(self._reported - then[1] - cpu)
+        finished, self._finished = self._finished, []
+        return self._report_of(finished, cpu, queued)
+
+    def _report_of(self, finished: list[Finished], cpu: float, queued: float) -> BatchFinished:
+        finished.sort(key=itemgetter(0))
+        indices, values, seconds = zip(*finished, strict=True)
         errors, self._errors = self._errors, {}
         failed = tuple(TaskError(o, errors[i]) for o, i in enumerate(indices) if i in errors) if errors else ()
         gaps = indices if indices[-1] - indices[0] >= len(indices) else ()
-        event = BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps, queued=queued)
-        return None if self._gone else event
+        return BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps, queued=queued)
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
         """Report it if one of the next turns passes with nothing to compute."""
@@ -238,10 +242,15 @@ class LoopWorker:
         puller = asyncio.current_task(self._loop)
         return (puller.index, puller.began) if isinstance(puller, Puller) and puller.index is not None else None
 
-    def leave_behind(self) -> None:
-        """Where the loop does not come round: report nothing more, and cancel everything if it ever does; from any thread."""
+    def leave_behind(self) -> BatchFinished | None:
+        """Where the loop does not come round: report nothing more, and cancel everything if it ever does; from any thread.
+
+        Returns what has ended in the turn that does not end.
+        """
         self._gone = True
         self._loop.call_soon_threadsafe(self._leave)
+        finished, self._finished = self._finished, []
+        return self._report_of(finished, 0.0, 0.0) if finished else None
 
     def stop(self) -> None:
         """Nothing is in flight, except what was cancelled for its time and may still be cleaning up."""
