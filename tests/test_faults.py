@@ -536,6 +536,7 @@ def test_a_coroutine_that_blocks_its_loop_is_left_behind_with_it() -> None:
         assert results == [x for x in range(10) if x != 3]
         assert isinstance(failure.error, TaskTimeout)
         assert "did not await anything" in str(failure.error)
+        assert failure.seconds == 0.5
         (left,) = [thread for thread in threading.enumerate() if "left behind in task 3" in thread.name]
     finally:
         release.set()
@@ -557,6 +558,27 @@ def test_who_is_under_way_beside_a_coroutine_that_blocks_its_loop_is_not_blamed(
         assert run.results() == [0, 1, 2, 4, 5]
     finally:
         release.set()
+
+
+def test_a_coroutine_that_blocks_its_loop_in_an_asyncio_task_of_its_own_is_found_and_named() -> None:
+    release = threading.Event()
+
+    async def inner(x: int) -> int:
+        if x == 3:
+            release.wait(GUARD)
+        return x
+
+    async def gathers(x: int) -> int:
+        return sum(await asyncio.gather(inner(x), asyncio.sleep(0.05, 0)))
+
+    try:
+        run = flatout.map(gathers, range(6), timeout=0.3, max_concurrency=4, on_error="return")
+        results: list[Any] = run.results()
+    finally:
+        release.set()
+    failure = results.pop(3)
+    assert results == [0, 1, 2, 4, 5]
+    assert "task 3 ran longer" in str(failure.error)
 
 
 def test_what_ended_in_a_loop_before_it_was_blocked_has_ended() -> None:

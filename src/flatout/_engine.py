@@ -397,10 +397,10 @@ class Engine:
         worker, host = self._hiring.loop_worker, self._driver.host
         if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
             return
-        blocked_by = worker.blocked_by()
-        index = blocked_by[0] if blocked_by is not None else None
+        suspects = worker.suspects()
+        whose = f"task {suspects[0]}" if len(suspects) == 1 else "a task"
         error = TaskTimeout(
-            f"task {index} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
+            f"{whose} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
             "the event loop in which it ran is left behind"
         )
         if host.watching or self._async_inputs is not None:
@@ -408,9 +408,9 @@ class Engine:
         host.leave()
         if (ended := worker.leave_behind()) is not None:
             self._driver.post(ended)
-        loop.leave_behind(f"in task {index}")
+        loop.leave_behind(f"in {whose}")
         self._loop_thread = None
-        self._move_to("async", WorkerExited(worker.number, error, [] if index is None else [index]))
+        self._move_to("async", WorkerExited(worker.number, error, suspects))
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""

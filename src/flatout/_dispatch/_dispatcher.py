@@ -293,7 +293,7 @@ class Dispatcher:
             self._lost(batch)
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
-        if worker.wide and self._options.retry.attempts == 1:
+        if worker.wide and worker.kind == "process" and self._options.retry.attempts == 1:
             guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
         self._alone |= suspects
         if event.starved and not worker.killed:
@@ -304,8 +304,9 @@ class Dispatcher:
         for span in reversed(spared):
             self._requeue(span)
         for task in blamed:
-            seconds = self._options.timeout if task.first in worker.overdue else None
-            self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds or 0.0, now)
+            over_time = task.first in worker.overdue or type(event.error) is TaskTimeout
+            seconds = (self._options.timeout or 0.0) if over_time else 0.0
+            self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds, now)
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):

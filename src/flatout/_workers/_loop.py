@@ -228,7 +228,7 @@ class LoopWorker:
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The tasks in flight."""
-        return [(puller.index, puller.began) for puller in self._pullers if puller.index is not None]
+        return [(puller.index, puller.began) for puller in list(self._pullers) if puller.index is not None]
 
     def cancel(self, index: int) -> None:
         """Cancel one task at its next `await`."""
@@ -237,10 +237,14 @@ class LoopWorker:
                 puller.overdue = True
                 puller.cancel()
 
-    def blocked_by(self) -> tuple[int, float] | None:
-        """Where the loop does not come round: the task that it is in, and when that began; from any thread."""
+    def suspects(self) -> list[int]:
+        """Where the loop does not come round: the task that it is in, or all in flight if it is in something that one of
+        them has set going; from any thread.
+        """
         puller = asyncio.current_task(self._loop)
-        return (puller.index, puller.began) if isinstance(puller, Puller) and puller.index is not None else None
+        if isinstance(puller, Puller) and puller.index is not None:
+            return [puller.index]
+        return [index for index, _ in self.running()]
 
     def leave_behind(self) -> BatchFinished | None:
         """Where the loop does not come round: report nothing more, and cancel everything if it ever does; from any thread.
