@@ -339,7 +339,8 @@ class World:
         self._leave(worker)
         blamed = worker.overdue & worker.tasks.keys()
         suspected = (set(suspects) & worker.tasks.keys()) - blamed if error and not worker.killed else set()
-        unasked = worker.inside != "" and self.options.retry.attempts == 1  # all were begun: none is run once more
+        # In a process all were begun: none is run once more. A blocked loop's are, whoever is at fault.
+        unasked = worker.inside != "" and worker.kind == "process" and self.options.retry.attempts == 1
         if len(suspected) == 1 or unasked:
             blamed |= suspected
         else:
