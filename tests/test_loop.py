@@ -281,6 +281,22 @@ def test_while_all_wait_and_the_loop_is_idle_more_are_started_at_once(inputs: Ca
     assert count.most == 500
 
 
+def test_the_same_once_the_first_have_done_what_they_compute_before_they_wait() -> None:
+    count = Count()
+
+    async def computes_and_waits(seconds: float) -> float:
+        for _ in range(10):
+            sum(range(1000))
+            await asyncio.sleep(0)
+        return await count.wait(seconds)
+
+    async def main() -> list[float]:
+        return await flatout.map(computes_and_waits, [1.0] * 500)
+
+    assert virtual_run(main())[-1] < 1.1
+    assert count.most == 500
+
+
 def test_a_thousand_are_in_flight_and_no_more() -> None:
     count = Count()
 

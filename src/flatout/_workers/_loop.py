@@ -34,6 +34,7 @@ from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed
 LONG_TURN = 0.005  # seconds after which what has ended in a turn is reported in the middle of it; guessed
+LOOK_AGAIN = 0.001  # seconds until it is looked again whether there is something to compute; guessed
 TURNS = 3  # of the loop, one of which must be such a turn: the driver may have been at work in the others; guessed
 
 Begun = dict[int, tuple[Any, BaseException | None]]
@@ -92,6 +93,8 @@ class LoopWorker:
         self._pullers: set[Puller] = set()
         self._most = 0  # pullers at once so far
         self._staffing = False
+        self._looking: asyncio.Handle | None = None
+        self._fresh = True  # nothing has ended
         self._finished: list[Finished] = []
         self._since = 0.0  # when the first of them ended
         self._errors: dict[int, BaseException] = {}
@@ -136,7 +139,9 @@ class LoopWorker:
             self._hire()
         if len(self._pullers) > self._most:
             self._most = len(self._pullers)
-            self._loop.call_soon(self._look)  # after their first steps
+            if self._looking is not None:
+                self._looking.cancel()
+            self._looking = self._loop.call_soon(self._look)  # after their first steps
 
     def _hire(self) -> None:
         context = self._work.context.copy()
@@ -185,7 +190,7 @@ class LoopWorker:
     # Reporting
 
     def _ended(self, index: int, value: Any, seconds: float) -> None:
-        now = self._clock()
+        now, self._fresh = self._clock(), False
         self._finished.append((index, value, seconds))
         if len(self._finished) == 1:
             self._since = now
@@ -213,12 +218,15 @@ class LoopWorker:
         return BatchFinished(self.number, indices[0], values, failed, sum(seconds), cpu, indices=gaps, queued=queued)
 
     def _look(self, before: float = -math.inf, turns: int = TURNS) -> None:
-        """Report it if one of the next turns passes with nothing to compute."""
+        """Report it if one of the next turns passes with nothing to compute; as long as nothing has ended, look again."""
         now = time.thread_time()
         if now - before < EMPTY_TURN:
+            self._looking = None
             self._post(LoopIdle(self.number))
         elif turns:
-            self._loop.call_soon(self._look, now, turns - 1)
+            self._looking = self._loop.call_soon(self._look, now, turns - 1)
+        elif self._fresh and not self._gone:
+            self._looking = self._loop.call_later(LOOK_AGAIN, self._look)
 
     def _post(self, event: WorkerReady | LoopIdle | WorkerExited) -> None:
         if not self._gone:
