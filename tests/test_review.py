@@ -37,6 +37,7 @@ class Course:
     no_process: str = ""
     gil: bool = True
     begun: int = 0
+    quickest: float = 0.0
     now: float = 100.0
     cpu: float = 0.0
     counts: Statistics = field(default_factory=Statistics)
@@ -46,7 +47,8 @@ class Course:
         self.adopt(self.plan)
 
     def situation(self) -> Situation:
-        return Situation(self.cores, self.left, self.no_process, True, self.gil, begun=self.begun)
+        known = self.cores, self.left, self.no_process, True, self.gil
+        return Situation(*known, begun=self.begun, quickest=self.quickest)
 
     def adopt(self, plan: Plan) -> None:
         self.plan = plan
@@ -198,6 +200,26 @@ def test_what_the_loop_has_under_way_is_reckoned_with() -> None:
         assert plan is not None
         assert plan.predictions[0].seconds == pytest.approx(least, rel=0.15)
     assert Course(LOOP, left=100, begun=3000).passes(0.007, 3, each=0.02, compute=each) is None
+
+
+def test_the_less_a_loop_has_shown_the_more_it_must_save_to_be_spread() -> None:
+    course = Course(LOOP, left=70)
+    assert course.passes(0.0065, 3, each=0.02, compute=0.0021) is None
+    plan = course.passes(0.0065, 3, each=0.02, compute=0.0021)
+    assert plan is not None
+    assert plan.way == "process of loops"
+
+
+@pytest.mark.parametrize(("quickest", "spread"), [(0.0, True), (0.01, False)])
+def test_a_loop_is_not_spread_where_its_calls_could_not_end_much_sooner(quickest: float, spread: bool) -> None:
+    """20,000 calls that wait for 10 ms take 200 ms, a thousand at a time."""
+    course = Course(LOOP, left=20_000, quickest=quickest)
+    assert (course.passes(0.021, 1750, each=0.0115, compute=12e-6) is not None) == spread
+
+
+def test_what_a_loop_has_computed_before_it_was_looked_at_does_not_count() -> None:
+    """It reports that with what ended afterwards."""
+    assert Course(LOOP, left=20_000).passes(0.002, 100, each=0.016, compute=68e-6) is None
 
 
 def test_calls_that_have_begun_have_computed_half_of_what_they_will() -> None:

@@ -169,7 +169,7 @@ class Engine:
         counts = self.statistics()
         left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
         how = tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency
-        return Situation(usable_cores(), left, *how, begun=counts.running)
+        return Situation(usable_cores(), left, *how, begun=counts.running, quickest=self._dispatcher.quickest)
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""

@@ -163,6 +163,11 @@ class Dispatcher:
         due += [at for at in (self._next_start, self._gauge.look_at, trial) if at is not None]
         return min(due, default=None)
 
+    @property
+    def quickest(self) -> float:
+        """Seconds that tasks take at least where none is in the way of another; 0 where that is not known."""
+        return self._limit.quickest
+
     def statistics(self) -> Statistics:
         """The counts at this moment."""
         ledger = self._ledger

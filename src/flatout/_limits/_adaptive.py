@@ -70,7 +70,7 @@ class Adaptive:
             math.inf,
         )  # the least mean time of a call in a window, and with how many in flight
         self._lined_up = False  # the start has shown that calls stand in line
-        self._quickest = math.inf  # mean of the tasks that ended together, the least so far
+        self.quickest = math.inf  # mean of the tasks that ended together, the least so far
 
     @property
     def starting(self) -> bool:
@@ -107,7 +107,7 @@ class Adaptive:
         if self._refusals.over or not self.explores:
             return self._recover(now)
         if busy < count:
-            self._quickest = min(self._quickest, seconds / count if comparable else 0.0)
+            self.quickest = min(self.quickest, seconds / count if comparable else 0.0)
         if not saturated:
             return self._open()
         if self._start is not None and (fit := self._start.ended(count, began, now, self.value, reach)):
@@ -227,7 +227,7 @@ class Adaptive:
     def _fewer(self, window: Window) -> int:
         """How many might do as well, where calls take so long: those that need not stand in line, if that is known."""
         mean, half = window.mean, max(self.value // 2, 1)
-        if 0.0 < mean < UNHINDERED * self._quickest:
+        if 0.0 < mean < UNHINDERED * self.quickest:
             return self.value
         least, at = self._least
         known = bool(mean) and at <= WORTH * self.value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Sequence
 
@@ -37,6 +38,11 @@ class Governor:
     def value(self) -> int:
         """Most tasks in flight at this moment."""
         return self._adaptive.value
+
+    @property
+    def quickest(self) -> float:
+        """Mean seconds of the tasks that ended together, the least so far; 0 where that is not known."""
+        return self._adaptive.quickest if self._adaptive.quickest < math.inf else 0.0
 
     def adopt(self, start: int, ceiling: int, explores: bool, in_hand: int = 0) -> None:
         """Another plan: begin with so many in flight, and never have more than the ceiling. explores: see `Adaptive`.

@@ -28,7 +28,7 @@ PARENT_TASK = (
 )
 PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
 ALL_BUSY = (
-    0.94  # of its speed that a core keeps while all others compute, too (measured: two do 1.885 times as much as one;
+    0.94  # of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one;
 )
 # where two share what one has, they do less: that is not known beforehand, and the report shows it in the time of a call)
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
@@ -49,7 +49,8 @@ class Situation:
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
     warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
-    that are there from an earlier run. begun: coroutines under way, which end in the loop where they are.
+    that are there from an earlier run. begun: coroutines under way, which end in the loop where they are. quickest: seconds
+    that coroutines take at least where none is in the way of another.
     """
 
     cores: int
@@ -61,6 +62,7 @@ class Situation:
     under_way: float = 0.0
     idle: int = 0
     begun: int = 0
+    quickest: float = 0.0
 
     @property
     def masters(self) -> float:

@@ -48,6 +48,7 @@ MORE_THAN_ONE = 1.25  # cores in use, from which threads share them: they let go
 MOSTLY_WAITS = 0.6  # share of a call's time without a core from which more in flight would help; guessed
 PER_CORE = 8  # calls in flight in each process at least, since it is not known how long they wait; guessed
 LOOP_EVIDENCE = 0.005  # seconds of computing in a loop after which it is judged; guessed
+LOOP_SURE = 0.02  # the same after which chance has no say; before, it must save as many times more; guessed
 LOOP_TASK = 5e-6  # seconds to hand a coroutine to another process and take its result, many at a time (measured)
 LOOP_WORTH = 0.05  # seconds that spreading coroutines must save: to move them is not without risk; guessed
 THREADS_WORTH = 0.1  # the same for threads: each process has to load what the calls need, and connect anew; guessed
@@ -134,7 +135,9 @@ class Review:
             window = replace(window, cpu=cpu - self._cpu)
         if window is None or not self._enough(plan, window):
             return None
-        self._since, self._counts, self._cpu, self.due = now, counts, cpu, now + self._pause(plan)
+        self.due = now + self._pause(plan)
+        if plan.kind != "async" or window.cpu >= LOOP_SURE:
+            self._since, self._counts, self._cpu = now, counts, cpu
         self._tried.setdefault(plan.way, window.compute)
         if self._before is not None:
             before, then = self._before
@@ -194,7 +197,8 @@ def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool
     busy = now.busy_seconds - then.busy_seconds
     queued = now.queued_seconds - then.queued_seconds
     more = max(0, now.running - then.running) if as_it_goes else 0
-    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, busy), queued, more)
+    most = min(busy, seconds) if as_it_goes else busy  # a loop is one thread, and reports now and then
+    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, most), queued, more)
 
 
 def _ended(counts: Statistics) -> int:
@@ -245,10 +249,11 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     alone, start = (left + begun) * compute, _starting(m, m, situation)
     # Until the others have started this loop goes on by itself.
     shared = start + max(0.0, alone - start + left * LOOP_TASK) / situation.masters
-    seconds = max(shared, begun * compute, left * LOOP_TASK)
-    if seconds * GAIN >= alone or alone - seconds < LOOP_WORTH:
-        return None
     k = min(IN_EACH_LOOP * m, max(m, plan.ceiling or plan.concurrency))
+    seconds = max(shared, begun * compute, left * LOOP_TASK, left * situation.quickest / k)
+    worth = LOOP_WORTH * max(1.0, LOOP_SURE / window.cpu)
+    if seconds * GAIN >= alone or alone - seconds < worth:
+        return None
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
     return _mixture(plan, "async", (k, k), m, seconds, why)
 
