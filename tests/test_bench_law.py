@@ -35,6 +35,13 @@ def test_predicted_over_measured_is_told_of_the_chosen_kind() -> None:
     assert outcome().ratio == pytest.approx(0.8), "the disturbed run does not count"
 
 
+def test_each_prediction_is_compared_with_the_run_that_it_was_made_in() -> None:
+    slow, slower = {"thread": (2.0, 8)}, {"thread": (4.0, 8)}
+    runs = [Chosen("thread", 0, 1, slow, Turn(1.9, CALM)), Chosen("thread", 0, 1, slower, Turn(4.2, CALM))]
+    quick = Chosen("thread", 0, 1, {"thread": (1.0, 8)}, Turn(1.0, CALM))
+    assert Outcome("work", "", [*runs, quick]).ratio == 1.0
+
+
 def test_pairs_count_where_the_kinds_are_apart() -> None:
     assert list(outcome(inline=2.0, thread=1.0, process=2.1).pairs()) == [
         ("thread", "inline", True),

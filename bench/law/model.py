@@ -66,9 +66,10 @@ class Outcome:
 
     @property
     def ratio(self) -> float | None:
-        """Predicted over measured, for the chosen kind."""
-        predicted, measured = self.predicted(self.kind), self.measured_choice
-        return predicted / measured if predicted and measured else None
+        """Predicted over measured for the chosen kind, the median of what it was in each run: a machine's speed drifts."""
+        mine = [one for one in self.chosen if one.kind == self.kind and self.kind in one.predicted]
+        ratios = [one.predicted[self.kind][0] / one.turn.seconds for one in mine]
+        return median_undisturbed([one.turn for one in mine], ratios)
 
     def pairs(self) -> Iterator[tuple[str, str, bool]]:
         """Kinds of which the first was measured to be quicker by more than a little; whether that was predicted."""
@@ -79,15 +80,16 @@ class Outcome:
                 yield quicker[0], slower[0], quicker[1] < slower[1]
 
 
-def median_undisturbed(turns: Sequence[Turn]) -> float | None:
-    """The median of those that had the cores to themselves; where none had, of the less disturbed half."""
+def median_undisturbed(turns: Sequence[Turn], figures: Sequence[float] | None = None) -> float | None:
+    """The median of those that had the cores to themselves; where none had, of the less disturbed half.
+
+    figures: what counts of each, None: its seconds.
+    """
     if not turns:
         return None
-    calm = [turn.seconds for turn in turns if turn.others <= DISTURBED]
-    if not calm:
-        ranked = sorted(turns, key=lambda turn: turn.others)
-        calm = [turn.seconds for turn in ranked[: (len(ranked) + 1) // 2]]
-    return statistics.median(calm)
+    ranked = sorted(zip([turn.others for turn in turns], figures or [turn.seconds for turn in turns], strict=True))
+    calm = [figure for others, figure in ranked if others <= DISTURBED]
+    return statistics.median(calm or [figure for _, figure in ranked[: (len(ranked) + 1) // 2]])
 
 
 DISTURBED = 0.1  # of the cores' time

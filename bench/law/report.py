@@ -22,7 +22,7 @@ def progress_line(outcome: Outcome) -> str:
 
 def chosen_table(outcomes: Sequence[Outcome]) -> Table:
     title = "The chosen kind: predicted and measured for the tasks after the choice"
-    numbers = ("tasks", "predicted", "measured", "predicted / measured", "other programs")
+    numbers = ("tasks", "predicted", "measured", "predicted / measured, run by run", "other programs")
     table = table_of(title, ("workload", "chosen"), numbers)
     for one in outcomes:
         if one.ratio:
