@@ -107,7 +107,7 @@ class Review:
         self._cpu = 0.0
         self._predicted = 0.0  # pace
         self._awaited = 0  # workers that are still to report for work
-        self._joined = False  # since the last look one has reported
+        self._joined = 0  # that have reported since the last look
 
     def adopted(self, plan: Plan, counts: Statistics, cpu: float, now: float) -> None:
         """From now on this plan holds. cpu: see `look`."""
@@ -122,7 +122,7 @@ class Review:
     def ready(self) -> None:
         """A worker has reported for work."""
         self._awaited -= 1
-        self._joined = True
+        self._joined += 1
 
     def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
@@ -132,9 +132,13 @@ class Review:
             return None
         window = _between(self._counts, counts, now - self._since, plan.kind == "async")
         if window is not None and plan.kind == "thread":
-            # All that this process computes: of calls that are under way it is not told yet, and they may be many.
-            window = replace(window, cpu=cpu - self._cpu)
+            # With all that this process computes, and all its threads: of calls that are under way it is not told yet.
+            busy = max(window.busy, window.seconds * min(counts.running, counts.workers))
+            window = replace(window, cpu=cpu - self._cpu, busy=busy)
         if window is None or not self._enough(plan, window):
+            return None
+        if plan.kind == "thread" and self._as_expected(plan, window, now):
+            self._since, self._counts, self._cpu = now, counts, cpu
             return None
         self.due = now + self._pause(plan)
         if plan.kind != "async" or window.cpu >= LOOP_SURE:
@@ -158,8 +162,19 @@ class Review:
         """Whether what has happened tells nothing: workers were starting, or all of a loop's first tasks."""
         if plan.kind == "async":
             return not _ended(self._counts)
-        joined, self._joined = self._joined, False
-        return (joined or self._awaited > 0) and now < self._began + SETTLED
+        if now >= self._began + SETTLED:
+            return False
+        if self._awaited > 0 or plan.kind == "thread":
+            return self._awaited > 0
+        joined, self._joined = self._joined, 0
+        return joined > 0
+
+    def _as_expected(self, plan: Plan, window: Window, now: float) -> bool:
+        """Whether threads were starting, and calls computed, beside that, no more than was known when they were chosen."""
+        joined, self._joined = min(self._joined, -self._awaited), 0
+        known = plan.measured.gil + plan.measured.free if plan.measured is not None else math.inf
+        surprising = window.cpu - joined * THREAD_START > ANOTHER * known * window.calls
+        return joined > 0 and not surprising and now < self._began + SETTLED
 
     def _enough(self, plan: Plan, window: Window) -> bool:
         if plan.kind == "async" and window.cpu >= LOOP_EVIDENCE and window.calls >= 2:
