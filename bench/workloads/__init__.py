@@ -6,7 +6,7 @@ from importlib import import_module
 
 from bench.model import Workload
 
-FAMILIES = ("tiny", "skew", "gil_free", "data", "waits", "coroutines", "jobs")
+FAMILIES = ("tiny", "skew", "changes", "gil_free", "data", "waits", "coroutines", "jobs")
 
 
 def family(name: str) -> dict[str, Workload]:
