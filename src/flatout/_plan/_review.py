@@ -128,7 +128,8 @@ class Review:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
         plan = self._plan
         if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
-            self._counts, self._cpu, self._since, self._unverified = counts, cpu, now, (counts, now)
+            self._unverified = counts, now
+            self._open(counts, cpu, now)
             return None
         window = _between(self._counts, counts, now - self._since, plan.kind == "async")
         if window is not None and plan.kind == "thread":
@@ -138,11 +139,11 @@ class Review:
         if window is None or not self._enough(plan, window):
             return None
         if plan.kind == "thread" and self._as_expected(plan, window, now):
-            self._since, self._counts, self._cpu = now, counts, cpu
+            self._open(counts, cpu, now)
             return None
         self.due = now + self._pause(plan)
         if plan.kind != "async" or window.cpu >= LOOP_SURE:
-            self._since, self._counts, self._cpu = now, counts, cpu
+            self._open(counts, cpu, now)
         self._tried.setdefault(plan.way, window.compute)
         if self._before is not None:
             before, then = self._before
@@ -154,6 +155,10 @@ class Review:
         if better is not None:
             self._before = plan, window
         return better
+
+    def _open(self, counts: Statistics, cpu: float, now: float) -> None:
+        """Begin a window."""
+        self._counts, self._cpu, self._since = counts, cpu, now
 
     def _pause(self, plan: Plan) -> float:
         return 0.0 if plan.kind == "async" else WINDOW
