@@ -27,10 +27,9 @@ PARENT_TASK = (
     0.4e-6  # what this process takes of it where it is what holds up the others: two cores do not show that; guessed
 )
 PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
-ALL_BUSY = (
-    0.94  # of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one;
-)
-# where two share what one has, they do less: that is not known beforehand, and the report shows it in the time of a call)
+# Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; where two share
+# what one has, they do less: that is not known beforehand, and the report shows it in the time of a call).
+ALL_BUSY = 0.94
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
