@@ -33,6 +33,7 @@ from flatout._events import (
     Tick,
     WorkerExited,
     WorkerObserved,
+    WorkerReady,
 )
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import Latch, is_raised_by_handler, put_off
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from flatout._shared_host import SharedHost
 else:
     Protocol = object
+
+_IN_ROWS = (BatchFinished, WorkerReady)  # events of which several often come at once
 
 Observer = Callable[[Event | Command, Callable[[], Statistics]], None]
 Hire = Callable[[Kind, int], Worker]
@@ -265,8 +268,8 @@ class Driver:
             self._finish(Finish(error))
 
     def _handle(self, event: Event) -> None:
-        # The tasks that follow those which have ended travel together, too.
-        more = type(event) is BatchFinished and bool(self._events) and type(self._events[0]) is BatchFinished
+        # The tasks that follow those which have ended travel together, too; and so do the first of several workers.
+        more = type(event) in _IN_ROWS and bool(self._events) and type(self._events[0]) is type(event)
         commands = self._dispatcher.handle(event, self.clock(), more)
         if self._observers:
             self._show(event, commands)
