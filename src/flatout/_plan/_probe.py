@@ -25,18 +25,17 @@ from flatout._daemons import Daemon
 from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
+from flatout._plan._brisk import brisk
 from flatout._plan._elsewhere import LEAST, Elsewhere
 from flatout._plan._evidence import NAP, Beside, Evidence, Spent
 from flatout._plan._peak import Peak
 from flatout._record import replace
 from flatout._thread_times import RunQueue, clock_of, read
 
-BRISK = 0.001  # seconds: long enough that a held GIL is noticed, and shorter than most calls go without a system call; guessed
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed
 OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
-HURRIED = 0.0001  # seconds, while the choice is made and carried out, which lets go of the GIL a hundred times; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
 Enough = Callable[[], "float | None"]
@@ -175,7 +174,7 @@ class Probe:
         with put_off(), self._lock:
             if on != self._brisk and not (on and self._over):
                 self._brisk = on
-                (_brisk.enter if on else _brisk.leave)()
+                (brisk.enter if on else brisk.leave)()
 
     def _heed_collections(self) -> None:
         """From now on; where the program has not loaded `gc` only once calls last, lest it be loaded for short ones."""
@@ -293,7 +292,7 @@ class Probe:
             with self._lock:
                 seconds, computed = self._evidence.under_way(*self._now())
             if computed > seconds / 2:
-                _brisk.hurry(True)  # until the end of the call, if that is it: driver and workers are yet to start
+                brisk.hurry(True)  # until the end of the call, if that is it: driver and workers are yet to start
             else:
                 # Hundreds of threads may follow, each of which looks for the GIL at every interval. Now, since who decides
                 # may find himself dealing with what the run brings, as long as there is more of it.
@@ -305,7 +304,7 @@ class Probe:
                 self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
             else:
                 self._be_brisk(True)
-                _brisk.hurry(False)
+                brisk.hurry(False)
                 with self._lock:
                     self._not_before = self._evidence.present(*self._now(), self._queued()) + wait
         finally:
@@ -383,44 +382,6 @@ class Probe:
 
 def _nothing() -> None:
     """For who has been told."""
-
-
-class _Brisk:
-    """Shortens the interval after which a thread must give the GIL away, as long as anyone needs that.
-
-    A thread that waits for the GIL begins to wait anew whenever the holder lets go of it for a moment (a system call) and
-    takes it again. Where that happens more often than every interval it starves: the watcher, and then the driver, would
-    stand still until the call is over.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.RLock()
-        self._users = 0
-        self._before = 0.0
-
-    def enter(self) -> None:
-        """Someone needs it."""
-        with self._lock:
-            self._users += 1
-            if self._users == 1:
-                self._before = sys.getswitchinterval()
-                sys.setswitchinterval(min(BRISK, self._before))
-
-    def hurry(self, on: bool) -> None:
-        """Have it shorter still, or no longer so, as long as anyone needs it at all."""
-        with self._lock:
-            if self._users:
-                sys.setswitchinterval(min(HURRIED if on else BRISK, self._before))
-
-    def leave(self) -> None:
-        """Someone needs it no longer."""
-        with self._lock:
-            self._users -= 1
-            if self._users == 0:
-                sys.setswitchinterval(self._before)
-
-
-_brisk = _Brisk()
 
 
 def _blocked_count() -> Callable[[], int] | None:
