@@ -47,7 +47,7 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Retry, Settled
+from flatout._model import Batch, Failure, Inside, Kind, Measurement, Options, Plan, Retry, Settled
 
 
 class Transient(Exception):
@@ -99,11 +99,12 @@ class World:
         seat: bool = True,
         routed: bool = False,
         ahead: bool = True,
+        joined: bool = False,
     ) -> None:
-        self.routed, self.ahead = routed, ahead
+        self.routed, self.ahead, self.joined = routed, ahead, joined
         self.options, self.inputs, self.ordered, self.collect, self.seat = options, inputs, ordered, collect, seat
         total = inputs if known else None
-        self.dispatcher = Dispatcher(options, plan, total, ordered=ordered, collect=collect, ahead=ahead)
+        self.dispatcher = Dispatcher(options, plan, total, ordered=ordered, collect=collect, ahead=ahead, joined=joined)
         self.plans = [plan] if plan else []
         self.now = self.latest = 1_000_000.1  # the clock, and the latest that it ever was: it may be set back
         self.crew: dict[int, Hired] = {}
@@ -158,8 +159,9 @@ class World:
                     done = len(self.reported) + len(self.failed) if self.collect else self.consumed
                     assert self.drawn - done + count <= self.buffersize, "the window is never exceeded"
                 self.asked = count
-            case StartWorker(number, kind):
+            case StartWorker(number, kind, inside):
                 assert number not in self.crew
+                assert inside == self.inside(kind) or (self.joined and (kind, inside) == ("thread", "thread"))
                 assert number > max((w.number for w in self.gone), default=0)
                 due = [i for i in self.waiting() if self.latest >= self.not_before.get(i, 0.0)]
                 waiting = [i for i in due if self.routes[i] in (None, kind)]
@@ -168,7 +170,7 @@ class World:
                 assert not any(
                     w.kind == kind and w.ready and not (w.tasks or w.killed or w.inside) for w in self.crew.values()
                 )
-                self.crew[number] = Hired(number, kind, self.inside(kind))
+                self.crew[number] = Hired(number, kind, inside)
             case SendBatch(number, batch):
                 self._sent(self.crew[number], batch)
             case Observe(number):
@@ -482,7 +484,9 @@ class World:
 
 def may_return(worker: Hired) -> bool:
     """Whether a worker may have tasks that it has not begun, and can return them."""
-    return worker.kind == "process" and not worker.inside and len(worker.tasks) > 1
+    if worker.inside:
+        return worker.kind == "thread" and len(worker.tasks) > 0
+    return worker.kind == "process" and len(worker.tasks) > 1
 
 
 Step = TypeVar("Step", bound=Callable[..., None])
@@ -507,6 +511,7 @@ TROUBLES: list[Exception] = [
 ]
 BACKOFFS: list[float | Callable[[int], float]] = [0.0, 0.3, lambda made: made * 0.7]
 ODD = [0.0, -1.0, 1e9, 1e300, float("inf"), float("-inf"), float("nan")]  # seconds
+WAITS = Measurement(0.0, 0.0, 0.02, calls=1)
 SCARCE = OSError(24, "Too many open files")
 POISON = WorkerDied("killed by a signal", -11)
 
@@ -524,6 +529,7 @@ def plans(draw: st.DrawFn, seat: bool = True) -> Plan:
         draw(st.none() | st.integers(1, 12)),
         processes=draw(st.integers(1, 3)),
         inside=draw(st.sampled_from(INSIDES)) if kind == "process" else "",
+        measured=draw(st.sampled_from([None, WAITS])) if kind == "thread" else None,
     )
 
 
@@ -629,9 +635,10 @@ class AnyWorld(RuleBasedStateMachine):
     def return_unbegun(self, data: st.DataObject) -> None:
         workers = [w for w in self.world.crew.values() if may_return(w)]
         worker = data.draw(st.sampled_from(workers))
-        first = data.draw(st.sampled_from(list(worker.tasks)[1:]))
+        begun = [] if worker.inside else worker.running()
+        first = data.draw(st.sampled_from([index for index in worker.tasks if index not in begun]))
         end = first + 1
-        while end in worker.tasks and end != worker.running()[0]:
+        while end in worker.tasks and end not in begun:
             end += 1
         self.world.give_back(worker, first, end - first)
 
@@ -763,7 +770,9 @@ class AnyWorld(RuleBasedStateMachine):
         assert counts.succeeded == len(self.world.reported)
         if self.world.finish is None:
             assert counts.running == sum(len(w.tasks) for w in self.world.crew.values())
-            assert counts.workers == len(self.world.crew.keys() - {SEAT})
+            threads = [len(w.tasks) for w in self.world.crew.values() if (w.kind, w.inside) == ("thread", "thread")]
+            more = sum(max(0, count - 1) for count in threads)
+            assert counts.workers == len(self.world.crew.keys() - {SEAT}) + more
             limit = self.world.dispatcher._limit
             assert len(limit._line) == counts.running or not limit._adaptive.explores
 
@@ -790,6 +799,33 @@ def hungry_worlds(draw: st.DrawFn) -> World:
     plan = Plan("process", draw(st.integers(2, 4)))
     flags = {name: draw(st.booleans()) for name in ("collect", "routed", "ahead")}
     return World(options, plan, draw(st.integers(5, 20)), seat=draw(st.booleans()), **flags)
+
+
+@st.composite
+def waiting_worlds(draw: st.DrawFn) -> World:
+    """Worlds of threads that wait, which are one worker."""
+    options = Options(
+        max_concurrency=draw(st.none() | st.integers(1, 6)),
+        retry=Retry(draw(st.integers(1, 3)), Exception, draw(st.sampled_from([0.0, 0.3]))),
+        on_error=draw(st.sampled_from(["return", "raise"])),
+    )
+    plan = Plan("thread", draw(st.integers(1, 6)), draw(st.sampled_from([None, 12])), measured=WAITS)
+    flags = {name: draw(st.booleans()) for name in ("known", "ordered", "collect", "routed")}
+    return World(options, plan, draw(st.integers(5, 60)), seat=draw(st.booleans()), joined=True, **flags)
+
+
+class WaitingWorld(AnyWorld):
+    """Threads that are one worker come seldom elsewhere."""
+
+    @initialize(world=waiting_worlds())
+    def begin(self, world: World) -> None:
+        self.world = world
+
+
+WaitingWorld.TestCase.settings = settings(
+    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=list(HealthCheck)
+)
+TestWaitingWorld = WaitingWorld.TestCase
 
 
 class HungryWorld(AnyWorld):

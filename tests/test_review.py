@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -38,12 +38,13 @@ class Course:
     gil: bool = True
     begun: int = 0
     quickest: float = 0.0
-    workers: int = 0  # all of them on a task
+    there: int = AWAITED  # workers
+    busy: int = 0  # of these on a task
     now: float = 100.0
     cpu: float = 0.0
-    counts: Statistics = field(default_factory=Statistics)
 
     def __post_init__(self) -> None:
+        self.counts = Statistics(workers=self.there)
         self.review = Review(self.situation)
         self.adopt(self.plan)
 
@@ -71,8 +72,8 @@ class Course:
             busy_seconds=c.busy_seconds + calls * each,
             cpu_seconds=c.cpu_seconds + calls * compute,
             queued_seconds=c.queued_seconds + calls * queued,
-            running=self.workers,
-            workers=self.workers,
+            running=self.busy,
+            workers=self.there,
         )
         return self.review.look(self.counts, self.cpu, self.now) if self.now >= self.review.due else None
 
@@ -124,23 +125,30 @@ def test_a_core_full_of_threads_that_come_and_go_is_no_work_of_the_calls() -> No
 def test_while_threads_are_added_a_full_core_tells_nothing() -> None:
     course = Course(replace(THREADS, measured=Measurement(0.002, 0.0, 0.02)), left=10_000)
     for _ in range(4):
-        course.review.ready()
+        course.there += 1
         assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
+    assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
+
+
+def test_nothing_is_judged_before_most_threads_are_there() -> None:
+    course = Course(THREADS, left=10_000, there=AWAITED - 1)
+    assert course.passes(0.2, 100, each=0.1, compute=0.05) is None
+    course.there += 1
+    assert course.passes(0.2, 100, each=0.1, compute=0.05) is None  # from here on
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
 
 
 def test_unless_calls_have_come_to_compute_much_more_than_was_known_and_than_the_threads_starts() -> None:
     course = Course(THREADS, left=10_000)
-    for _ in range(1200):  # of 0.18 ms each
-        course.review.ready()
+    course.there += 1200  # of 0.18 ms each
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
-    course.review.ready()
+    course.there += 1
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
 
 
 def test_threads_that_are_all_in_calls_count_though_the_few_that_ended_were_quick() -> None:
     """Calls that waited were followed by calls that compute, of which none has ended."""
-    course = Course(THREADS, left=1000, workers=80)
+    course = Course(THREADS, left=1000, there=80, busy=80)
     assert course.passes(0.2, 8, each=0.005, compute=0.025) is not None
 
 

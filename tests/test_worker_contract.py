@@ -39,6 +39,7 @@ from flatout._workers._loop import LoopWorker
 from flatout._workers._mixed import MixedWorker
 from flatout._workers._process import ProcessWorker, Setup
 from flatout._workers._thread import ThreadWorker
+from flatout._workers._threads import ThreadsWorker
 from flatout.testing import (
     WORKER_CONTRACT,
     Attempt,
@@ -121,11 +122,22 @@ LOOP = Filling(
 )
 LOOPS = Filling("process of loops", mixed_worker(Loop), apart=True, concurrent=True, ends_tasks=True)
 THREADS = Filling("process of threads", mixed_worker(functools.partial(Threads, 8)), apart=True, concurrent=True)
+JOINED = Filling("joined threads", ThreadsWorker, concurrent=True)
 SCRIPTED = Filling("scripted", ScriptedWorker, loop=True)
 
+# Joined threads are for work without an initializer: in a process, which has its own, they are tried with one.
+OF_INITIALIZERS = ("initializes_once", "reports_a_failed_initializer")
 
-@pytest.mark.parametrize("clause", WORKER_CONTRACT, ids=lambda clause: clause.__name__)
-@pytest.mark.parametrize("filling", [INLINE, THREAD, PROCESS, LOOP, LOOPS, THREADS, SCRIPTED], ids=str)
+
+@pytest.mark.parametrize(
+    ("filling", "clause"),
+    [
+        pytest.param(filling, clause, id=f"{filling}-{clause.__name__}")
+        for filling in (INLINE, THREAD, JOINED, PROCESS, LOOP, LOOPS, THREADS, SCRIPTED)
+        for clause in WORKER_CONTRACT
+        if filling is not JOINED or clause.__name__ not in OF_INITIALIZERS
+    ],
+)
 def test_every_kind_of_worker_keeps_the_contract(filling: Filling, clause: Clause) -> None:
     clause(filling)
 
@@ -364,7 +376,7 @@ def drive(script: Script, count: int, **options: Any) -> tuple[list[Any], float,
         work, plan = Work(abs), Plan("thread", concurrency=2, chunksize=1)
         dispatcher = Dispatcher(Options(on_error="return", **options), plan, count, collect=True)
         driver = Driver(dispatcher, Inputs((range(count),), work.context), outlet, loop.time)
-        driver.hire = lambda kind, number: ScriptedWorker(number, work, driver, script)
+        driver.hire = lambda order: ScriptedWorker(order.worker, work, driver, script)
         driver.host = host = LoopHost(loop)
         driver.post(Tick())
         host.run(driver)

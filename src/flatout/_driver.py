@@ -37,7 +37,7 @@ from flatout._events import (
 )
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import Latch, is_raised_by_handler, put_off
-from flatout._model import Kind, Settled, Statistics
+from flatout._model import Settled, Statistics
 from flatout._workers._base import Worker
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -52,7 +52,7 @@ else:
 _IN_ROWS = (BatchFinished, WorkerReady)  # events of which several often come at once
 
 Observer = Callable[[Event | Command, Callable[[], Statistics]], None]
-Hire = Callable[[Kind, int], Worker]
+Hire = Callable[[StartWorker], Worker]
 
 
 class Source(Protocol):
@@ -288,7 +288,7 @@ class Driver:
 
     def _start_worker(self, command: StartWorker) -> None:
         assert self.hire is not None
-        worker = self._workers[command.worker] = self.hire(command.kind, command.worker)
+        worker = self._workers[command.worker] = self.hire(command)
         worker.start()
 
     def _observe(self, command: Observe) -> None:

@@ -31,6 +31,7 @@ from flatout._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._loop_thread import LoopThread, clock_of, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
+from flatout._plan._brisk import brisk
 from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._record import replace
@@ -77,7 +78,11 @@ class Engine:
         self._options = options
         self._keeps = collect and ordered  # the consumer has use for nothing but the whole
         plan = plan if plan is None else self._bounded(plan)
-        self._dispatcher = Dispatcher(options, plan, self.total, ordered=ordered, collect=collect, date=time.time)
+        one_by_one = (
+            work.initializer is not None or options.timeout is not None
+        )  # threads are readied and left behind so
+        how = {"ordered": ordered, "collect": collect, "joined": not one_by_one}
+        self._dispatcher = Dispatcher(options, plan, self.total, date=time.time, **how)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)
         self._hiring = Hiring(work, options, self.total, self._driver, lambda: self._plan, self._follow)
@@ -280,14 +285,18 @@ class Engine:
     def _change(self, plan: Plan) -> None:
         """Go on by another plan, in the middle of the run; called where the driver lives."""
         plan = self._bounded(plan)
-        try:
-            if plan.kind == "process":
-                self._hiring.set_up(plan)
-        except (NotPicklable, OSError):
-            return
-        self._plan = plan
-        self._note_change(plan)
-        self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
+        with self._hiring.threads_held() as threads:  # what they have not begun is better begun by the new plan
+            try:
+                if plan.kind == "process":
+                    with brisk.hurried():
+                        self._hiring.set_up(plan)
+            except (NotPicklable, OSError):
+                return
+            self._plan = plan
+            self._note_change(plan)
+            self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
+            if threads is not None:
+                threads.give_back()
 
     def _follow(self, plan: Plan) -> None:
         """Go on with more processes or fewer."""

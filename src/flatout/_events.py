@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from flatout._model import Batch, Kind, Plan, Settled
+from flatout._model import Batch, Inside, Kind, Plan, Settled
 from flatout._record import record
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -86,7 +86,7 @@ class BatchFinished:
 
 @record
 class TasksReturned:
-    """A worker has given back tasks that it has not begun, since those before them took long."""
+    """A worker has given back tasks that it has not begun: those before them took long, or others are to run them."""
 
     worker: int
     first: int
@@ -183,10 +183,11 @@ class Draw:
 
 @record
 class StartWorker:
-    """Start a worker of this kind."""
+    """Start a worker of this kind; `inside`: what runs its tasks, where it begins all of them at once."""
 
     worker: int
     kind: Kind
+    inside: Inside = ""
 
 
 @record

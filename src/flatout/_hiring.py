@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from flatout._driver import Driver
+from flatout._events import StartWorker
 from flatout._interrupts import put_off
 from flatout._machine import usable_cores
-from flatout._model import Kind, Options, Plan, Work
+from flatout._model import Inside, Options, Plan, Work
 from flatout._plan._choose import for_cores
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from flatout._workers._base import Worker
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import ProcessWorker, Setup
+    from flatout._workers._threads import ThreadsWorker
 
 
 class Hiring:
@@ -40,6 +43,7 @@ class Hiring:
     ) -> None:
         self.begun: Begun = {}
         self.loop_worker: LoopWorker | None = None  # the latest
+        self._threads: ThreadsWorker | None = None  # the latest that is many threads
         self._work = work
         self._options = options
         self._total = total
@@ -52,18 +56,40 @@ class Hiring:
         self._followed: tuple[Plan, int, Plan] | None = None  # a plan, the cores it was made for, and what followed
         self._thread = threading.get_native_id()
 
-    def hire(self, kind: Kind, number: int) -> Worker:
+    def hire(self, order: StartWorker) -> Worker:
         """A worker that has not started."""
-        if kind == "thread":
-            from flatout._workers._thread import ThreadWorker
-
-            return ThreadWorker(number, self._work, self._driver, keep=True)
-        if kind == "process":
+        number = order.worker
+        if order.kind == "thread":
+            return self._hire_thread(number, order.inside)
+        if order.kind == "process":
             return self._hire_process(number)
         from flatout._workers._loop import LoopWorker
 
         self.loop_worker = LoopWorker(number, self._work, self._driver, self.begun)
         return self.loop_worker
+
+    def _hire_thread(self, number: int, inside: Inside) -> Worker:
+        if inside:
+            from flatout._workers._threads import ThreadsWorker
+
+            self._threads = ThreadsWorker(number, self._work, self._driver)
+            return self._threads
+        from flatout._workers._thread import ThreadWorker
+
+        return ThreadWorker(number, self._work, self._driver, keep=True)
+
+    @contextlib.contextmanager
+    def threads_held(self) -> Iterator[ThreadsWorker | None]:
+        """Joined threads, where there are any, begin nothing meanwhile."""
+        threads = self._threads
+        if threads is None:
+            yield None
+            return
+        threads.hold(True)
+        try:
+            yield threads
+        finally:
+            threads.hold(False)
 
     def _hire_process(self, number: int) -> Worker:
         from flatout._workers._home import emit

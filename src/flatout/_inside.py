@@ -5,9 +5,7 @@ The engine chooses one of these, and it comes to the child pickled by its name: 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
-from queue import SimpleQueue
 
 from flatout._child._flight import Flight
 from flatout._child._results import Outcomes
@@ -15,6 +13,7 @@ from flatout._events import BatchFinished, LoopIdle, WorkerExited, WorkerReady
 from flatout._interrupts import Bell
 from flatout._model import Batch, Work
 from flatout._workers._call import Caller, OwnLoop
+from flatout._workers._threads import ThreadsWorker
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -33,60 +32,35 @@ class Threads:
     """Threads that take one task after another; as many as are needed, up to `most`."""
 
     def __init__(self, most: int, func: Func, star: bool, initializer: Initializer, flight: Flight) -> None:
-        self._most = most
-        self._work = Work(func, star, initializer)
-        self._flight = flight
-        self._inbox: SimpleQueue[tuple[int, Any] | None] = SimpleQueue()
-        self._started = 0
-        self._under_way = 0  # tasks that are not finished
-        self._lock = threading.Lock()
+        self._initializer = initializer
+        self._host = _Host(flight)
+        self._worker = ThreadsWorker(0, Work(func, star), self._host, most)
 
     def start(self) -> None:
-        """Run the initializer."""
-        if self._work.initializer is not None:
+        """Run the initializer, and start the first thread."""
+        if self._initializer is not None:
             loop = OwnLoop()
-            value = Caller(Work(self._work.initializer, star=True), loop).run(Batch(0, [()]), 0)
+            value = Caller(Work(self._initializer, star=True), loop).run(Batch(0, [()]), 0)
             loop.close()
             for error in value.errors:
                 raise error.error
+        self._worker.start()
+        self._host.wait()
 
     def send(self, tasks: Sequence[tuple[int, Any]]) -> None:
-        """Put tasks into the inbox."""
-        for task in tasks:
-            self._inbox.put(task)
-        with self._lock:
-            self._under_way += len(tasks)
-            wanted = min(self._most, self._under_way)
-        while self._started < wanted:
-            self._started += 1
-            threading.Thread(target=self._serve, name=f"flatout-{self._started}", daemon=True).start()
+        """Begin tasks."""
+        for batch in _batches(tasks):
+            self._worker.send(batch)
 
     def cancel(self, index: int) -> None:
         """A thread cannot be made to end a call."""
 
     def end(self) -> None:
-        """Let the threads end."""
-        for _ in range(self._started):
-            self._inbox.put(None)
+        """Let the threads go."""
+        self._worker.stop()
 
     def let_go(self) -> None:
         """Only the thread that has forked is in the child, and it ends with its task."""
-
-    def _serve(self) -> None:
-        loop = OwnLoop()
-        caller = Caller(self._work, loop)
-        while (task := self._inbox.get()) is not None:
-            index, item = task
-            try:
-                done = caller.run(Batch(index, [item]), 0)
-                errors = [(error.offset, error.error) for error in done.errors]
-                outcomes = Outcomes(index, list(done.values), errors, done.seconds, done.cpu_seconds)
-            except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
-                outcomes = Outcomes(index, [None], [(0, error)], 0.0, 0.0)
-            with self._lock:
-                self._under_way -= 1
-            self._flight.land(outcomes)
-        loop.close()
 
 
 class Loop:
@@ -132,19 +106,17 @@ class Loop:
         self._worker.let_go()
 
 
-class _LoopHost:
-    """Stands between a `LoopWorker` and the way home."""
+class _Host:
+    """Stands between a worker with many tasks in flight and the way home."""
 
     def __init__(self, flight: Flight) -> None:
-        self.loop: Any = None
         self._flight = flight
         self._started = Bell()
         self._ready = False
         self._error: BaseException | None = None
-        self._reports: list[Callable[[], Event | None]] = []
 
     def wait(self) -> None:
-        """Until the worker is ready; raises what its initializer raised."""
+        """Until the worker is ready; raises what kept it from that."""
         while not (self._ready or self._error):
             self._started.wait()
         if self._error is not None:
@@ -165,6 +137,30 @@ class _LoopHost:
 
     def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
+        if (event := report()) is not None:
+            self.post(event)
+
+    def hurry(self) -> None:
+        """See `_workers._base.Host`."""
+
+    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
+        """None of these workers has descriptors."""
+        raise AssertionError("nothing is watched here")
+
+    def unwatch(self, fd: int) -> None:
+        """As `watch`."""
+
+
+class _LoopHost(_Host):
+    """The same in an event loop, where what ends in one turn goes home together."""
+
+    def __init__(self, flight: Flight) -> None:
+        super().__init__(flight)
+        self.loop: Any = None
+        self._reports: list[Callable[[], Event | None]] = []
+
+    def soon(self, report: Callable[[], Event | None]) -> None:
+        """See `_workers._base.Host`."""
         self._reports.append(report)
         if self._flight.forked:
             self.hurry()
@@ -175,15 +171,7 @@ class _LoopHost:
         """See `_workers._base.Host`."""
         reports, self._reports = self._reports, []
         for report in reports:
-            if (event := report()) is not None:
-                self.post(event)
-
-    def watch(self, fd: int, readable: Callable[[], None], writable: Callable[[], None] | None = None) -> None:
-        """A `LoopWorker` has no descriptors."""
-        raise AssertionError("nothing is watched here")
-
-    def unwatch(self, fd: int) -> None:
-        """As `watch`."""
+            super().soon(report)
 
 
 def _outcomes(event: BatchFinished) -> Outcomes:

@@ -106,7 +106,8 @@ class Crew:
     """All workers of a run, and for each kind those that can take a batch.
 
     A worker that runs one task after another is idle when it has nothing in hand, and may be sent one batch ahead. A wide
-    one (an event loop, a process of a mixture) runs many tasks at once and is never in these lists.
+    one (an event loop, threads that are one worker, a process of a mixture) runs many tasks at once and is never in these
+    lists.
     """
 
     def __init__(self) -> None:
@@ -138,8 +139,14 @@ class Crew:
         self.workers[worker.number] = worker
         self._active[worker.kind] += 1
         self._starting[worker.kind] += 1
-        self.peak = max(self.peak, len(self.workers) - (SEAT in self.workers))
+        self.peak = max(self.peak, self.count)
         return worker
+
+    @property
+    def count(self) -> int:
+        """Workers, the seat apart; each thread counts."""
+        more = sum(max(0, w.running - 1) for w in self.workers.values() if w.wide and w.kind == "thread")
+        return len(self.workers) - (SEAT in self.workers) + more
 
     def remove(self, worker: Worker) -> None:
         """The worker is gone, or as good as gone."""
@@ -196,8 +203,9 @@ class Crew:
         running = worker.hands.count if worker.wide else min(batches, 1)
         self._running[worker.kind] += running - worker.running
         worker.running = running
-        if worker.wide and not running:
-            worker.alone = False
+        if worker.wide:
+            self.peak = max(self.peak, self.count) if worker.kind == "thread" else self.peak
+            worker.alone = worker.alone and running > 0
         if worker.wide or not worker.ready or worker.killed:
             return
         self.lay_off(worker)

@@ -71,7 +71,7 @@ class Dispatcher:
     `plan` None: only the seat works until `PlanChosen`. `total`: the number of inputs where it is known. With `collect`
     the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
     sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
-    `date`: see `Governor`.
+    `joined`: threads for calls that wait may be one worker, which begins all it is sent. `date`: see `Governor`.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Dispatcher:
         ordered: bool = True,
         collect: bool = False,
         ahead: bool = True,
+        joined: bool = False,
         date: Callable[[], float] | None = None,
     ) -> None:
         self.plan: Plan | None = None
@@ -90,6 +91,8 @@ class Dispatcher:
         self._options = options
         self._total = total
         self._sends_ahead = ahead
+        self._may_join_threads = joined and options.chunksize is None
+        self._joins_threads = False
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit = Governor(options.max_per_second, date)
@@ -179,7 +182,7 @@ class Dispatcher:
             retried=self._retried,
             died=self._died,
             running=self._in_hand,
-            workers=len(self._crew.workers) - (SEAT in self._crew.workers),
+            workers=self._crew.count,
             peak_workers=self._crew.peak,
             busy_seconds=self._busy_seconds,
             cpu_seconds=self._cpu_seconds,
@@ -494,6 +497,8 @@ class Dispatcher:
         """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
         if kind == "async":
             return "async"
+        if kind == "thread":  # not for what is short: that travels in batches
+            return "thread" if self._joins_threads and not self._sizer.cheap else ""
         return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
 
     def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
@@ -554,7 +559,8 @@ class Dispatcher:
         starting = self._crew.starting(kind)
         wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
         for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            self._commands.append(StartWorker(self._crew.hire(kind, self._inside(kind)).number, kind))
+            inside = self._inside(kind)
+            self._commands.append(StartWorker(self._crew.hire(kind, inside).number, kind, inside))
 
     def _most(self, kind: Kind) -> int:
         """Workers of a kind that this run has use for."""
@@ -681,9 +687,10 @@ class Dispatcher:
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        measured = plan.measured if plan.kind == "thread" and most is None else None
+        measured = plan.measured if plan.kind == "thread" else None
         waits = measured is not None and measured.wait > measured.seconds / 2
-        self._limit.adopt(start, ceiling, waits or ceiling > start, self._in_hand)
+        self._joins_threads = self._may_join_threads and waits and plan.chunksize is None
+        self._limit.adopt(start, ceiling, (waits and most is None) or ceiling > start, self._in_hand)
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
         self._sizer.fixed = self._options.chunksize or plan.chunksize

@@ -36,6 +36,7 @@ WINDOW = 0.1  # seconds between two looks; guessed: three times what the probe n
 FEWEST = 8  # calls in a window, lest chance decides; guessed
 AWAITED = 8  # workers that must be there before anything is judged; guessed
 SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
+STARTING = 0.01  # seconds between two looks while workers start; guessed
 WORSE = 1.15  # times as long a call takes after a change that is taken back; guessed
 DISAPPOINTING = 1.5  # times as long as predicted, from which the runner-up is tried; guessed
 VERIFIED = 1.0  # seconds over which what came is held against the prediction; guessed
@@ -115,7 +116,7 @@ class Review:
         self._began = self._since = now
         self._counts, self._cpu, self._unverified = counts, cpu, (counts, now)
         self.due = now
-        self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind in ("thread", "process") else 0
+        self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind == "process" else 0
         chosen, left = _prediction(plan), self._situation().left
         self._predicted = chosen.seconds / left if chosen is not None and left else 0.0
 
@@ -127,9 +128,10 @@ class Review:
     def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
         plan = self._plan
-        if plan is None or plan.kind == "inline" or self._unsettled(plan, now):
+        if plan is None or plan.kind == "inline" or self._unsettled(plan, counts, now):
             self._unverified = counts, now
             self._open(counts, cpu, now)
+            self.due = now + (0.0 if plan is None or plan.kind == "async" else STARTING)
             return None
         window = _between(self._counts, counts, now - self._since, plan.kind == "async")
         if window is not None and plan.kind == "thread":
@@ -138,10 +140,9 @@ class Review:
             window = replace(window, cpu=cpu - self._cpu, busy=busy)
         if window is None or not self._enough(plan, window):
             return None
-        if plan.kind == "thread" and self._as_expected(plan, window, now):
+        if plan.kind == "thread" and self._as_expected(plan, window, counts, now):
             self._open(counts, cpu, now)
             return None
-        self.due = now + self._pause(plan)
         if plan.kind != "async" or window.cpu >= LOOP_SURE:
             self._open(counts, cpu, now)
         self._tried.setdefault(plan.way, window.compute)
@@ -159,24 +160,24 @@ class Review:
     def _open(self, counts: Statistics, cpu: float, now: float) -> None:
         """Begin a window."""
         self._counts, self._cpu, self._since = counts, cpu, now
+        self.due = now + (0.0 if self._plan is not None and self._plan.kind == "async" else WINDOW)
 
-    def _pause(self, plan: Plan) -> float:
-        return 0.0 if plan.kind == "async" else WINDOW
-
-    def _unsettled(self, plan: Plan, now: float) -> bool:
+    def _unsettled(self, plan: Plan, counts: Statistics, now: float) -> bool:
         """Whether what has happened tells nothing: workers were starting, or all of a loop's first tasks."""
         if plan.kind == "async":
             return not _ended(self._counts)
         if now >= self._began + SETTLED:
             return False
-        if self._awaited > 0 or plan.kind == "thread":
-            return self._awaited > 0
+        if plan.kind == "thread":
+            return counts.workers < min(AWAITED, plan.concurrency)
+        if self._awaited > 0:
+            return True
         joined, self._joined = self._joined, 0
         return joined > 0
 
-    def _as_expected(self, plan: Plan, window: Window, now: float) -> bool:
+    def _as_expected(self, plan: Plan, window: Window, counts: Statistics, now: float) -> bool:
         """Whether threads were starting, and calls computed, beside that, no more than was known when they were chosen."""
-        joined, self._joined = min(self._joined, -self._awaited), 0
+        joined = max(0, counts.workers - self._counts.workers)
         known = plan.measured.gil + plan.measured.free if plan.measured is not None else math.inf
         surprising = window.cpu - joined * THREAD_START > ANOTHER * known * window.calls
         return joined > 0 and not surprising and now < self._began + SETTLED

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple, Protocol
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Outlet
 from flatout._errors import RunCancelled
-from flatout._events import CancelRequested, InputEnded, TasksDrawn, Tick
+from flatout._events import CancelRequested, InputEnded, StartWorker, TasksDrawn, Tick
 from flatout._hosts import LoopHost
 from flatout._interrupts import Latch
 from flatout._model import Batch, Kind, Options, Plan
@@ -150,7 +150,7 @@ class Station(Outlet):
     def _future(self) -> Future[Any]:
         return Future()
 
-    def _hire(self, kind: Kind, number: int) -> Worker:
+    def _hire(self, order: StartWorker) -> Worker:
         raise NotImplementedError
 
     # The source

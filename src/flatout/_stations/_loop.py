@@ -9,9 +9,10 @@ from typing import Any
 
 from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
+from flatout._events import StartWorker
 from flatout._hosts import LoopHost
 from flatout._loop_thread import LoopThread
-from flatout._model import Kind, Settled, Work
+from flatout._model import Settled, Work
 from flatout._stations._base import Call, Initializer, Station, settle
 from flatout._workers._base import Worker
 from flatout._workers._loop import LoopWorker
@@ -39,8 +40,8 @@ class LoopStation(Station):
     def _runs_here(self) -> bool:
         return bool(threading.get_ident() == self._ident)
 
-    def _hire(self, kind: Kind, number: int) -> Worker:
-        return LoopWorker(number, self._work, self._driver, {})
+    def _hire(self, order: StartWorker) -> Worker:
+        return LoopWorker(order.worker, self._work, self._driver, {})
 
     def _inputs(self, most: int) -> list[Any]:
         inputs: list[Any] = []

@@ -8,8 +8,9 @@ import time
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from flatout._events import StartWorker
 from flatout._machine import usable_cores
-from flatout._model import Batch, Kind, Settled, Work
+from flatout._model import Batch, Settled, Work
 from flatout._shared_host import SharedHost
 from flatout._stations._base import Call, Initializer, Station
 from flatout._workers._base import Worker
@@ -70,10 +71,10 @@ class ProcessStation(Station):
         """See `HandingOut`."""
         return len(self._in_hand)
 
-    def _hire(self, kind: Kind, number: int) -> Worker:
+    def _hire(self, order: StartWorker) -> Worker:
         if self._most_tasks is None:
-            return ProcessWorker(number, self._setup, self._driver, emit, keep=2 * usable_cores())
-        return _Retiring(number, self._setup, self._driver, self._most_tasks)
+            return ProcessWorker(order.worker, self._setup, self._driver, emit, keep=2 * usable_cores())
+        return _Retiring(order.worker, self._setup, self._driver, self._most_tasks)
 
     def _inputs(self, most: int) -> list[Any]:
         inputs: list[Any] = []

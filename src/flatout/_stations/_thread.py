@@ -10,7 +10,8 @@ from typing import Any
 
 from flatout._awaitable import is_awaitable
 from flatout._errors import trimmed
-from flatout._model import Kind, Settled, Work
+from flatout._events import StartWorker
+from flatout._model import Settled, Work
 from flatout._stations._base import Initializer, Station, settle
 from flatout._workers._base import Worker
 from flatout._workers._thread import ThreadWorker
@@ -36,8 +37,8 @@ class ThreadStation(Station):
         for worker in self._threads:
             worker.join()
 
-    def _hire(self, kind: Kind, number: int) -> Worker:
-        worker = _Thread(number, self._work, self._driver)
+    def _hire(self, order: StartWorker) -> Worker:
+        worker = _Thread(order.worker, self._work, self._driver)
         self._threads.append(worker)
         return worker
 

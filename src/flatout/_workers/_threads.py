@@ -1,0 +1,263 @@
+"""One worker that is many threads, for calls that wait: each begins at once, in a thread of its own.
+
+Threads that are workers of their own cost the dispatcher two events and three commands for every call, which all other
+threads that want the GIL wait for. Here it sends a thousand calls at once and hears of all that have ended meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from functools import partial
+
+from flatout import _kept_threads
+from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
+from flatout._forks import leave
+from flatout._model import Batch, Work
+from flatout._record import replace
+from flatout._thread_times import read
+from flatout._workers._base import Host
+from flatout._workers._call import Caller, OwnLoop
+
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from typing import Any
+
+LATE = 0.002  # seconds for which a thread has waited for the GIL, from which others compute; guessed
+PAUSE = 0.001  # seconds until it is looked again whether they do; guessed
+COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
+
+
+class Puller:
+    """A thread that takes one task after another, and what it needs for that."""
+
+    def __init__(self, work: Work, name: str) -> None:
+        self.name = name
+        self.loop = OwnLoop()
+        self.caller = Caller(work, self.loop)
+        self.thread = _kept_threads.take(name)
+
+    def leave(self) -> None:
+        """Let the thread serve others; or leave it behind, where it is in a call: then it ends with that."""
+        current = self.caller.current
+        if self.loop.open:
+            self.thread.inbox.put(self.loop.close)
+        if current is None:
+            _kept_threads.give_back(self.thread)
+        else:
+            self.thread.name = f"{self.name} (left behind in task {current[0]})"
+            self.thread.inbox.put(None)
+
+
+class ThreadsWorker:
+    """Threads that take tasks from one inbox: as many as it takes for none to wait there, but no more than `most`.
+
+    Whoever finds more than one task in the inbox has the next thread look, before it makes its call: so threads are woken
+    one after the other, and do not all want the GIL at once. Where calls turn out to compute, more threads do not begin:
+    what stays in the inbox can be given back. For work without an initializer.
+    """
+
+    def __init__(self, number: int, work: Work, host: Host, most: float = math.inf) -> None:
+        self._number = number
+        self._work = work
+        self._host = host
+        self._most = most
+        self._inbox: deque[tuple[int, Any]] = deque()
+        self._pullers: list[Puller] = []
+        self._idle: list[Puller] = []
+        self._looking = False  # a thread is about to look into the inbox
+        self._at_reports: set[int] = set()  # threads that look into the inbox again once they have reported
+        self._finished: deque[BatchFinished] = deque()
+        self._reported_by = 0.0  # when what has finished will have been reported; 0: nobody is about to
+        self._held = False  # nothing is to be begun for now
+        self._gone = False
+        self._lock = threading.RLock()  # of beginning and the end; the collector may end the run in the middle of it
+        self._pid = os.getpid()
+
+    def start(self) -> None:
+        """Start the first thread."""
+        try:
+            self._idle.append(self._begin())
+        except RuntimeError as error:  # no threads to be had
+            self._host.post(WorkerExited(self._number, error))
+        else:
+            self._host.post(WorkerReady(self._number, "threads"))
+
+    def _begin(self) -> Puller:
+        with self._lock:
+            puller = Puller(self._work, f"flatout-{len(self._pullers) + 1}")
+            self._pullers.append(puller)
+            if self._gone:
+                puller.leave()
+        return puller
+
+    def send(self, batch: Batch) -> None:
+        """Put the tasks into the inbox, and have a thread look, unless this is one that will."""
+        waiting = bool(self._inbox)
+        self._inbox.extend(zip(range(batch.first, batch.end), batch.inputs, strict=True))
+        if waiting or threading.get_ident() not in self._at_reports:
+            self._have_one_look()
+
+    def _have_one_look(self) -> None:
+        """Have one more thread look into the inbox, unless one is about to."""
+        if self._looking:
+            return
+        self._looking = True
+        puller = self._free()
+        if puller is not None:
+            puller.thread.inbox.put(partial(self._look, puller, time.monotonic()))
+        else:
+            self._looking = False
+
+    def _free(self) -> Puller | None:
+        """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
+        with contextlib.suppress(IndexError):
+            return self._idle.pop()
+        with contextlib.suppress(RuntimeError):
+            return self._begin() if len(self._pullers) < self._most and not self._gone else None
+        return None
+
+    # In the threads
+
+    def _look(self, puller: Puller, told: float) -> None:
+        """Begin to pull, unless calls keep the GIL: more of them would not end any sooner, but be in each other's way."""
+        if time.monotonic() > told + LATE:
+            while self._inbox and self._compute():
+                pass
+        self._looking = False
+        self._pull(puller)
+
+    def _compute(self) -> bool:
+        """Whether calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
+        began, cpu = time.monotonic(), self._computed()
+        time.sleep(PAUSE)
+        seconds = time.monotonic() - began
+        return seconds > PAUSE + LATE and self._computed() - cpu > seconds / 2
+
+    def _computed(self) -> float:
+        """CPU seconds of all threads; 0 where the system does not tell."""
+        clocks = [puller.thread.clock for puller in list(self._pullers)]
+        return sum(read(clock) or 0.0 for clock in clocks if clock is not None)
+
+    def _pull(self, puller: Puller) -> None:
+        """Run one task after another, as long as there are any."""
+        inbox = self._inbox
+        while not self._gone:
+            task = self._next()
+            if task is not None:
+                if inbox:
+                    self._have_one_look()
+                self._ended(self._run(puller.caller, task))
+                continue
+            self._idle.append(puller)
+            if self._held or not inbox:  # looked at after that: nothing is missed
+                return
+            try:
+                self._idle.remove(puller)
+            except ValueError:  # it has been told to look again
+                return
+
+    def _next(self) -> Batch | None:
+        if self._held:
+            return None
+        try:
+            index, item = self._inbox.popleft()
+        except IndexError:
+            return None
+        return Batch(index, [item])
+
+    def _run(self, caller: Caller, task: Batch) -> BatchFinished:
+        try:
+            event = caller.run(task, self._number)
+        except BaseException as error:  # a KeyboardInterrupt of the task's own: signals go to the main thread
+            caller.current = None
+            event = BatchFinished(self._number, task.first, [None], (TaskError(0, error),))
+        if os.getpid() != self._pid:  # a child that the task has forked
+            leave(event.errors[-1].error if event.errors else None)
+        return event
+
+    def _ended(self, event: BatchFinished) -> None:
+        self._finished.append(event)
+        now, due = time.monotonic(), self._reported_by
+        if now < due:
+            return
+        self._reported_by = now + LATE  # later the next that ends does it
+        if not due and event.cpu_seconds < COMPUTES:
+            time.sleep(0)  # others that have ended get the GIL, and are reported, too
+        self._at_reports.add(threading.get_ident())
+        self._host.soon(self._report)
+        self._at_reports.discard(threading.get_ident())
+
+    def _report(self) -> BatchFinished | None:
+        """All that has ended since the last report."""
+        self._reported_by = 0.0  # before it is looked what has: nothing is missed
+        ended = []
+        while self._finished:  # others may add to it
+            ended.append(self._finished.popleft())
+        return _together(ended) if ended and not self._gone else None
+
+    # Time, and the end
+
+    def running(self) -> Sequence[tuple[int, float]]:
+        """The tasks that threads are on."""
+        return [current for puller in list(self._pullers) if (current := puller.caller.current) is not None]
+
+    def cancel(self, index: int) -> None:
+        """A thread cannot be made to end a call."""
+
+    def hold(self, on: bool) -> None:
+        """Begin nothing for now; or go on."""
+        self._held = on
+        if not on:
+            self._have_one_look()
+
+    def give_back(self) -> None:
+        """Give back what is still in the inbox; the last first, since each is put before what else waits."""
+        indices = deque[int]()
+        with contextlib.suppress(IndexError):
+            while True:  # others may take from it
+                indices.append(self._inbox.pop()[0])
+        while indices:
+            last = first = indices.popleft()
+            while indices and indices[0] == first - 1:
+                first = indices.popleft()
+            self._host.post(TasksReturned(self._number, first, last - first + 1))
+
+    def stop(self) -> None:
+        """Let the threads go."""
+        with self._lock:
+            self._gone = True
+            self._inbox.clear()
+            while self._pullers:
+                self._pullers.pop().leave()
+
+    def kill(self) -> None:
+        """Let go of those that are idle, and leave the others behind."""
+        self.stop()
+        self._host.post(WorkerExited(self._number))
+
+    def close(self) -> None:
+        """Nothing of the host is held."""
+
+
+def _together(ended: list[BatchFinished]) -> BatchFinished:
+    """One event for events of a single task each."""
+    if len(ended) == 1:
+        return ended[0]
+    ended.sort(key=lambda event: event.first)
+    indices = [event.first for event in ended]
+    errors = [replace(error, offset=place) for place, event in enumerate(ended) for error in event.errors]
+    return BatchFinished(
+        ended[0].worker,
+        indices[0],
+        [event.values[0] for event in ended],
+        tuple(errors),
+        sum(event.seconds for event in ended),
+        sum(event.cpu_seconds for event in ended),
+        indices=indices if indices[-1] - indices[0] >= len(indices) else (),
+    )
