@@ -162,6 +162,14 @@ def test_workers_that_are_there_already_start_sooner() -> None:
     assert seconds(0) > seconds(4) > seconds(8) == seconds(9)
 
 
+def test_threads_of_an_earlier_run_begin_sooner() -> None:
+    def seconds(kept: int) -> float:
+        return predict(WAITS, Situation(2, left=500, kept=kept))[2].seconds
+
+    assert seconds(500) < seconds(50) < seconds(0)
+    assert seconds(500) == seconds(5000), "no more than are wanted"
+
+
 def test_all_cores_together_do_less_than_so_many_times_what_one_does() -> None:
     """Two do 1.885 times as much where that was measured (`make bench` measures it)."""
     assert Situation(1).masters == 1

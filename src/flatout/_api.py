@@ -16,7 +16,7 @@ from flatout._options import check_callable, check_iterables, check_options, is_
 from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
 from flatout._run import Run, Watcher
-from flatout._workers import idle_processes, zygote_runs
+from flatout._workers import idle_workers, zygote_runs
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -186,8 +186,7 @@ def _process_plan(why: str, most: int | None) -> Plan:
 def _chooser(work: Work, options: Options, duels: bool = False) -> Chooser:
     from flatout._plan._chooser import Chooser
 
-    warm, idle = zygote_runs, idle_processes
-    return Chooser(work, options, usable_cores(), why_not_chosen(), warm, _boot, idle, duels=duels)
+    return Chooser(work, options, usable_cores(), why_not_chosen(), zygote_runs, _boot, idle_workers, duels=duels)
 
 
 def _boot() -> None:

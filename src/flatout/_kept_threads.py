@@ -47,6 +47,11 @@ _idle: list[KeptThread] = []
 _taken: set[KeptThread] = set()
 
 
+def idle() -> int:
+    """How many have nothing to do."""
+    return len(_idle)
+
+
 def clocks() -> list[int]:
     """The CPU clocks of those that belong to somebody. What these tell is no work of anybody else's."""
     return [thread.clock for thread in list(_taken) if thread.clock is not None]

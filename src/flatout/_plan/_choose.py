@@ -14,6 +14,7 @@ LEAST_GAIN = 0.002  # seconds that the move must save at least
 UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
 HAND_OVER = 0.0005  # seconds until a thread of flatout's own drives the run (estimated from runs on a busy machine)
 THREAD_START = 0.00018  # seconds to its first call, nearly all with the GIL held (measured with 100-500: 0.18-0.3 ms)
+THREAD_READY = 0.00004  # the same for one that is there from an earlier run (measured: 60 us with the end of its call)
 PROCESS_START = 0.004  # seconds from a warm zygote to a worker's first task (measured: 3-4 ms)
 PROCESS_READY = 0.0015  # the same for one that is there from an earlier run (estimated from runs on a busy machine)
 ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 ms)
@@ -48,7 +49,7 @@ class Situation:
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
     warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
-    that are there from an earlier run. begun: coroutines under way, which end in the loop where they are. quickest: seconds
+    that are there from an earlier run. kept: threads that are. begun: coroutines under way, which end in the loop where they are. quickest: seconds
     that coroutines take at least where none is in the way of another.
     """
 
@@ -60,6 +61,7 @@ class Situation:
     most: int | None = None
     under_way: float = 0.0
     idle: int = 0
+    kept: int = 0
     begun: int = 0
     quickest: float = 0.0
 
@@ -168,9 +170,11 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
     each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
     # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
-    begun = _law.workers_begun(n, measured.seconds, k, THREAD_START)
-    busy = _rest(measured, situation) * gil + begun * THREAD_START
-    seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, THREAD_START, busy)
+    kept = min(k, situation.kept)
+    start = (kept * THREAD_READY + (k - kept) * THREAD_START) / k
+    begun = _law.workers_begun(n, measured.seconds, k, start)
+    busy = _rest(measured, situation) * gil + begun * start
+    seconds = HAND_OVER + _law.run_seconds(n, each, measured.seconds, k, start, busy)
     return Prediction("thread", k, seconds, masters=_law.thread_masters(gil, free, m, own), useful=useful)
 
 

@@ -30,8 +30,8 @@ class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
-    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes are there
-    from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
+    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes and how
+    many threads are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
     gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
     """
@@ -44,7 +44,7 @@ class Chooser:
         no_process: str,
         warm: Callable[[], bool],
         boot: Callable[[], object],
-        idle: Callable[[], int] = lambda: 0,
+        idle: Callable[[], tuple[int, int]] = lambda: (0, 0),
         *,
         alone: bool = True,
         duels: bool = False,
@@ -176,7 +176,8 @@ class Chooser:
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
         how = self._no_process, self._warm(), self._gil, self._most
-        return Situation(self._cores, self.left(), *how, idle=self._idle())
+        processes, threads = self._idle()
+        return Situation(self._cores, self.left(), *how, idle=processes, kept=threads)
 
     def situation_later(self) -> Situation:
         """The same for a change in mid-run: what calls may come to change here rules processes out, too."""

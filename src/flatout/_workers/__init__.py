@@ -9,7 +9,8 @@ def zygote_runs() -> bool:
     return warm is not None and bool(warm())
 
 
-def idle_processes() -> int:
-    """How many worker processes wait for a run, found out in the same way."""
-    idle = getattr(sys.modules.get("flatout._workers._pool"), "idle", None)
-    return int(idle()) if idle is not None else 0
+def idle_workers() -> tuple[int, int]:
+    """How many worker processes, and how many threads, wait for a run; found out in the same way."""
+    homes = (sys.modules.get(name) for name in ("flatout._workers._pool", "flatout._kept_threads"))
+    processes, threads = (getattr(home, "idle", None) for home in homes)
+    return (int(processes()) if processes is not None else 0, int(threads()) if threads is not None else 0)
