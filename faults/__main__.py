@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from faults import chair, choice, report
+from faults import chair, choice, report, traces
 from faults.chair import Pair
 from faults.model import Verdict
 
@@ -28,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False, markup=False)
     began = time.monotonic()
     groups = choice.groups(asked.only, asked.contenders, asked.quick)
-    verdicts = list(_told(console, tried(groups, asked.jobs), sum(map(len, groups))))
+    with traces.swept():
+        verdicts = list(_told(console, tried(groups, asked.jobs), sum(map(len, groups))))
     for table in [*report.tables(verdicts), report.summary_table(verdicts)]:
         console.print(table)
     misses = report.misses(verdicts)

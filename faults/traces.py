@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from faults.tasks import SLEEPER
 
 MARK = "FAULTS_SEAT"  # the environment variable whose value all processes of one seat share
 PATIENCE = 5.0  # seconds for what must go to be gone; the promise for orphans
+SHARED_MEMORY = Path("/dev/shm")
+OF_PEERS = ("joblib_memmapping_folder_*", "loky-*", "sem.loky-*")
 PAUSE = 0.02  # seconds between two looks
 
 
@@ -58,9 +62,24 @@ def started_by_tasks() -> list[str]:
     return [command for command in marked(os.environ[MARK]).values() if SLEEPER in command]
 
 
+@contextlib.contextmanager
+def swept() -> Iterator[None]:
+    """Remove from shared memory what the peers have left there by the end."""
+    before = _of_peers()
+    try:
+        yield
+    finally:
+        for path in _of_peers() - before:
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def _of_peers() -> set[Path]:
+    return {path for pattern in OF_PEERS for path in SHARED_MEMORY.glob(pattern)}
+
+
 def shared_memory(pid: int) -> list[Path]:
     """What a process has named after itself in /dev/shm, as joblib and loky do."""
     try:
-        return [Path(entry.path) for entry in os.scandir("/dev/shm") if re.search(rf"\b{pid}\b", entry.name)]
+        return [Path(entry.path) for entry in os.scandir(SHARED_MEMORY) if re.search(rf"\b{pid}\b", entry.name)]
     except OSError:
         return []

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import flatout
-from faults import chair, choice, report
+from faults import chair, choice, report, traces
 from faults.cases import CASES, SECTIONS, case_named
 from faults.chair import Pair, examine
 from faults.contenders import FLATOUT, PEERS, contender_named
@@ -178,6 +178,19 @@ def test_a_caller_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chair, "START", 0.0)
     (found,) = examine([(replace(ITS_OWN, within=0.01), contender_named("flatout inline"))])
     assert found.word == "hangs"  # it has not even begun
+
+
+def test_what_peers_leave_in_shared_memory_is_removed_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(traces, "SHARED_MEMORY", tmp_path)
+    before = tmp_path / "loky-1-before"
+    before.touch()
+    with traces.swept():
+        (tmp_path / "joblib_memmapping_folder_1_a_b" / "c").mkdir(parents=True)
+        (tmp_path / "sem.loky-1-a").touch()
+        (tmp_path / "somebody's").touch()
+    assert {path.name for path in tmp_path.iterdir()} == {before.name, "somebody's"}
 
 
 def test_a_limit_that_is_known_is_no_miss() -> None:
