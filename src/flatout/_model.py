@@ -69,8 +69,8 @@ class Failure:
 class Done:
     """One finished task, as `Run.as_completed` gives it.
 
-    `value` is None where the task failed: then `failure` says why. `seconds` is the time of the call (for tasks sent
-    together, their mean). `worker` names the worker.
+    `value` is None where the task failed: then `failure` says why. `seconds` is the time of the call (for tasks that were
+    sent or reported together, their mean). `worker` names the worker.
     """
 
     index: int
