@@ -26,6 +26,7 @@ from flatout._events import (
 )
 from flatout._kept_threads import clocks
 from flatout._model import Batch, Measurement, Options, Plan, Work
+from flatout._record import replace
 from flatout._workers._threads import ThreadsWorker
 
 PATIENCE = 60.0  # seconds; only what is broken needs them
@@ -264,6 +265,20 @@ def test_calls_that_turn_out_to_be_short_travel_in_batches_to_threads_of_their_o
     commands = dispatcher.handle(BatchFinished(1, 0, range(50), (), 50 * 1e-6), 0.1)
     assert StopWorker(1) in commands
     assert [c.inside for c in commands if isinstance(c, StartWorker)][:1] == [""]
+
+
+def test_joined_threads_that_are_idle_make_room_when_other_calls_show_to_be_short() -> None:
+    dispatcher = Dispatcher(Options(), replace(WAITS, concurrency=1, ceiling=1), None, joined=True)
+    dispatcher.handle(TasksDrawn(Batch(0, [0])), 0.0)
+    dispatcher.handle(WorkerReady(1), 0.0)
+    dispatcher.handle(BatchFinished(1, 0, [0], (), 0.02), 0.1)
+    dispatcher.handle(TasksDrawn(Batch(1, [1], route="process")), 0.1)
+    dispatcher.handle(WorkerReady(2), 0.1)
+    for index in range(1, 50):
+        dispatcher.handle(BatchFinished(2, index, [index], (), 1e-6), 0.1)
+        dispatcher.handle(TasksDrawn(Batch(index + 1, [0], route="process")), 0.1)
+    commands = dispatcher.handle(TasksDrawn(Batch(51, range(3))), 0.1)
+    assert [c.inside for c in commands if isinstance(c, StartWorker)] == [""]
 
 
 def test_what_they_give_back_is_done_by_the_next_plan() -> None:

@@ -256,7 +256,11 @@ class Dispatcher:
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
-        self._freed(worker)
+        if self._joins_threads and self._sizer.cheap:  # what is short travels in batches
+            self._joins_threads = False
+            self._let_go_of_surplus()
+        else:
+            self._freed(worker)
 
     def _tasks_returned(self, event: TasksReturned, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -497,8 +501,8 @@ class Dispatcher:
         """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
         if kind == "async":
             return "async"
-        if kind == "thread":  # not for what is short: that travels in batches
-            return "thread" if self._joins_threads and not self._sizer.cheap else ""
+        if kind == "thread":
+            return "thread" if self._joins_threads else ""
         return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
 
     def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
@@ -689,7 +693,8 @@ class Dispatcher:
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
         measured = plan.measured if plan.kind == "thread" else None
         waits = measured is not None and measured.wait > measured.seconds / 2
-        self._joins_threads = self._may_join_threads and waits and plan.chunksize is None
+        fits = self._may_join_threads and plan.chunksize is None and not self._sizer.cheap
+        self._joins_threads = fits and waits
         self._limit.adopt(start, ceiling, (waits and most is None) or ceiling > start, self._in_hand)
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
