@@ -152,6 +152,13 @@ def test_threads_that_are_all_in_calls_count_though_the_few_that_ended_were_quic
     assert course.passes(0.2, 8, each=0.005, compute=0.025) is not None
 
 
+def test_calls_that_have_come_to_compute_and_hardly_wait_go_to_one_process_a_core() -> None:
+    course = Course(THREADS, left=1000, there=80, busy=80)  # 79 of which wait for their turn
+    plan = course.passes(0.2, 20, each=0.0115, compute=0.01)
+    assert plan is not None
+    assert (plan.way, plan.concurrency) == ("process", 4)
+
+
 def test_threads_in_processes_are_as_many_as_the_waits_of_the_calls_ask_for() -> None:
     unknown = replace(THREADS, measured=None)
     course = Course(unknown, left=10_000, cores=2)

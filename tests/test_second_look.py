@@ -245,7 +245,7 @@ def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -
     """Those of BLAS spin for a while when they are started, and would speak for all calls."""
     now, asked = [0.0], []
     fills = Plan("inline", measured=Measurement(0.005, 0.0, 0.0, own=0.005))
-    situation, nothing = lambda: Situation(2, 1000), lambda plan: None
+    situation, nothing = lambda: Situation(2, 1000), lambda plan: False
     look = SecondLook(situation, lambda: fills, lambda: now[0], nothing, lambda: asked.append(now[0]))
     look.adopted(fills, Statistics())
     seen = BatchFinished(SEAT, 0, [1], seconds=0.005)
@@ -259,11 +259,37 @@ def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -
     assert asked == [0.4], "twice is enough"
 
 
+@pytest.mark.parametrize("possible", [True, False])
+def test_there_is_no_other_verdict_before_a_new_plan_is_adopted_unless_it_cannot_be(possible: bool) -> None:
+    now, ended = 0.0, 0
+    found: list[Plan] = []
+
+    def change(plan: Plan) -> bool:
+        found.append(plan)
+        return possible
+
+    threads = Plan("thread", 50, measured=Measurement(0.0, 0.0, 0.02))
+    situation = lambda: Situation(4, 10_000, warm=True)  # noqa: E731
+    look = SecondLook(situation, lambda: threads, lambda: now, change, lambda: None)
+
+    def counts() -> Statistics:
+        return Statistics(succeeded=ended, busy_seconds=0.5 * ended, running=50, workers=50)
+
+    look.adopted(threads, counts())
+    for calls in (40, 10):  # of 3 ms; and of 12, so that what was tried may be tried again
+        began = time.process_time()
+        while (computed := time.process_time() - began) < 0.12:
+            pass
+        now, ended = now + computed, ended + calls
+        look(BatchFinished(1, 0, [0]), counts)
+    assert len(found) == (1 if possible else 2)
+
+
 def test_calls_as_long_as_the_first_which_was_judged_in_its_middle_are_not_probed_anew() -> None:
     asked: list[None] = []
     plan = Plan("inline", measured=Measurement(0.06, 0.0, 0.0, calls=0))
     look = SecondLook(
-        lambda: Situation(2, 1000), lambda: plan, lambda: 0.0, lambda plan: None, lambda: asked.append(None)
+        lambda: Situation(2, 1000), lambda: plan, lambda: 0.0, lambda plan: False, lambda: asked.append(None)
     )
     look.adopted(plan, Statistics())
     plan = Plan("inline", measured=Measurement(0.3, 0.0, 0.0))  # its figures are made anew at the end of the first call

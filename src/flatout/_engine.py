@@ -282,8 +282,8 @@ class Engine:
             self._overseer = Overseer(self._seat, lambda: self.outlet.finished)
             self._overseer.start()
 
-    def _change(self, plan: Plan) -> None:
-        """Go on by another plan, in the middle of the run; called where the driver lives."""
+    def _change(self, plan: Plan) -> bool:
+        """Go on by another plan, in the middle of the run, if that can be; called where the driver lives."""
         plan = self._bounded(plan)
         with self._hiring.threads_held() as threads:  # what they have not begun is better begun by the new plan
             try:
@@ -291,12 +291,13 @@ class Engine:
                     with brisk.hurried():
                         self._hiring.set_up(plan)
             except (NotPicklable, OSError):
-                return
+                return False
             self._plan = plan
             self._note_change(plan)
             self._driver.post(PlanChosen(plan), first=True)  # lest the tasks that wait be begun by the old one
             if threads is not None:
                 threads.give_back()
+        return True
 
     def _follow(self, plan: Plan) -> None:
         """Go on with more processes or fewer."""

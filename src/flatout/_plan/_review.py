@@ -20,6 +20,7 @@ from flatout._model import Inside, Measurement, Plan, Prediction, Statistics
 from flatout._plan import _law
 from flatout._plan._choose import (
     GAIN,
+    MIXED,
     MIXED_TASK,
     PROCESS_START,
     PROCESS_TASK,
@@ -62,7 +63,8 @@ Look = Callable[[Plan, "Window", Situation], "Plan | None"]
 @record
 class Window:
     """What happened between two looks: seconds, calls that ended, how long they took together, how long of it they
-    computed, how long they waited for a core to do so, and how many more have begun than ended.
+    computed, how long they waited for a core to do so, how many more have begun than ended, and how long at most each of
+    those that ended has waited for anything, the GIL included.
     """
 
     seconds: float
@@ -71,6 +73,7 @@ class Window:
     cpu: float
     queued: float = 0.0
     more: int = 0
+    waited: float = math.inf
 
     @property
     def pace(self) -> float:
@@ -137,7 +140,8 @@ class Review:
         if window is not None and plan.kind == "thread":
             # With all that this process computes, and all its threads: of calls that are under way it is not told yet.
             busy = max(window.busy, window.seconds * min(counts.running, counts.workers))
-            window = replace(window, cpu=cpu - self._cpu, busy=busy)
+            waited = max(0.0, window.busy - window.cpu) / window.calls
+            window = replace(window, cpu=cpu - self._cpu, busy=busy, waited=waited)
         if window is None or not self._enough(plan, window):
             return None
         if plan.kind == "thread" and self._as_expected(plan, window, counts, now):
@@ -238,6 +242,8 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     known = plan.measured.wait if plan.measured else 0.0
     wait = max(known, window.busy / window.calls - in_flight * window.compute)
     per_core = max(PER_CORE, math.ceil(1 + wait / window.compute))
+    if window.waited < MIXED * window.compute:  # they hardly wait for the GIL even
+        wait, per_core = window.waited, 1
     most = min(round(in_flight), left)
     k = max(m, min(per_core * m, most))
     parent = transfer / 2 + MIXED_TASK

@@ -39,7 +39,7 @@ class SecondLook:
     """Subscribes to a run.
 
     situation: tells what a choice depends on, and plan the plan, at this moment: its figures may have been made anew
-    since it was chosen. change: carries a new plan out. probe_again: has the next calls in the caller's thread watched as
+    since it was chosen. change: carries a new plan out, if that can be, and says whether: then it is adopted soon. probe_again: has the next calls in the caller's thread watched as
     if they were the first.
     """
 
@@ -48,7 +48,7 @@ class SecondLook:
         situation: Callable[[], Situation],
         plan: Callable[[], Plan | None],
         clock: Callable[[], float],
-        change: Callable[[Plan], None],
+        change: Callable[[Plan], bool],
         probe_again: Callable[[], None],
     ) -> None:
         self._situation = situation
@@ -57,6 +57,7 @@ class SecondLook:
         self._change = change
         self._probe_again = probe_again
         self._review = Review(situation)
+        self._changing = False  # a new plan is about to be adopted
         self._in_the_loop = False  # the plain loop does the calls, and may be left
         self._doubted: float | None = None  # when it will be seen whether they really have threads of their own
         self._asked_once = False
@@ -67,10 +68,9 @@ class SecondLook:
             if seen.worker == SEAT and self._in_the_loop:
                 self._look_at_the_loop(seen)
             now = self._clock()
-            if now >= self._review.due:
+            if now >= self._review.due and not self._changing:
                 better = self._review.look(statistics(), time.process_time(), now)
-                if better is not None:
-                    self._change(better)
+                self._changing = better is not None and self._change(better)
         elif type(seen) is WorkerReady:
             self._review.ready()
         elif type(seen) is PlanChosen:
@@ -78,6 +78,7 @@ class SecondLook:
 
     def adopted(self, plan: Plan, counts: Statistics) -> None:
         """The run goes on by this plan."""
+        self._changing = False
         inline = plan.measured if plan.kind == "inline" else None
         self._in_the_loop = inline is not None
         fills = inline is not None and inline.own > 0 and not self._asked_once
