@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 import flatout
-from bench import latency, limits, memory, picture, report, startup
+from bench import first, latency, limits, memory, picture, report, startup
 from bench.contenders import all_contenders
 from bench.contenders.flatout import FLATOUT, LOOP
 from bench.coordinator import Disturbances, Match, Settings
@@ -74,11 +74,12 @@ def _results(
 def _others(settings: Settings, console: Console) -> dict[str, Any]:
     """What no map can show."""
     starts, latencies = startup.measure(settings.rounds), latency.measure(settings.rounds)
-    peaks = memory.measure(settings.drawn)
+    peaks, firsts = memory.measure(settings.drawn), first.measure(settings.rounds)
     console.print(report.start_table(starts))
     console.print(report.latency_table(latencies))
     console.print(report.memory_table(peaks, settings.drawn))
-    found: dict[str, list[Any]] = {"starts": starts, "latencies": latencies, "peaks": peaks}
+    console.print(report.first_table(firsts))
+    found: dict[str, list[Any]] = {"starts": starts, "latencies": latencies, "peaks": peaks, "firsts": firsts}
     return {name: [asdict(one) for one in ones] for name, ones in found.items()}
 
 

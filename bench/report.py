@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.contenders.flatout import ENGINE, FLATOUT
+from bench.first import First
 from bench.latency import Latency
 from bench.memory import Peak
 from bench.model import Cell, Result
@@ -161,6 +162,14 @@ def memory_table(peaks: Sequence[Peak], count: int) -> Table:
     for one in sorted(peaks, key=lambda one: one.all):
         took = ("cut off after " if one.cut_off else "") + duration(one.seconds)
         table.add_row(one.name, f"{one.parent / 2**20:,.0f}", f"{one.all / 2**20:,.0f}", took)
+    return table
+
+
+def first_table(firsts: Sequence[First]) -> Table:
+    title = "A first call that waits for ten seconds: how long the others take beside it"
+    table = table_of(title, ("each of the others",), ("beside it", "without it", "ratio"))
+    for one in firsts:
+        table.add_row(one.name, duration(one.beside), duration(one.alone), ratio(one.beside, one.alone))
     return table
 
 
