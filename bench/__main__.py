@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with scratch():
         results = list(_results(asked, settings, machine, console))
     if not asked.only:
-        record |= _others(settings, console)
+        record |= _others(settings, console, asked.quick)
     report.print_summary(console, results)
     console.print(_disturbed(settings.disturbances), f"It took {time.monotonic() - began:.0f} s.")
     record |= {"disturbances": asdict(settings.disturbances), "results": [asdict(result) for result in results]}
@@ -71,14 +71,16 @@ def _results(
         yield result
 
 
-def _others(settings: Settings, console: Console) -> dict[str, Any]:
+def _others(settings: Settings, console: Console, quick: bool) -> dict[str, Any]:
     """What no map can show."""
     starts, latencies = startup.measure(settings.rounds), latency.measure(settings.rounds)
-    peaks, firsts = memory.measure(settings.drawn), first.measure(settings.rounds)
+    peaks = memory.measure(settings.drawn)
+    firsts = [] if quick else first.measure(settings.rounds)
     console.print(report.start_table(starts))
     console.print(report.latency_table(latencies))
     console.print(report.memory_table(peaks, settings.drawn))
-    console.print(report.first_table(firsts))
+    if firsts:
+        console.print(report.first_table(firsts))
     found: dict[str, list[Any]] = {"starts": starts, "latencies": latencies, "peaks": peaks, "firsts": firsts}
     return {name: [asdict(one) for one in ones] for name, ones in found.items()}
 
