@@ -35,6 +35,7 @@ part = functools.partial
 # What several cases share: where they can be survived, and why not elsewhere
 
 DEADLY: dict[str, Any] = {"kinds": ISOLATED, "why": "it ends the process, whoever else runs in it"}
+LATER: dict[str, Any] = {**DEADLY, "collateral": 1, "count": 40}  # a run that is not over when it happens
 SPOILING: dict[str, Any] = {
     "kinds": ISOLATED,
     "why": "it spoils the process for all, the caller's own program included",
@@ -178,17 +179,14 @@ DEATHS = [
 ]
 
 AFTERMATHS = [
-    Case("timer", "sets one that kills the worker", deaths.is_killed_later_by_a_timer, collateral=1, **DEADLY),
+    Case("timer", "sets one that kills the worker", deaths.is_killed_later_by_a_timer, **LATER),
     Case(
         "thread that exits",
         "starts one that kills the worker",
         deaths.is_killed_later_by_a_thread,
-        collateral=1,
-        **DEADLY,
+        **LATER,
     ),
-    Case(
-        "faulthandler's timer", "sets it, `exit=True`", deaths.is_killed_later_by_faulthandler, collateral=1, **DEADLY
-    ),
+    Case("faulthandler's timer", "sets it, `exit=True`", deaths.is_killed_later_by_faulthandler, **LATER),
     Case("deadly garbage", "its `__del__` exits", deaths.is_killed_by_garbage, died(6), **DEADLY),
 ]
 
