@@ -193,6 +193,22 @@ def test_calls_that_wait_begin_though_another_thread_of_the_program_computes() -
         computing.join()
 
 
+def test_calls_that_wait_begin_though_one_of_them_computes() -> None:
+    over = threading.Event()
+    barrier = threading.Barrier(30, action=over.set)
+
+    def compute_or_wait(item: int) -> None:
+        if item:
+            barrier.wait(PATIENCE)
+        while not (item or over.is_set()):
+            pass
+
+    worker, host = joined(compute_or_wait)
+    worker.send(Batch(0, range(31)))
+    host.read(31)
+    worker.stop()
+
+
 def test_threads_serve_others_when_it_has_ended_and_none_stays_behind() -> None:
     before = len(clocks())
     for end in (ThreadsWorker.stop, ThreadsWorker.kill):

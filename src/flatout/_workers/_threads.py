@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 LATE = 0.002  # seconds for which a thread has waited for the GIL, from which others compute; guessed
-PAUSE = 0.001  # seconds until it is looked again whether they do; guessed
+PAUSE = 0.001  # seconds until it is looked again whether they do, and
+PATIENCE = 0.1  # for how long in all; both guessed
 COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
 
 
@@ -125,19 +126,22 @@ class ThreadsWorker:
     # In the threads
 
     def _look(self, puller: Puller, told: float) -> None:
-        """Begin to pull, unless calls keep the GIL: more of them would not end any sooner, but be in each other's way."""
+        """Begin to pull, unless the calls compute: more of them would not end any sooner, but be in each other's way.
+
+        For a while: it may be one that computes, and all the others wait.
+        """
         if time.monotonic() > told + LATE:
-            while self._inbox and self._compute():
+            while self._inbox and self._compute() and time.monotonic() < told + PATIENCE:
                 pass
         self._looking = False
         self._pull(puller)
 
     def _compute(self) -> bool:
-        """Whether calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
+        """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
         began, cpu = time.monotonic(), self._computed()
         time.sleep(PAUSE)
-        seconds = time.monotonic() - began
-        return seconds > PAUSE + LATE and self._computed() - cpu > seconds / 2
+        seconds, calls = time.monotonic() - began, len(self._pullers) - len(self._idle) - 1
+        return seconds > PAUSE + LATE and self._computed() - cpu > seconds * calls / 2
 
     def _computed(self) -> float:
         """CPU seconds of all threads; 0 where the system does not tell."""
