@@ -50,7 +50,8 @@ MORE_THAN_ONE = 1.25  # cores in use, from which threads share them: they let go
 MOSTLY_WAITS = 0.6  # share of a call's time without a core from which more in flight would help; guessed
 PER_CORE = 8  # calls in flight in each process at least, since it is not known how long they wait; guessed
 LOOP_EVIDENCE = 0.005  # seconds of computing in a loop after which it is judged; guessed
-LOOP_SURE = 0.02  # the same after which chance has no say; before, it must save as many times more; guessed
+LOOP_PAUSE = 0.001  # seconds between two looks until then: one takes 60 us; guessed
+LOOP_SURE = 0.02  # seconds of computing after which chance has no say; before, it must save as many times more; guessed
 LOOP_TASK = 5e-6  # seconds to hand a coroutine to another process and take its result, many at a time (measured)
 LOOP_ROUND = 0.003  # seconds from the end of one there to the beginning of the next (measured: 2.6-5.7 ms)
 LOOP_WORTH = 0.05  # seconds that spreading coroutines must save: to move them is not without risk; guessed
@@ -149,6 +150,8 @@ class Review:
             return None
         if plan.kind != "async" or window.cpu >= LOOP_SURE:
             self._open(counts, cpu, now)
+        else:
+            self.due = now + LOOP_PAUSE
         self._tried.setdefault(plan.way, window.compute)
         if self._before is not None:
             before, then = self._before
