@@ -50,7 +50,7 @@ class Host(Protocol):
         """Take an event in; from any thread."""
 
     def soon(self, report: Callable[[], Event | None]) -> None:
-        """Call this when events are dealt with next, and deal with what it returns first; in the host's thread only."""
+        """Call this when events are dealt with next, and deal with what it returns first; in an event loop in its thread only."""
 
     def hurry(self) -> None:
         """Deal with events now, in the middle of whatever this is called from; in the host's thread only."""
