@@ -70,6 +70,55 @@ class Quiet:
         raise error
 
 
+class Due:
+    """What a thread host drives: as it is about to sleep for good, another thread finds that something is due soon."""
+
+    def __init__(self) -> None:
+        self.host: ThreadHost
+        self.pending = self.finished = False
+        self.at: float | None = 0.0
+        self.asked = 0
+        self.rung = threading.Event()
+
+    @property
+    def wake_at(self) -> float | None:
+        if self.at is not None and self.asked == 0:
+            self.asked, at, self.at = 1, self.at, None  # the first sleep ends at once
+            return at
+        if self.asked == 1 and self.host.here and self.host._asleep:
+            self.asked = 2
+            other = threading.Thread(target=self._post)
+            other.start()
+            other.join()
+            return None  # what was read before
+        return self.at
+
+    def _post(self) -> None:
+        self.at, self.pending = time.monotonic() + 0.05, True
+        self.host.wake()
+
+    def pump(self) -> None:
+        self.pending = False
+        if self.asked == 2 and self.at is not None and self.at <= time.monotonic():
+            self.finished = True
+            self.rung.set()
+
+    def fail(self, error: BaseException) -> None:
+        self.finished = True
+
+
+def test_what_is_due_sooner_than_was_known_as_it_fell_asleep_wakes_it() -> None:
+    driven = Due()
+    driven.host = ThreadHost(driven, time.monotonic)
+    driven.host.run()
+    try:
+        assert driven.rung.wait(20)
+    finally:
+        driven.finished = True
+        driven.host._sockets.interrupt()
+        driven.host.join(20)
+
+
 def test_who_led_and_was_taken_for_overdue_wakes_the_reader_at_the_end() -> None:
     """It may have read what was to wake the reader, who would sleep for ever."""
     driven, host = Quiet(), SharedHost()

@@ -207,6 +207,8 @@ class ThreadHost:
             pumped = True
             try:
                 self._driven.pump()
+            except BaseException as error:  # of what a user's class does; the thread may be one of the workers
+                self._driven.fail(error)
             finally:
                 self._pumping.release()
         return pumped
@@ -230,6 +232,7 @@ class ThreadHost:
             self._sockets.close()
 
     def _sleep(self) -> None:
+        self._until = math.inf  # lest another thread, in between, go by the sleep before this
         self._asleep = True
         # Looked at after the flag: nothing is missed.
         self._until = -math.inf if self._driven.pending or self._driven.finished else _time_of(self._driven)
@@ -243,7 +246,8 @@ class ThreadHost:
 
 def _time_of(driven: Driven) -> float:
     """When it must be pumped at the latest."""
-    return math.inf if driven.wake_at is None else driven.wake_at
+    wake_at = driven.wake_at  # once: it changes as others pump
+    return math.inf if wake_at is None else wake_at
 
 
 _MAIN_THREAD = threading.main_thread().ident
