@@ -39,6 +39,7 @@ from flatout._events import (
     SendBatch,
     StartWorker,
     StopWorker,
+    TakeBack,
     TaskError,
     TasksDrawn,
     TasksReturned,
@@ -178,6 +179,8 @@ class World:
                 assert not self.crew[number].killed
                 assert self.crew[number].kind != "inline", "the caller's own thread cannot be interrupted"
                 self.to_observe.append(number)
+            case TakeBack(number):
+                assert (self.crew[number].kind, self.crew[number].inside) == ("thread", "thread")
             case ReadCpu():
                 assert not self.cpu_asked
                 self.cpu_asked = True

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
 
@@ -19,6 +22,8 @@ from flatout._events import (
     SendBatch,
     StartWorker,
     StopWorker,
+    TakeBack,
+    TaskError,
     TasksDrawn,
     TasksReturned,
     WorkerExited,
@@ -138,6 +143,46 @@ def test_what_has_not_begun_can_be_given_back_in_the_order_of_the_inputs() -> No
     assert host.ended == {10: 10, 11: 11}
     assert host.returned == [20, 21, 12, 13], "each span is put before what waits"
     worker.stop()
+
+
+def test_two_threads_of_a_process_may_report_at_once() -> None:
+    worker, _ = joined(lambda item: item)
+    reports: list[Event | None] = []
+
+    class Taken(deque[BatchFinished]):
+        def popleft(self) -> BatchFinished:  # in between, another thread reports what is there
+            if len(reports) == 0:
+                reports.append(None)
+                reports.append(worker._report())
+            return super().popleft()
+
+    worker._finished = Taken([BatchFinished(7, 0, [0])])
+    assert worker._report() is None
+    assert reports == [None, BatchFinished(7, 0, [0])]
+    worker.stop()
+
+
+async def leaves_a_slow_thread(item: int) -> int:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(asyncio.to_thread(SLOW.wait, PATIENCE), 0.01)
+    return item
+
+
+SLOW = threading.Event()
+
+
+def test_a_thread_serves_others_only_when_its_event_loop_is_closed() -> None:
+    worker, host = joined(leaves_a_slow_thread)
+    worker.send(Batch(0, [0]))
+    host.read(1)
+    worker.stop()  # to close its loop takes until the slow thread has ended
+    try:
+        after, host = joined(lambda item: item)
+        after.send(Batch(0, [1]))
+        host.read(1)
+        after.stop()
+    finally:
+        SLOW.set()
 
 
 def test_what_is_held_does_not_begin_until_it_is_held_no_more() -> None:
@@ -305,6 +350,16 @@ def test_what_they_give_back_is_done_by_the_next_plan() -> None:
     sent = next(c for c in dispatcher.handle(WorkerReady(2), 0.2) if isinstance(c, SendBatch))
     assert (sent.worker, sent.batch.first) == (2, 20)
     assert StopWorker(1) in dispatcher.handle(BatchFinished(1, 0, range(20), (), 0.4), 0.3)
+
+
+def test_when_a_failure_ends_the_run_what_has_not_begun_is_taken_back_and_dropped() -> None:
+    dispatcher, _ = brain()
+    dispatcher.handle(WorkerReady(1), 0.0)
+    failed = BatchFinished(1, 5, [None], (TaskError(0, ValueError()),), 0.02)
+    assert TakeBack(1) in dispatcher.handle(failed, 0.1)
+    commands = dispatcher.handle(TasksReturned(1, 20, 30), 0.1)
+    assert not any(isinstance(command, SendBatch) for command in commands)
+    assert dispatcher.statistics().running == 19
 
 
 def wait_or_compute(item: int) -> int:

@@ -30,6 +30,7 @@ from flatout._events import (
     SendBatch,
     StartWorker,
     StopWorker,
+    TakeBack,
     Tick,
     WorkerExited,
     WorkerObserved,
@@ -134,6 +135,7 @@ class Driver:
             Draw: self._draw,
             StartWorker: self._start_worker,
             SendBatch: lambda command: self._workers[command.worker].send(command.batch),
+            TakeBack: self._take_back,
             Observe: self._observe,
             ReadCpu: lambda command: self.post(CpuRead(time.process_time())),
             CancelTask: lambda command: self._workers[command.worker].cancel(command.index),
@@ -290,6 +292,10 @@ class Driver:
         assert self.hire is not None
         worker = self._workers[command.worker] = self.hire(command)
         worker.start()
+
+    def _take_back(self, command: TakeBack) -> None:
+        threads: Any = self._workers[command.worker]  # no other worker is asked for this
+        threads.give_back()
 
     def _observe(self, command: Observe) -> None:
         running = self._workers[command.worker].running()

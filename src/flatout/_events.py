@@ -199,6 +199,13 @@ class SendBatch:
 
 
 @record
+class TakeBack:
+    """Have threads that are one worker return what they have not begun."""
+
+    worker: int
+
+
+@record
 class Observe:
     """Find out which tasks a worker is on: one may be over its time."""
 
@@ -247,4 +254,16 @@ class Finish:
     cancelled: bool = False
 
 
-Command = Draw | StartWorker | SendBatch | Observe | ReadCpu | CancelTask | KillWorker | StopWorker | Deliver | Finish
+Command = (
+    Draw
+    | StartWorker
+    | SendBatch
+    | TakeBack
+    | Observe
+    | ReadCpu
+    | CancelTask
+    | KillWorker
+    | StopWorker
+    | Deliver
+    | Finish
+)

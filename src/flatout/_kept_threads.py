@@ -24,12 +24,14 @@ class KeptThread(Daemon):
         self.clock: int | None = None  # that tells its CPU time, None where the system has none
 
     def _serve(self) -> None:
-        while (job := self._next()) is not None:
-            self.at_work = True
-            job()
-            job = None  # which holds the run
-            self.at_work = False
-        _taken.discard(self)
+        try:
+            while (job := self._next()) is not None:
+                self.at_work = True
+                job()
+                job = None  # which holds the run
+                self.at_work = False
+        finally:
+            _taken.discard(self)
 
     def _next(self) -> Job | None:
         while True:
@@ -40,7 +42,9 @@ class KeptThread(Daemon):
                     _idle.remove(self)
                 except ValueError:  # it belongs to somebody
                     continue
-                return None
+                if self.inbox.empty():
+                    return None
+                _idle.append(self)  # it has been given back with something to do first
 
 
 _idle: list[KeptThread] = []

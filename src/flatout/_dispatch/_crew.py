@@ -145,7 +145,7 @@ class Crew:
     @property
     def count(self) -> int:
         """Workers, the seat apart; each thread counts."""
-        more = sum(max(0, w.running - 1) for w in self.workers.values() if w.wide and w.kind == "thread")
+        more = sum(max(0, w.running - 1) for w in list(self.workers.values()) if w.wide and w.kind == "thread")
         return len(self.workers) - (SEAT in self.workers) + more
 
     def remove(self, worker: Worker) -> None:

@@ -37,6 +37,7 @@ from flatout._events import (
     SendBatch,
     StartWorker,
     StopWorker,
+    TakeBack,
     TaskError,
     TasksDrawn,
     TasksReturned,
@@ -161,9 +162,10 @@ class Dispatcher:
         """When a `Tick` is due, on the clock of `now`; None: only events matter."""
         if self.finished:
             return None
-        due = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
-        trial = self._trial.until if self._trial is not None else None
-        due += [at for at in (self._next_start, self._gauge.look_at, trial) if at is not None]
+        due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
+        trial = self._trial
+        until = trial.until if trial is not None else None
+        due += [at for at in (self._next_start, self._gauge.look_at, until) if at is not None]
         return min(due, default=None)
 
     @property
@@ -404,6 +406,8 @@ class Dispatcher:
             queue.drop_from(index)
         self._delayed = [entry for entry in self._delayed if entry[1] < index]
         heapq.heapify(self._delayed)
+        joined = [w for w in self._crew.wide("thread") if w.hands.count]
+        self._commands += [TakeBack(worker.number) for worker in joined]
         spans = [span for worker in self._crew.workers.values() for span in worker.hands]
         in_hand = sum(max(0, min(span.end, index) - span.first) for span in spans)
         self._ledger.before_stop = sum(map(len, self._queues.values())) + len(self._delayed) + in_hand

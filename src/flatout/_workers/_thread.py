@@ -65,9 +65,17 @@ class ThreadWorker:
         """Let the thread go."""
         if not self._keep:
             self._leave()
+        elif self._loop.open:
+            self._do(self._rest)
         elif self._thread is not None:
-            if self._loop.open:
-                self._do(self._loop.close)
+            _kept_threads.give_back(self._thread)
+
+    def _rest(self) -> None:
+        """In the thread: only then may others have it, since to close a loop may take long."""
+        assert self._thread is not None
+        try:
+            self._loop.close()
+        finally:
             _kept_threads.give_back(self._thread)
 
     def kill(self) -> None:

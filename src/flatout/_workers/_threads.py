@@ -46,13 +46,21 @@ class Puller:
     def leave(self) -> None:
         """Let the thread serve others; or leave it behind, where it is in a call: then it ends with that."""
         current = self.caller.current
-        if self.loop.open:
-            self.thread.inbox.put(self.loop.close)
-        if current is None:
-            _kept_threads.give_back(self.thread)
-        else:
+        if current is not None:
             self.thread.name = f"{self.name} (left behind in task {current[0]})"
+            self.thread.inbox.put(self.loop.close)
             self.thread.inbox.put(None)
+        elif self.loop.open or self.thread.at_work:
+            self.thread.inbox.put(self._rest)
+        else:
+            _kept_threads.give_back(self.thread)
+
+    def _rest(self) -> None:
+        """In the thread: only then may others have it, since to close a loop may take long."""
+        try:
+            self.loop.close()
+        finally:
+            _kept_threads.give_back(self.thread)
 
 
 class ThreadsWorker:
@@ -112,8 +120,10 @@ class ThreadsWorker:
         puller = self._free()
         if puller is not None:
             puller.thread.inbox.put(partial(self._look, puller, time.monotonic()))
-        else:
-            self._looking = False
+            return
+        self._looking = False
+        if self._inbox and self._idle:  # meanwhile
+            self._have_one_look()
 
     def _free(self) -> Puller | None:
         """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
@@ -194,15 +204,18 @@ class ThreadsWorker:
         if not due and event.cpu_seconds < COMPUTES:
             time.sleep(0)  # others that have ended get the GIL, and are reported, too
         self._at_reports.add(threading.get_ident())
-        self._host.soon(self._report)
-        self._at_reports.discard(threading.get_ident())
+        try:
+            self._host.soon(self._report)
+        finally:
+            self._at_reports.discard(threading.get_ident())
 
     def _report(self) -> BatchFinished | None:
         """All that has ended since the last report."""
         self._reported_by = 0.0  # before it is looked what has: nothing is missed
         ended = []
-        while self._finished:  # others may add to it
-            ended.append(self._finished.popleft())
+        with contextlib.suppress(IndexError):
+            while True:  # others may add to it, or take from it
+                ended.append(self._finished.popleft())
         return _together(ended) if ended and not self._gone else None
 
     # Time, and the end
@@ -217,7 +230,7 @@ class ThreadsWorker:
     def hold(self, on: bool) -> None:
         """Begin nothing for now; or go on."""
         self._held = on
-        if not on:
+        if self._inbox and not on:
             self._have_one_look()
 
     def give_back(self) -> None:
