@@ -342,6 +342,13 @@ def test_joined_threads_that_are_idle_make_room_when_other_calls_show_to_be_shor
     assert [c.inside for c in commands if isinstance(c, StartWorker)] == [""]
 
 
+def test_joined_threads_do_not_wait_for_a_thread_of_its_own_that_is_in_a_long_call() -> None:
+    dispatcher, _ = brain(Plan("thread", 1))
+    dispatcher.handle(WorkerReady(1), 0.0)
+    commands = dispatcher.handle(PlanChosen(WAITS), 0.1)
+    assert StartWorker(2, "thread", "thread") in commands
+
+
 def test_what_they_give_back_is_done_by_the_next_plan() -> None:
     dispatcher, _ = brain()
     dispatcher.handle(WorkerReady(1), 0.0)

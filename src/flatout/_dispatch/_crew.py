@@ -165,6 +165,11 @@ class Crew:
         """Workers of a kind, those that are starting included."""
         return self._active[kind]
 
+    @property
+    def joined(self) -> int:
+        """Workers that are many threads, those that are starting included."""
+        return sum(worker.kind == "thread" and worker.wide for worker in self.workers.values())
+
     def starting(self, kind: Kind) -> int:
         """Workers of a kind that have not reported for work yet."""
         return self._starting[kind]

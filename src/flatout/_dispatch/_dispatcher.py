@@ -564,10 +564,12 @@ class Dispatcher:
     def _hire(self, kind: Kind, waiting: int) -> None:
         if self._crew.has_idle(kind):
             return  # what waits is held back by a limit
-        starting = self._crew.starting(kind)
-        wanted = min(self._most(kind) - self._crew.active(kind), waiting - starting)
+        starting, inside = self._crew.starting(kind), self._inside(kind)
+        joined = kind == "thread" and inside != ""
+        # Beside threads that are workers of their own, and end what they are on.
+        active = self._crew.joined if joined else self._crew.active(kind)
+        wanted = min(self._most(kind) - active, waiting - starting)
         for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            inside = self._inside(kind)
             self._commands.append(StartWorker(self._crew.hire(kind, inside).number, kind, inside))
 
     def _most(self, kind: Kind) -> int:
