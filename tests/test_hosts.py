@@ -115,7 +115,7 @@ def test_what_is_due_sooner_than_was_known_as_it_fell_asleep_wakes_it() -> None:
         assert driven.rung.wait(20)
     finally:
         driven.finished = True
-        driven.host._sockets.interrupt()
+        driven.host._interrupt()
         driven.host.join(20)
 
 
