@@ -78,10 +78,9 @@ class Engine:
         self._options = options
         self._keeps = collect and ordered  # the consumer has use for nothing but the whole
         plan = plan if plan is None else self._bounded(plan)
-        one_by_one = (
-            work.initializer is not None or options.timeout is not None
-        )  # threads are readied and left behind so
-        how = {"ordered": ordered, "collect": collect, "joined": not one_by_one}
+        # A thread that is made ready, or left behind, is so by itself.
+        joined = work.initializer is None and options.timeout is None
+        how = {"ordered": ordered, "collect": collect, "joined": joined}
         self._dispatcher = Dispatcher(options, plan, self.total, date=time.time, **how)
         self._plan = plan
         self._driver = Driver(self._dispatcher, _NoSource(), self.outlet, time.monotonic, observers)

@@ -114,6 +114,7 @@ class Crew:
         self.workers: dict[int, Worker] = {}
         self.peak = 0
         self.last = SEAT  # the highest number given so far
+        self._more = 0  # threads beyond the first of workers that are many
         self._active: Counter[Kind] = Counter()
         self._starting: Counter[Kind] = Counter()
         self._running: Counter[Kind] = Counter()
@@ -145,12 +146,12 @@ class Crew:
     @property
     def count(self) -> int:
         """Workers, the seat apart; each thread counts."""
-        more = sum(max(0, w.running - 1) for w in list(self.workers.values()) if w.wide and w.kind == "thread")
-        return len(self.workers) - (SEAT in self.workers) + more
+        return len(self.workers) - (SEAT in self.workers) + self._more
 
     def remove(self, worker: Worker) -> None:
         """The worker is gone, or as good as gone."""
         del self.workers[worker.number]
+        self._more -= _more(worker, worker.running)
         self._active[worker.kind] -= 1
         self._running[worker.kind] -= worker.running
         self._starting[worker.kind] -= not worker.ready
@@ -207,10 +208,11 @@ class Crew:
         batches = worker.hands.batches
         running = worker.hands.count if worker.wide else min(batches, 1)
         self._running[worker.kind] += running - worker.running
+        self._more += _more(worker, running) - _more(worker, worker.running)
+        self.peak = max(self.peak, self.count)
         worker.running = running
-        if worker.wide:
-            self.peak = max(self.peak, self.count) if worker.kind == "thread" else self.peak
-            worker.alone = worker.alone and running > 0
+        if worker.wide and not running:
+            worker.alone = False
         if worker.wide or not worker.ready or worker.killed:
             return
         self.lay_off(worker)
@@ -218,3 +220,8 @@ class Crew:
             self._idle[worker.kind][worker.number] = worker
         elif batches == 1 and not worker.late:
             self._busy[worker.kind][worker.number] = worker
+
+
+def _more(worker: Worker, running: int) -> int:
+    """Threads beyond the first that a worker has with so many tasks under way."""
+    return max(0, running - 1) if worker.wide and worker.kind == "thread" else 0

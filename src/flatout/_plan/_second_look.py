@@ -39,8 +39,8 @@ class SecondLook:
     """Subscribes to a run.
 
     situation: tells what a choice depends on, and plan the plan, at this moment: its figures may have been made anew
-    since it was chosen. change: carries a new plan out, if that can be, and says whether: then it is adopted soon. probe_again: has the next calls in the caller's thread watched as
-    if they were the first.
+    since it was chosen. change: carries a new plan out, if that can be, and says whether: then it is adopted soon.
+    probe_again: has the next calls in the caller's thread watched as if they were the first.
     """
 
     def __init__(
