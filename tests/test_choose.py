@@ -213,7 +213,7 @@ def test_calls_that_wait_and_hold_the_gil_go_to_threads_in_a_process_for_each_co
     plan = choose(HALF_WAITS, Situation(4, left=1000))
     assert (plan.way, plan.processes) == ("process of threads", 4)
     assert plan.concurrency >= 8, "the law's own number is for calls that all take the mean"
-    assert "threads in 4 processes should take" in plan.reason
+    assert "calls in threads of 4 processes should take" in plan.reason
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def digest() -> bytes:
 def measure(call: Callable[[], object]) -> Measurement:
     """Call it until the probe has seen enough."""
     enough = threading.Event()
-    probe = Probe(enough.set, lambda: None)
+    probe = Probe(enough.set, lambda each: None)
     deadline = time.monotonic() + 60
     while not enough.is_set():
         probe.begin()
@@ -164,7 +164,7 @@ def test_what_a_program_computes_that_was_waited_for_is_the_calls_own() -> None:
 def test_what_a_program_computes_that_still_runs_is_the_calls_own() -> None:
     """Told in the middle of the first call, and of a system that counts in ticks of 10 ms."""
     enough = threading.Event()
-    probe = Probe(enough.set, lambda: None)
+    probe = Probe(enough.set, lambda each: None)
     probe.begin()
     with subprocess.Popen([sys.executable, "-S", "-E", "-c", "while True: pass"]) as program:
         try:
@@ -186,7 +186,7 @@ def test_what_does_nothing_of_its_own_is_said_to_do_nothing() -> None:
 
 def test_it_is_told_while_a_long_call_goes_on() -> None:
     enough = threading.Event()
-    probe = Probe(enough.set, lambda: None)
+    probe = Probe(enough.set, lambda each: None)
     probe.begin()
     assert enough.wait(60)
     measured = probe.measurement()
@@ -197,7 +197,7 @@ def test_it_is_told_while_a_long_call_goes_on() -> None:
 
 def test_it_is_told_once() -> None:
     told: list[int] = []
-    probe = Probe(lambda: told.append(1), lambda: None)
+    probe = Probe(lambda: told.append(1), lambda each: None)
     for _ in range(50):
         probe.begin()
         compute()
@@ -208,7 +208,7 @@ def test_it_is_told_once() -> None:
 
 def test_nothing_is_told_after_stop() -> None:
     told: list[int] = []
-    probe = Probe(lambda: told.append(1), lambda: None)
+    probe = Probe(lambda: told.append(1), lambda each: None)
     probe.stop()
     for _ in range(50):
         probe.begin()
@@ -219,7 +219,7 @@ def test_nothing_is_told_after_stop() -> None:
 
 def test_computing_is_told_early_and_waiting_is_not() -> None:
     computing = threading.Event()
-    probe = Probe(lambda: None, computing.set)
+    probe = Probe(lambda: None, lambda each: computing.set)
     deadline = time.monotonic() + 60
     while not computing.is_set():
         probe.begin()
@@ -228,7 +228,7 @@ def test_computing_is_told_early_and_waiting_is_not() -> None:
         assert time.monotonic() < deadline
     probe.stop()
     waiting: list[int] = []
-    idle = Probe(lambda: None, lambda: waiting.append(1))
+    idle = Probe(lambda: None, lambda each: waiting.append(1))
     idle.begin()
     time.sleep(10 * BOOT_AFTER)
     idle.end(1)
@@ -236,8 +236,30 @@ def test_computing_is_told_early_and_waiting_is_not() -> None:
     assert waiting == []
 
 
+def test_computing_is_told_again_until_there_is_something_to_do() -> None:
+    told: list[float] = []
+    prepared = threading.Event()
+
+    def computing(each: float) -> Callable[[], object] | None:
+        told.append(each)
+        return prepared.set if len(told) == 3 else None
+
+    probe = Probe(lambda: None, computing)
+    deadline = time.monotonic() + 60
+    after = 0
+    while after < 10:
+        probe.begin()
+        compute()
+        probe.end(1)
+        after += prepared.is_set()
+        assert time.monotonic() < deadline
+    probe.stop()
+    assert len(told) == 3
+    assert all(each > 0 for each in told)
+
+
 def test_what_was_measured_is_per_call() -> None:
-    probe = Probe(lambda: None, lambda: None)
+    probe = Probe(lambda: None, lambda each: None)
     probe.begin()
     for _ in range(10):
         time.sleep(0.002)
@@ -286,7 +308,7 @@ def test_where_calls_wait_the_switch_interval_is_as_before_once_it_is_chosen(sec
 
 def test_what_comes_after_no_ops_is_not_taken_for_one() -> None:
     enough = threading.Event()
-    probe = Probe(enough.set, lambda: None)
+    probe = Probe(enough.set, lambda each: None)
     probe.begin()
     probe.end(8_000)
     while not enough.is_set():
@@ -345,7 +367,7 @@ def test_to_load_what_tells_of_collections_is_no_import_of_the_calls(monkeypatch
 
     monkeypatch.delitem(sys.modules, "gc")
     enough = threading.Event()
-    probe = Probe(enough.set, lambda: None)
+    probe = Probe(enough.set, lambda each: None)
     probe.begin()
     call()
     probe.note(1)

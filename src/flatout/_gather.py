@@ -129,7 +129,7 @@ class _Placer:
         return "thread"
 
     def _watch(self, call: Callable[[], Any]) -> Callable[[], Any]:
-        probe = self._probe = Probe(self._judge, lambda: None)
+        probe = self._probe = Probe(self._judge, lambda each: None)
 
         def watched() -> Any:
             probe.begin()

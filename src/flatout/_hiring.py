@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from flatout._workers._loop import Begun, LoopWorker
     from flatout._workers._process import ProcessWorker, Setup
     from flatout._workers._threads import ThreadsWorker
+
+# Times the calls that keep a core busy if each takes just the mean, from which more threads in a process only take the GIL
+# from each other: where 5 ms of computing follow 5 ms of waiting that costs 12 % with 7 threads for 5 (measured).
+SPARE = 2.5
 
 
 class Hiring:
@@ -175,4 +180,11 @@ def _inside(plan: Plan) -> tuple[Callable[..., Any] | None, Sequence[str]]:
 
     if plan.inside == "async":
         return Loop, (LOOP,)
-    return partial(Threads, -(-(plan.ceiling or plan.concurrency) // (plan.processes or 1))), ()
+    return partial(Threads, _begun_together(plan)), ()
+
+
+def _begun_together(plan: Plan) -> int:
+    """Calls that a process of threads has under way at most; what else it is sent waits there for its turn."""
+    processes, predicted = plan.processes or 1, plan.predicted
+    share = (plan.ceiling or plan.concurrency) / processes
+    return math.ceil(share if predicted is None else min(share, SPARE * predicted.useful / processes))

@@ -264,7 +264,7 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, predi
 
 def _so_many(best: Prediction, cores: int) -> str:
     if best.inside:
-        return f"{best.concurrency} threads in {min(cores, best.concurrency)} processes"
+        return f"{best.concurrency} calls in threads of {min(cores, best.concurrency)} processes"
     return f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_names(best)}"
 
 

@@ -259,10 +259,13 @@ class Chooser:
             decided, self.decided = self.decided, True
         return not decided
 
-    def _computing(self) -> None:
+    def _computing(self, each: float) -> Callable[[], None] | None:
+        """What to do ahead of the choice: start the zygote, where the calls that are left take longer than that."""
         left = self.left()
-        if self._no_process or (left is not None and left * self._probe.measurement().seconds < ZYGOTE_START):
-            return
+        worth = not self._no_process and (left is None or left * each >= ZYGOTE_START)
+        return self._boot_zygote if worth else None
+
+    def _boot_zygote(self) -> None:
         try:
             self._boot()
         except OSError as error:

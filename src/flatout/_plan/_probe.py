@@ -39,21 +39,24 @@ LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits 
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
 Enough = Callable[[], "float | None"]
+Computing = Callable[[float], "Callable[[], object] | None"]
 
 
 class Probe:
     """Watches calls made by one thread. `enough()` is called, by whichever thread first sees that it is time.
 
     It returns None if that was it, else how many seconds to wait, at most until the end of the call, before it is called
-    again. The thread that makes the calls says so by `begin` and `end`; `done()` tells how many of those under way are over.
+    again. `computing(seconds of a call)` is called once the calls have computed for a few milliseconds, time and again, until
+    it returns something to be done, in a thread of its own.
+    The thread that makes the calls says so by `begin` and `end`; `done()` tells how many of those under way are over.
     `alone`: nothing else computes in this process, so that what other threads do is the work of the calls.
     """
 
-    def __init__(self, enough: Enough, computing: Callable[[], None], *, alone: bool = True) -> None:
+    def __init__(self, enough: Enough, computing: Computing, *, alone: bool = True) -> None:
         self.done: Callable[[], int] = lambda: 0
         self._enough: Enough = enough
         self._alone = alone
-        self._computing = computing  # told when the calls have computed for a few milliseconds
+        self._computing = computing
         self._evidence = Evidence(gil_enabled())
         self._lock = threading.RLock()  # of the evidence
         self._asking = threading.RLock()
@@ -256,19 +259,22 @@ class Probe:
         return any(getattr(spec, "_initializing", False) for spec in specs)
 
     def _tell_computing(self) -> None:
-        if self._told:
-            return
         with self._lock:
-            self._told = self._evidence.computing(*self._now())
-        if self._told:
+            now, cpu = self._now()
+            if self._told or not self._evidence.computing(now, cpu):
+                return
+            (seconds, _, calls), _ = self._evidence.spent(now, cpu)
+            prepare = self._computing(seconds / calls)
+            self._told = prepare is not None
+        if prepare is not None:
             with contextlib.suppress(RuntimeError), put_off():  # no thread to be had: it starts later
-                Daemon(self._tell, "flatout-boot", (self._computing,)).start()
+                Daemon(self._prepare, "flatout-boot", (prepare,)).start()
 
-    def _tell(self, computing: Callable[[], None]) -> None:
+    def _prepare(self, prepare: Callable[[], object]) -> None:
         """In a thread of its own: to start the zygote takes longer than many a call."""
         self._helper = clock_of(threading.get_ident())
         with self._own_work():
-            computing()
+            prepare()
         self._helper_clock, self._helper = time.thread_time(), None
 
     @contextlib.contextmanager
@@ -301,7 +307,8 @@ class Probe:
                 wait = self._enough()
             if wait is None:
                 self._over = True
-                self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
+                self._enough = _nothing  # who waited for it goes free: it refers to this, too
+                self._computing = _nothing_to_do
             else:
                 self._be_brisk(True)
                 brisk.hurry(False)
@@ -382,6 +389,10 @@ class Probe:
 
 def _nothing() -> None:
     """For who has been told."""
+
+
+def _nothing_to_do(each: float) -> None:
+    """The same."""
 
 
 def _blocked_count() -> Callable[[], int] | None:

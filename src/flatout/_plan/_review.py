@@ -256,7 +256,8 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
         return None
     why = f"threads keep one core full and no more, {duration(window.pace)} from one call's end to the next"
     if k > m:
-        return _mixture(plan, "thread", (k, most), m, seconds, f"{why}; {k} threads in {m} processes")
+        useful = _law.useful_in_flight(window.compute, wait, m)
+        return _mixture(plan, "thread", (k, most), m, seconds, f"{why}; {k} calls in threads of {m} processes", useful)
     return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
 
 
@@ -286,7 +287,7 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     if seconds * GAIN >= alone or alone - seconds < worth:
         return None
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
-    return _mixture(plan, "async", (k, k), m, seconds, why)
+    return _mixture(plan, "async", (k, k), m, seconds, why, k)
 
 
 def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:
@@ -313,15 +314,17 @@ def _starting(processes: int, in_flight: int, situation: Situation) -> float:
     return start + (0.0 if situation.warm else ZYGOTE_START) + PROCESS_TASK
 
 
-def _mixture(plan: Plan, inside: Inside, in_flight: tuple[int, int], processes: int, seconds: float, why: str) -> Plan:
-    """in_flight: calls at first, and at most."""
+def _mixture(
+    plan: Plan, inside: Inside, in_flight: tuple[int, int], processes: int, seconds: float, why: str, useful: float
+) -> Plan:
+    """in_flight: calls at first, and at most. useful: see `Prediction`."""
     new = Plan("process", *in_flight, processes=processes, inside=inside)
-    return _changed(plan, new, seconds, why)
+    return _changed(plan, new, seconds, why, useful)
 
 
-def _changed(plan: Plan, new: Plan, seconds: float, why: str) -> Plan:
+def _changed(plan: Plan, new: Plan, seconds: float, why: str, useful: float = 1.0) -> Plan:
     reason = f"{_after(plan)} {why} should take {duration(seconds)} for what is left"
-    predictions = (Prediction(new.kind, new.concurrency, seconds, inside=new.inside),)
+    predictions = (Prediction(new.kind, new.concurrency, seconds, inside=new.inside, useful=useful),)
     return replace(new, reason=reason, measured=plan.measured, predictions=predictions)
 
 
