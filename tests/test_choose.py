@@ -22,7 +22,7 @@ import flatout
 from flatout._dispatch import _batching
 from flatout._model import Batch, Measurement, Options, Work, way
 from flatout._plan import _choose
-from flatout._plan._choose import Situation, choose, predict, restate
+from flatout._plan._choose import MOST_THREADS, Situation, choose, predict, restate
 from flatout._plan._chooser import Chooser
 from flatout._plan._effects import Watch
 from flatout._record import replace
@@ -204,6 +204,24 @@ def test_a_plan_is_stated_anew_with_the_figures_of_the_whole_first_call() -> Non
 def test_what_turns_out_to_be_impossible_does_not_change_a_plan_that_is_followed() -> None:
     plan = choose(COMPUTES, Situation(8, left=1000))
     assert restate(plan, replace(COMPUTES, unpicklable="the moon is full"), Situation(8, left=1000)) is plan
+
+
+@pytest.mark.parametrize(
+    ("own", "most", "left", "start", "ceiling"),
+    [
+        (0.0, None, 300, 38, MOST_THREADS),
+        (0.0, 25, 300, 25, 25),  # `max_concurrency`
+        (0.0, None, 22, 22, MOST_THREADS),  # no more are left
+        (0.0038, None, 300, 2, MOST_THREADS),  # a program that they start computes: there are no more cores for that
+    ],
+)
+def test_threads_for_calls_that_mostly_wait_begin_with_twice_as_many_as_the_law_wants(
+    own: float, most: int | None, left: int, start: int, ceiling: int
+) -> None:
+    measured = Measurement(0.0002, 0.0, 0.004, own=own, calls=5)
+    plan = choose(measured, Situation(2, left=left, most=most))
+    assert (plan.kind, plan.concurrency, plan.ceiling) == ("thread", start, ceiling)
+    assert f"{start} threads should take" in plan.reason
 
 
 HALF_WAITS = Measurement(0.005, 0.0, 0.005)

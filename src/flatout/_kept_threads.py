@@ -9,7 +9,9 @@ from queue import Empty, SimpleQueue
 from flatout._daemons import Daemon
 from flatout._thread_times import clock_of
 
-IDLE_SECONDS = 60.0  # that a thread waits, which takes 24 KB (measured); guessed: from run to run, not from hour to hour
+IDLE_SECONDS = (
+    60.0  # that a thread waits, which takes 24 KB (measured); guessed: from run to run, not from hour to hour
+)
 
 Job = Callable[[], object]
 

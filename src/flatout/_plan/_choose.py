@@ -38,6 +38,7 @@ MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take i
 AMPLE = 4  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
 MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
+SPARE = 2  # times the threads that would do if each call took just the mean, where they mostly wait: they end in waves (measured)
 FIRST_CALL = 2  # times as long a call that mostly waits computes when it is the first (measured: 50-110 us for a sleep)
 START = 100  # tasks in flight before it is known that more bring more; borrowed: aiohttp's limit of connections
 
@@ -82,13 +83,16 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
         if situation.left != 0 and _beats(rival, best, situation.cores) and not rival.impossible:
             best = rival
     processes = min(situation.cores, best.concurrency) if best.inside else None
-    most = MOST_THREADS if situation.most is None else situation.most
-    grows = best.kind == "thread" and measured.wait > MOSTLY * measured.seconds
+    start = ceiling = best.concurrency
+    if best.kind == "thread" and measured.wait > MOSTLY * measured.seconds:
+        most = MOST_THREADS if situation.most is None else situation.most
+        ceiling = max(start, most)
+        start = start if measured.own else max(start, min(SPARE * start, most, _left(situation)))
     return Plan(
         best.kind,
-        best.concurrency,
-        max(best.concurrency, most) if grows else best.concurrency,
-        reason=_reason(best, measured, situation, predictions),
+        start,
+        ceiling,
+        reason=_reason(best, start, measured, situation, predictions),
         measured=measured,
         predictions=predictions,
         processes=processes,
@@ -102,7 +106,7 @@ def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
     followed = replace(plan, predictions=predictions).predicted
     if followed is None or followed.impossible:
         return plan
-    reason = _reason(followed, measured, situation, predictions)
+    reason = _reason(followed, plan.concurrency, measured, situation, predictions)
     return replace(plan, reason=reason, measured=measured, predictions=predictions)
 
 
@@ -246,13 +250,15 @@ def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int)
     return max(1, math.ceil(k))
 
 
-def _reason(best: Prediction, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]) -> str:
+def _reason(
+    best: Prediction, start: int, measured: Measurement, situation: Situation, predictions: tuple[Prediction, ...]
+) -> str:
     left = f"for the {situation.left} left" if situation.left is not None else f"for each {UNKNOWN} of the rest"
     left = "with nothing left to do" if situation.left == 0 else left
     others = sorted((p for p in predictions if p is not best and not p.impossible), key=lambda p: p.seconds)
     if best.kind != "inline":
         least = "" if measured.calls else "at least "
-        takes = f"{left}, {_so_many(best, situation.cores)} should take {least}{duration(best.seconds)}"
+        takes = f"{left}, {_so_many(best, start, situation.cores)} should take {least}{duration(best.seconds)}"
         text = f"{takes}, {' and '.join(f'{_names(p)} {duration(p.seconds)}' for p in others)}"
     else:
         text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
@@ -262,10 +268,10 @@ def _reason(best: Prediction, measured: Measurement, situation: Situation, predi
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 
 
-def _so_many(best: Prediction, cores: int) -> str:
+def _so_many(best: Prediction, start: int, cores: int) -> str:
     if best.inside:
-        return f"{best.concurrency} calls in threads of {min(cores, best.concurrency)} processes"
-    return f"1 {best.kind}" if best.concurrency == 1 else f"{best.concurrency} {_names(best)}"
+        return f"{start} calls in threads of {min(cores, start)} processes"
+    return f"1 {best.kind}" if start == 1 else f"{start} {_names(best)}"
 
 
 def _names(prediction: Prediction) -> str:
