@@ -13,6 +13,7 @@ from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
+from flatout._plan._remembered import remember
 from flatout._record import replace
 from flatout._units import duration
 
@@ -34,6 +35,7 @@ class Chooser:
     many threads are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
     gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
+    known: what calls of the function did in an earlier run.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Chooser:
         *,
         alone: bool = True,
         duels: bool = False,
+        known: Measurement | None = None,
     ) -> None:
         self.decided = False
         self.pair: Callable[[int], None] = lambda tasks: None
@@ -65,7 +68,7 @@ class Chooser:
         self._warm = warm
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(self._decide, self._computing, alone=alone)
+        self._probe = Probe(self._decide, self._computing, alone=alone, known=None if duels else known)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
@@ -150,6 +153,8 @@ class Chooser:
         """The run is over."""
         self.decided = True
         self._probe.stop()
+        if self._alone and self._measured is not None and not self._probe.early:
+            remember(self._work.func, self._measured)
         self._first_over = True
 
     def spent(self) -> tuple[Spent, float]:
@@ -222,6 +227,11 @@ class Chooser:
         self._measured = self.measure()
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
+        if self._probe.early:
+            if plan.kind == "inline":  # to look on costs nothing there
+                self._probe.look_on()
+                return 0.0
+            plan = replace(plan, reason=f"{plan.reason}; judged by an earlier run, since the first calls are like it")
         duel = self._duel if self._may_tell(plan) else None
         if duel and over:
             self._undisturbed = self._probe.measurement()

@@ -19,6 +19,10 @@ ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch 
 CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
 WAITED = 0.005  # seconds of calls that did next to nothing but wait, after which they are judged; guessed
 MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, or something was made ready; guessed
+AGREED = 0.005  # seconds of calls after which they are taken to do what was seen of them before; guessed
+ALIKE = (
+    0.2  # share of a call's time, or of its computing, by which what was seen before may differ from what is; guessed
+)
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 ALONE = 0.130  # seconds from which a first call that computes speaks for the others, which would be kept waiting else; guessed
 FEW = 0.1  # of the computing watched, below which looks that tell less must help; guessed
@@ -224,6 +228,23 @@ class Evidence:
             clear = counted.watched >= CLEAR and counted.cpu > 0.9 * counted.seconds and not 0.1 < _share(counted) < 0.9
         watched = counted.watched + counted.loose >= counted.cpu / 3 or counted.present >= STARVED
         return (counted.present >= ENOUGH and watched) or (clear and counted.queued < counted.seconds / 10)
+
+    def agrees(self, known: Measurement) -> bool:
+        """Whether finished calls do what was seen of such calls before, as far as can be told so early."""
+        counted = self._counted(self._latest)
+        if not counted.calls or counted.present < AGREED or not known.seconds:
+            return False
+        computing, computed = known.gil + known.free, counted.cpu
+        longer = counted.present / counted.calls / known.seconds
+        if (
+            not 1 / MUCH_LONGER <= longer <= MUCH_LONGER
+            or abs(computed / counted.present - computing / known.seconds) > ALIKE
+        ):
+            return False
+        looked = counted.watched + counted.loose
+        if not computing or not looked:
+            return True
+        return abs((counted.held + counted.loose_held) / looked - known.gil / computing) <= ALIKE
 
     def shown(
         self,
