@@ -81,7 +81,7 @@ def _take_away(module: ModuleType, names: str) -> None:
 
 def _hide_files_of_linux() -> None:
     if sys.version_info >= (3, 13):
-        os.process_cpu_count = os.cpu_count
+        os.process_cpu_count = lambda: os.cpu_count() or 1
     for name in ("open", "listdir", "scandir", "stat", "readlink"):
         setattr(os, name, _without_proc(getattr(os, name)))
     for module, name in ((builtins, "open"), (io, "open")):
