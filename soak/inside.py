@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 import flatout
+from flatout import _kept_threads
 from flatout._workers import _pool
 from soak import leftovers
 from soak.account import Account, Scene
@@ -28,6 +29,7 @@ _LINE = re.compile(r"(soak: line \d+)?\n|soak: line \d+")
 PATIENCE = (
     120.0  # seconds that one run may take; guessed: the longest replace some 60 workers, on a machine that is busy
 )
+IDLE_SECONDS = 5.0  # for which threads are kept from run to run: in the end none may be there
 TELLING = 10.0  # seconds between two lines of progress
 RUNS_OF_A_LOOP = 3  # at once
 GIVEN_UP = 0.01  # of all runs, so many may be given up as their workers are killed time after time
@@ -56,6 +58,7 @@ class Soak:
     """Runs of every kind for so many seconds, in five threads, one of which has an event loop."""
 
     def __init__(self, seed: int, seconds: float, kills_per_second: float, diary: Path) -> None:
+        _kept_threads.IDLE_SECONDS = IDLE_SECONDS
         self.killer = Killer(seed, kills_per_second, lambda: self.account.figures["runs"], diary)
         self.account = Account(self.killer)
         self._seed = seed

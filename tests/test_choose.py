@@ -211,6 +211,7 @@ def test_what_turns_out_to_be_impossible_does_not_change_a_plan_that_is_followed
     [
         (0.0, None, 300, 38, MOST_THREADS),
         (0.0, 25, 300, 25, 25),  # `max_concurrency`
+        (0.0, 2000, 300, 38, 2000),
         (0.0, None, 22, 22, MOST_THREADS),  # no more are left
         (0.0038, None, 300, 2, MOST_THREADS),  # a program that they start computes: there are no more cores for that
     ],
@@ -221,7 +222,12 @@ def test_threads_for_calls_that_mostly_wait_begin_with_twice_as_many_as_the_law_
     measured = Measurement(0.0002, 0.0, 0.004, own=own, calls=5)
     plan = choose(measured, Situation(2, left=left, most=most))
     assert (plan.kind, plan.concurrency, plan.ceiling) == ("thread", start, ceiling)
-    assert f"{start} threads should take" in plan.reason
+    predicted = plan.predicted
+    assert predicted is not None
+    said = (
+        f"{predicted.concurrency} thread" if predicted.concurrency == start else f"({start} are begun, since calls that"
+    )
+    assert said in plan.reason
 
 
 HALF_WAITS = Measurement(0.005, 0.0, 0.005)

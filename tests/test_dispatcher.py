@@ -143,7 +143,7 @@ class World:
         after_the_end = self.finish is not None
         commands = self.dispatcher.handle(event, self.now, more)
         assert not (after_the_end and commands), "no command after Finish"
-        assert not more or all(isinstance(command, (Deliver, StopWorker)) for command in commands), (
+        assert not more or all(isinstance(command, (Deliver, StopWorker, TakeBack)) for command in commands), (
             "nothing is begun yet"
         )
         for command in commands:
@@ -921,6 +921,24 @@ def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task
     assert sent(commands)[0][1][0] == ahead.first, "what has waited longest comes first"
     commands = dispatcher.handle(BatchFinished(1, running.first, ["x"] * len(running), seconds=1.0), 1.0)
     assert sent(commands)[0][0] == 1
+
+
+@pytest.mark.parametrize(("processes", "held"), [(1, 64), (2, 64), (16, 512)])
+def test_room_for_the_quick_beside_a_slow_one_grows_with_the_processes(processes: int, held: int) -> None:
+    dispatcher = brain(Plan("process", processes), on_error="return")
+    crew_of(dispatcher, processes, 4 * processes)
+    drawn = 4 * processes
+    while True:  # the first of all does not end
+        worker = next((w for w in dispatcher._crew.workers.values() if any(b.first for b in w.hands)), None)
+        if worker is None:
+            break
+        batch = next(b for b in worker.hands if b.first)
+        ended = BatchFinished(worker.number, batch.first, ["x"] * len(batch), seconds=0.02 * len(batch), size=9)
+        commands = dispatcher.handle(ended, 0.0)
+        while draws := of(commands, Draw):
+            drawn += draws[0].count
+            commands = dispatcher.handle(inputs(drawn - draws[0].count, drawn), 0.0)
+    assert drawn == held
 
 
 @pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])

@@ -15,8 +15,6 @@ import pytest
 
 import flatout
 from flatout import Plan
-from flatout._model import Prediction
-from flatout._record import replace
 
 THREADS = Plan("process", 4, processes=1, inside="thread")
 LOOPS = Plan("process", 4, processes=1, inside="async")
@@ -58,27 +56,6 @@ def meets_and_dies(item: tuple[Path, int]) -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(0.2 if len(os.listdir(folder)) <= 5 else 0.0)
     return number
-
-
-under_way: set[int] = set()  # in a worker process
-
-
-def counts_those_beside(number: int) -> int:
-    """How many were under way when this had begun and the others had had time to."""
-    under_way.add(number)
-    time.sleep(0.05)
-    beside = len(under_way)
-    under_way.discard(number)
-    return beside
-
-
-@pytest.mark.parametrize(("useful", "begun"), [(None, 8), (2.0, 5), (100.0, 8)])
-def test_a_process_of_threads_begins_no_more_calls_than_could_be_of_use(useful: float | None, begun: int) -> None:
-    plan = Plan("process", 8, processes=1, inside="thread")
-    if useful is not None:
-        expected = Prediction("process", 8, 1.0, inside="thread", useful=useful)
-        plan = replace(plan, predictions=(expected,))
-    assert max(flatout.map(counts_those_beside, range(24), via=plan)) == begun
 
 
 def test_a_death_fails_all_that_is_in_flight_there_and_nothing_else(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ import flatout
 from flatout import _kept_threads
 from flatout._machine import usable_cores
 from flatout._model import Measurement
+from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
 
@@ -256,6 +257,15 @@ def test_computing_is_told_again_until_there_is_something_to_do() -> None:
     probe.stop()
     assert len(told) == 3
     assert all(each > 0 for each in told)
+
+
+@pytest.mark.parametrize(("rivals", "interval"), [(0, HURRIED), (20, 20 * FOR_EACH), (1000, None)])
+def test_the_more_threads_want_the_gil_the_longer_one_keeps_it(rivals: int, interval: float | None) -> None:
+    """They all wake at every interval."""
+    before = sys.getswitchinterval()
+    with brisk.hurried(rivals):
+        assert sys.getswitchinterval() == pytest.approx(before if interval is None else interval, rel=0.01)
+    assert sys.getswitchinterval() == before
 
 
 def test_what_was_measured_is_per_call() -> None:

@@ -11,11 +11,17 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._model import Measurement
+from flatout import Plan
+from flatout._machine import gil_enabled
+from flatout._model import Batch, Measurement, Options, Work
+from flatout._plan import _remembered
+from flatout._plan._chooser import Chooser
 from flatout._plan._evidence import AGREED, Evidence
 from flatout._plan._remembered import recall, remember
+from flatout._record import replace
 
 COMPUTES = Measurement(0.001, 0.0, 0.0, calls=30)
+LETS_GO = Measurement(0.0, 0.001, 0.0, calls=30)
 WAITS = Measurement(0.0001, 0.0, 0.0009, calls=30)
 
 
@@ -45,6 +51,11 @@ def after(calls: int, each: float, cpu: float, held: float | None = None) -> Evi
     return evidence
 
 
+@pytest.fixture(autouse=True)
+def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_remembered, "_seen", weakref.WeakKeyDictionary())
+
+
 @pytest.mark.parametrize(
     ("evidence", "known", "agrees"),
     [
@@ -54,10 +65,13 @@ def after(calls: int, each: float, cpu: float, held: float | None = None) -> Evi
         (after(6, 0.0022, 0.0022), COMPUTES, False),  # they take longer
         (after(30, 0.0004, 0.0004), COMPUTES, False),  # or not as long
         (after(6, 0.001, 0.0007), COMPUTES, False),  # they have come to wait
-        (after(6, 0.001, 0.0002), WAITS, True),
+        (after(6, 0.001, 0.0001), WAITS, True),
+        (after(6, 0.001, 0.00013), WAITS, False),
         (after(6, 0.001, 0.0005), WAITS, False),  # or to compute
         (after(6, 0.001, 0.001, held=0.9), COMPUTES, True),
         (after(6, 0.001, 0.001, held=0.5), COMPUTES, False),  # or to let go of the GIL
+        (after(6, 0.001, 0.001), LETS_GO, False),  # nobody has looked, and so it may hold it
+        (after(6, 0.001, 0.001, held=0.1), LETS_GO, True),
         (after(6, 0.001, 0.001), Measurement(0.0, 0.0, 0.0), False),
     ],
 )
@@ -73,13 +87,11 @@ def test_the_least_that_tells_is_a_few_milliseconds() -> None:
 
 @pytest.mark.parametrize("func", [compute, time.sleep, functools.partial(compute, 5), Method().compute])
 def test_a_function_is_remembered_whatever_it_is_wrapped_in(func: Any) -> None:
-    try:
-        remember(func, COMPUTES)
-        assert recall(func) == COMPUTES
-        if isinstance(func, functools.partial):
-            assert recall(functools.partial(compute, 6)) == recall(compute) == COMPUTES
-    finally:
-        remember(func, WAITS)
+    remember(func, COMPUTES)
+    assert recall(func) == COMPUTES
+    if isinstance(func, functools.partial):
+        assert recall(functools.partial(compute, 6)) == recall(compute) == COMPUTES
+    remember(func, WAITS)
     assert recall(func) == WAITS
 
 
@@ -87,6 +99,11 @@ def test_a_function_is_remembered_whatever_it_is_wrapped_in(func: Any) -> None:
 def test_what_was_not_seen_to_its_end_is_not_remembered(measured: Measurement) -> None:
     remember(func := lambda: None, measured)
     assert recall(func) is None
+
+
+def test_what_is_said_of_the_inputs_is_not_remembered() -> None:
+    remember(compute, replace(COMPUTES, transfer=0.5, unpicklable="an open file"))
+    assert recall(compute) == COMPUTES
 
 
 def test_an_object_that_is_called_is_not_remembered() -> None:
@@ -103,13 +120,67 @@ def test_a_function_that_is_gone_is_forgotten() -> None:
     assert gone() is None
 
 
+def test_a_finalizer_may_remember_in_the_middle_of_it() -> None:
+    class Abandoned:
+        def __init__(self) -> None:
+            self.itself = self
+
+        def __del__(self) -> None:
+            remember(compute, COMPUTES)
+            recall(compute)
+
+    thresholds = gc.get_threshold()
+    gc.set_threshold(1)
+    try:
+        for _ in range(1000):
+            Abandoned()
+            remember(compute, WAITS)
+            assert recall(compute) in (COMPUTES, WAITS)
+    finally:
+        gc.set_threshold(*thresholds)
+
+
+def chosen(known: Measurement | None, left: int) -> Plan:
+    """What is chosen for so many calls that are left, once calls have been looked at."""
+    plans: list[Plan] = []
+    chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None, known=known)
+    chooser.left = lambda: left
+    chooser.adopt = plans.append
+    while not plans:
+        chooser.before(Batch(0, [20_000]))
+        result = compute(20_000)
+        chooser.ran(1)
+        chooser.after(1, result)
+    chooser.stop()
+    return plans[0]
+
+
+JUDGED = "judged by an earlier run, since the first calls are like it"
+
+
+def test_what_is_known_decides_where_the_run_leaves_the_plain_loop() -> None:
+    deadline = time.monotonic() + 60
+    chosen(None, 1000)
+    known = recall(compute)
+    while JUDGED not in (plan := chosen(recall(compute), 1000)).reason:  # another program was in the way
+        assert time.monotonic() < deadline
+        known = recall(compute)
+    assert plan.measured is not None
+    assert known is not None
+    assert plan.measured.seconds == known.seconds
+    assert recall(compute) is known, "what was not looked at in full is not remembered"
+    assert JUDGED not in chosen(recall(compute), 0).reason, "in the plain loop it costs nothing to look on"
+
+
+@pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+@pytest.mark.skipif(not gil_enabled(), reason="a duel is fought")
 def test_a_second_run_of_a_function_is_judged_by_the_first() -> None:
     deadline = time.monotonic() + 60
     while True:  # until no other program is in the way
         run = flatout.map(compute, [20_000] * 400)
         assert list(run) == [compute(20_000)] * 400
         assert run.plan is not None
-        if "judged by an earlier run, since the first calls are like it" in run.plan.reason:
+        if JUDGED in run.plan.reason:
             break
         assert time.monotonic() < deadline
     assert run.plan.kind == "process"

@@ -124,6 +124,34 @@ def test_no_more_threads_than_it_may_have() -> None:
     worker.stop()
 
 
+@pytest.mark.parametrize(("share", "begun"), [(0.9, 2), (0.5, 4)])
+def test_more_threads_than_that_begin_only_where_they_leave_the_core_idle(
+    share: float, begun: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("flatout._workers._threads.process_time", lambda: share * clock[0])
+    monkeypatch.setattr("flatout._workers._threads.monotonic", lambda: clock[0])
+    at_work = threading.Semaphore(0)
+    go_on = threading.Event()
+
+    def wait(item: int) -> int:
+        at_work.release()
+        assert go_on.wait(PATIENCE)
+        return item
+
+    worker, host = joined(wait, most=2, ceiling=4)
+    for item in range(8):
+        worker.send(Batch(item, [item]))
+        if item < begun:
+            assert at_work.acquire(timeout=PATIENCE)
+        clock[0] += 1.0
+    assert len(worker.running()) == begun
+    go_on.set()
+    host.read(8)
+    assert host.ended == {item: item for item in range(8)}
+    worker.stop()
+
+
 def test_what_has_not_begun_can_be_given_back_in_the_order_of_the_inputs() -> None:
     begun, go_on = threading.Semaphore(0), threading.Event()
 

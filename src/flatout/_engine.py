@@ -287,7 +287,8 @@ class Engine:
         with self._hiring.threads_held() as threads:  # what they have not begun is better begun by the new plan
             try:
                 if plan.kind == "process":
-                    with brisk.hurried():
+                    rivals = len(threads.running()) if threads is not None else self.statistics().running
+                    with brisk.hurried(rivals):
                         self._hiring.set_up(plan)
             except (NotPicklable, OSError):
                 return False

@@ -29,12 +29,14 @@ ENDING_SECONDS = 1.0  # that what was cancelled gets to clean up, when the next 
 
 
 class Threads:
-    """Threads that take one task after another; as many as are needed, up to `most`."""
+    """Threads that take one task after another; `most` and `ceiling` of them: see `ThreadsWorker`."""
 
-    def __init__(self, most: int, func: Func, star: bool, initializer: Initializer, flight: Flight) -> None:
+    def __init__(
+        self, most: int, ceiling: int, func: Func, star: bool, initializer: Initializer, flight: Flight
+    ) -> None:
         self._initializer = initializer
         self._host = _Host(flight)
-        self._worker = ThreadsWorker(0, Work(func, star), self._host, most)
+        self._worker = ThreadsWorker(0, Work(func, star), self._host, most, ceiling)
 
     def start(self) -> None:
         """Run the initializer, and start the first thread."""

@@ -228,7 +228,7 @@ class Chooser:
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
         if self._probe.early:
-            if plan.kind == "inline":  # to look on costs nothing there
+            if plan.kind == "inline" or self._measured.own:  # to look on costs nothing there; or they do something else
                 self._probe.look_on()
                 return 0.0
             plan = replace(plan, reason=f"{plan.reason}; judged by an earlier run, since the first calls are like it")

@@ -20,9 +20,9 @@ CLEAR = 0.008  # seconds of watched computing after which calls are judged that 
 WAITED = 0.005  # seconds of calls that did next to nothing but wait, after which they are judged; guessed
 MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, or something was made ready; guessed
 AGREED = 0.005  # seconds of calls after which they are taken to do what was seen of them before; guessed
-ALIKE = (
-    0.2  # share of a call's time, or of its computing, by which what was seen before may differ from what is; guessed
-)
+# By which what is seen may differ from what was seen before: of the share of its time that a call computes; of all computing,
+# for the share that holds the GIL. Guessed.
+ALIKE = 0.2
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 ALONE = 0.130  # seconds from which a first call that computes speaks for the others, which would be kept waiting else; guessed
 FEW = 0.1  # of the computing watched, below which looks that tell less must help; guessed
@@ -234,17 +234,13 @@ class Evidence:
         counted = self._counted(self._latest)
         if not counted.calls or counted.present < AGREED or not known.seconds:
             return False
-        computing, computed = known.gil + known.free, counted.cpu
         longer = counted.present / counted.calls / known.seconds
-        if (
-            not 1 / MUCH_LONGER <= longer <= MUCH_LONGER
-            or abs(computed / counted.present - computing / known.seconds) > ALIKE
-        ):
+        computing = known.gil + known.free
+        share, share_then = counted.cpu / counted.present, computing / known.seconds
+        if not 1 / MUCH_LONGER <= longer <= MUCH_LONGER or abs(share - share_then) > ALIKE * max(share, share_then):
             return False
-        looked = counted.watched + counted.loose
-        if not computing or not looked:
-            return True
-        return abs((counted.held + counted.loose_held) / looked - known.gil / computing) <= ALIKE
+        # Where nobody has looked, it may be that the GIL kept him out.
+        return not computing or abs(_share(counted) - known.gil / computing) <= ALIKE
 
     def shown(
         self,

@@ -234,7 +234,8 @@ class Probe:
             measured = self._evidence.measurement(now, cpu, queued, Beside(elsewhere, most, kept_out, watching))
         peak = self._peak.bytes() if self._peak is not None else 0
         if self.early and self._known is not None:
-            return replace(self._known, calls=measured.calls, peak_bytes=max(peak, self._known.peak_bytes))
+            peak = max(peak, self._known.peak_bytes)
+            return replace(self._known, calls=measured.calls, peak_bytes=peak, own=measured.own)
         return replace(measured, peak_bytes=peak)
 
     def look_on(self) -> None:

@@ -2,34 +2,35 @@
 
 from __future__ import annotations
 
-import threading
 import weakref
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from flatout._model import Measurement
+from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+# Without a lock: each access is one operation of a dictionary, and a finalizer or a fork may come in the middle of any.
 _seen: weakref.WeakKeyDictionary[Any, Measurement] = weakref.WeakKeyDictionary()
-_lock = threading.Lock()
 
 
 def recall(func: Any) -> Measurement | None:
     """What its calls did when they were looked at last; None where that is not known."""
     subject = _subject(func)
-    with _lock:
-        return _seen.get(subject) if subject is not None else None
+    return _seen.get(subject) if subject is not None else None
 
 
 def remember(func: Any, measured: Measurement) -> None:
-    """So much for the next run. Not of calls that have threads or programs of their own: to see those takes its time."""
+    """So much for the next run, whose inputs may be others to pickle.
+
+    Not of calls that have threads or programs of their own: to see those takes its time.
+    """
     subject = _subject(func)
     if subject is not None and measured.calls and not measured.own:
-        with _lock:
-            _seen[subject] = measured
+        _seen[subject] = replace(measured, transfer=0.0, unpicklable="")
 
 
 def _subject(func: Any) -> Any:

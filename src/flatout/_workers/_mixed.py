@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class MixedWorker(ProcessWorker):
-    """Begins at once what it is sent. What is not reported is in flight: if it dies, any of that may be the reason.
+    """Begins what it is sent at once, or, in threads, when it is its turn. If it dies, all that is not reported is suspect.
 
     `clock`: that of the run, by which it is told when tasks began.
     """
@@ -28,7 +28,7 @@ class MixedWorker(ProcessWorker):
     ) -> None:
         super().__init__(number, setup, host, emit, keep)
         self._clock = clock
-        self._in_flight: dict[int, float] = {}  # when each was sent, and so began
+        self._in_flight: dict[int, float] = {}  # when each was sent
         self._handlers[_frames.IDLE] = self._idle
 
     def running(self) -> Sequence[tuple[int, float]]:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
+from time import monotonic, process_time
 
 from flatout import _kept_threads
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 LATE = 0.002  # seconds for which a thread has waited for the GIL, from which others compute; guessed
 PAUSE = 0.001  # seconds until it is looked again whether they do, and
 PATIENCE = 0.1  # for how long in all; both guessed
+IDLED = 0.05  # seconds over which it is looked whether the calls in a process keep a core busy; guessed
+BUSY = 0.7  # of a core, from which they do; guessed
 COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
 
 
@@ -69,13 +72,19 @@ class ThreadsWorker:
     Whoever finds more than one task in the inbox has the next thread look, before it makes its call: so threads are woken
     one after the other, and do not all want the GIL at once. Where calls turn out to compute, more threads do not begin:
     what stays in the inbox can be given back. For work without an initializer.
+
+    ceiling: where nothing but these calls computes in this process, up to so many threads begin when `most` leave it idle.
     """
 
-    def __init__(self, number: int, work: Work, host: Host, most: float = math.inf) -> None:
+    def __init__(
+        self, number: int, work: Work, host: Host, most: float = math.inf, ceiling: float | None = None
+    ) -> None:
         self._number = number
         self._work = work
         self._host = host
         self._most = most
+        self._ceiling = most if ceiling is None else ceiling
+        self._looked_at = monotonic(), process_time()
         self._inbox: deque[tuple[int, Any]] = deque()
         self._pullers: list[Puller] = []
         self._idle: list[Puller] = []
@@ -119,7 +128,7 @@ class ThreadsWorker:
         self._looking = True
         puller = self._free()
         if puller is not None:
-            puller.thread.inbox.put(partial(self._look, puller, time.monotonic()))
+            puller.thread.inbox.put(partial(self._look, puller, monotonic()))
             return
         self._looking = False
         if self._inbox and self._idle:  # meanwhile
@@ -129,9 +138,19 @@ class ThreadsWorker:
         """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
         with contextlib.suppress(IndexError):
             return self._idle.pop()
+        if len(self._pullers) >= self._most and self._most < self._ceiling and self._core_idles():
+            self._most += 1
         with contextlib.suppress(RuntimeError):
             return self._begin() if len(self._pullers) < self._most and not self._gone else None
         return None
+
+    def _core_idles(self) -> bool:
+        """Whether a core has idled since that was looked at last, or others have had it; asked too early: no."""
+        (then, before), now = self._looked_at, (monotonic(), process_time())
+        if now[0] - then < IDLED:
+            return False
+        self._looked_at = now
+        return now[1] - before < BUSY * (now[0] - then)
 
     # In the threads
 
@@ -140,17 +159,17 @@ class ThreadsWorker:
 
         For a while: it may be one that computes, and all the others wait.
         """
-        if time.monotonic() > told + LATE:
-            while self._inbox and self._compute() and time.monotonic() < told + PATIENCE:
+        if monotonic() > told + LATE:
+            while self._inbox and self._compute() and monotonic() < told + PATIENCE:
                 pass
         self._looking = False
         self._pull(puller)
 
     def _compute(self) -> bool:
         """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
-        began, cpu = time.monotonic(), self._computed()
+        began, cpu = monotonic(), self._computed()
         time.sleep(PAUSE)
-        seconds, calls = time.monotonic() - began, len(self._pullers) - len(self._idle) - 1
+        seconds, calls = monotonic() - began, len(self._pullers) - len(self._idle) - 1
         return seconds > PAUSE + LATE and self._computed() - cpu > seconds * calls / 2
 
     def _computed(self) -> float:
@@ -197,7 +216,7 @@ class ThreadsWorker:
 
     def _ended(self, event: BatchFinished) -> None:
         self._finished.append(event)
-        now, due = time.monotonic(), self._reported_by
+        now, due = monotonic(), self._reported_by
         if now < due:
             return
         self._reported_by = now + LATE  # later the next that ends does it
