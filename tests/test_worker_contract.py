@@ -121,7 +121,7 @@ LOOP = Filling(
     ends_tasks=True,
 )
 LOOPS = Filling("process of loops", mixed_worker(Loop), apart=True, concurrent=True, ends_tasks=True)
-THREADS = Filling("process of threads", mixed_worker(functools.partial(Threads, 8)), apart=True, concurrent=True)
+THREADS = Filling("process of threads", mixed_worker(functools.partial(Threads, 8, 8)), apart=True, concurrent=True)
 JOINED = Filling("joined threads", ThreadsWorker, concurrent=True)
 SCRIPTED = Filling("scripted", ScriptedWorker, loop=True)
 
