@@ -117,7 +117,7 @@ def map(
                 _boot_ahead()
             from flatout._engine import Engine
 
-            chooser = _chooser(work, options, duels=not gil_enabled(), anew=False) if plan is None else None
+            chooser = _chooser(work, options, not gil_enabled(), known=True) if plan is None else None
         return Engine(work, iterables, options, plan, chooser=chooser, **how)
 
     return Run(start, options.on_error, _observers(options), plan)
@@ -183,13 +183,13 @@ def _process_plan(why: str, most: int | None) -> Plan:
     return Plan("process", count, reason=f"{why}: {count} processes")
 
 
-def _chooser(work: Work, options: Options, duels: bool = False, anew: bool = True) -> Chooser:
-    """anew: whatever earlier runs have shown."""
+def _chooser(work: Work, options: Options, duels: bool = False, known: bool = False) -> Chooser:
+    """known: it may go by what an earlier run has seen."""
     from flatout._plan._chooser import Chooser
     from flatout._plan._remembered import recall
 
     machine = usable_cores(), why_not_chosen(), zygote_runs, _boot, idle_workers
-    return Chooser(work, options, *machine, duels=duels, known=None if anew else recall(work.func))
+    return Chooser(work, options, *machine, duels=duels, known=recall(work.func) if known else None)
 
 
 def _boot() -> None:

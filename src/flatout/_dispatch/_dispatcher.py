@@ -463,10 +463,9 @@ class Dispatcher:
         wanted = least * (1 if wide else self._next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
-        if not self._sizer.bytes:  # unknown: nothing crosses a border
-            return max(WINDOW, wanted)
-        room = WINDOW if wide else max(WINDOW, WINDOW_EACH * self._limit.value)
-        return max(least, min(max(room, wanted), int(WINDOW_BYTES / self._sizer.bytes)))
+        if self._sizer.bytes and not wide:  # what crosses a border is known to take no more room than it may
+            wanted = max(wanted, WINDOW_EACH * self._limit.value)
+        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""

@@ -153,7 +153,7 @@ class Chooser:
         """The run is over."""
         self.decided = True
         self._probe.stop()
-        if self._alone and self._measured is not None and not self._probe.early:
+        if self._alone and self._measured is not None and self._probe.agreed is None:
             remember(self._work.func, self._measured)
         self._first_over = True
 
@@ -227,7 +227,7 @@ class Chooser:
         self._measured = self.measure()
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
-        if self._probe.early:
+        if self._probe.agreed is not None:
             if plan.kind == "inline" or self._measured.own:  # to look on costs nothing there; or they do something else
                 self._probe.look_on()
                 return 0.0

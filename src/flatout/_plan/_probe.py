@@ -61,7 +61,7 @@ class Probe:
         self._alone = alone
         self._computing = computing
         self._known = known
-        self.early = False  # what is known is what the calls do
+        self.agreed: Measurement | None = None  # what is known, where the calls are seen to do just that
         self._evidence = Evidence(gil_enabled())
         self._lock = threading.RLock()  # of the evidence
         self._asking = threading.RLock()
@@ -140,8 +140,9 @@ class Probe:
         if not self._over:
             with self._lock:
                 settled = self._evidence.settled()
-                self.early = not settled and self._known is not None and self._evidence.agrees(self._known)
-            if settled or self.early:
+                agrees = not settled and self._known is not None and self._evidence.agrees(self._known)
+                self.agreed = self._known if agrees else None
+            if settled or agrees:
                 self._judge()
         if self._over:
             self._relax()
@@ -233,14 +234,14 @@ class Probe:
             self._evidence.in_hand(self.done(), now, cpu)
             measured = self._evidence.measurement(now, cpu, queued, Beside(elsewhere, most, kept_out, watching))
         peak = self._peak.bytes() if self._peak is not None else 0
-        if self.early and self._known is not None:
-            peak = max(peak, self._known.peak_bytes)
-            return replace(self._known, calls=measured.calls, peak_bytes=peak, own=measured.own)
+        if (agreed := self.agreed) is not None:
+            peak = max(peak, agreed.peak_bytes)
+            return replace(agreed, calls=measured.calls, peak_bytes=peak, own=measured.own)
         return replace(measured, peak_bytes=peak)
 
     def look_on(self) -> None:
         """What is known is not enough: see for yourself."""
-        self._known, self.early = None, False
+        self._known = self.agreed = None
 
     def _watching(self) -> float:
         """CPU seconds of the watcher and of who starts the zygote."""
@@ -321,8 +322,7 @@ class Probe:
                 wait = self._enough()
             if wait is None:
                 self._over = True
-                self._enough = _nothing  # who waited for it goes free: it refers to this, too
-                self._computing = _nothing_to_do
+                self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
             else:
                 self._be_brisk(True)
                 brisk.hurry(False)
@@ -401,12 +401,8 @@ class Probe:
         return self._queue is None or not self._queue.inside()
 
 
-def _nothing() -> None:
+def _nothing(*_: object) -> None:
     """For who has been told."""
-
-
-def _nothing_to_do(each: float) -> None:
-    """The same."""
 
 
 def _blocked_count() -> Callable[[], int] | None:

@@ -287,7 +287,7 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     if seconds * GAIN >= alone or alone - seconds < worth:
         return None
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
-    return _mixture(plan, "async", (k, k), m, seconds, why, k)
+    return _mixture(plan, "async", (k, k), m, seconds, why)
 
 
 def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:
@@ -315,7 +315,13 @@ def _starting(processes: int, in_flight: int, situation: Situation) -> float:
 
 
 def _mixture(
-    plan: Plan, inside: Inside, in_flight: tuple[int, int], processes: int, seconds: float, why: str, useful: float
+    plan: Plan,
+    inside: Inside,
+    in_flight: tuple[int, int],
+    processes: int,
+    seconds: float,
+    why: str,
+    useful: float = 1.0,
 ) -> Plan:
     """in_flight: calls at first, and at most. useful: see `Prediction`."""
     new = Plan("process", *in_flight, processes=processes, inside=inside)

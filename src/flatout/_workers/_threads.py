@@ -10,11 +10,10 @@ import contextlib
 import math
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Sequence
 from functools import partial
-from time import monotonic, process_time
+from time import monotonic, process_time, sleep
 
 from flatout import _kept_threads
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
@@ -168,7 +167,7 @@ class ThreadsWorker:
     def _compute(self) -> bool:
         """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
         began, cpu = monotonic(), self._computed()
-        time.sleep(PAUSE)
+        sleep(PAUSE)
         seconds, calls = monotonic() - began, len(self._pullers) - len(self._idle) - 1
         return seconds > PAUSE + LATE and self._computed() - cpu > seconds * calls / 2
 
@@ -221,7 +220,7 @@ class ThreadsWorker:
             return
         self._reported_by = now + LATE  # later the next that ends does it
         if not due and event.cpu_seconds < COMPUTES:
-            time.sleep(0)  # others that have ended get the GIL, and are reported, too
+            sleep(0)  # others that have ended get the GIL, and are reported, too
         self._at_reports.add(threading.get_ident())
         try:
             self._host.soon(self._report)
