@@ -1412,6 +1412,15 @@ def test_the_tasks_in_flight_in_a_process_that_dies_all_fail_unless_retry_is_ask
     assert told(commands) == [POISON] * 4
 
 
+def test_those_that_had_not_begun_in_it_run_elsewhere() -> None:
+    dispatcher = mixture()
+    crew_of(dispatcher, 1, 4)
+    dispatcher.handle(InputEnded(), 1.0)
+    commands = dispatcher.handle(WorkerExited(1, POISON, [0, 1]), 1.0)
+    assert told(commands) == [POISON] * 2
+    assert sent(dispatcher.handle(WorkerReady(2), 1.0)) == [(2, [2, 3])]
+
+
 def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
     dispatcher = mixture(retry=Retry(2, backoff=0.0))
     crew_of(dispatcher, 1, 6)

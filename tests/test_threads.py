@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections import deque
@@ -75,9 +76,11 @@ class Host:
                 self.returned += range(event.first, event.first + event.count)
 
 
-def joined(func: Callable[[int], object], **options: float) -> tuple[ThreadsWorker, Host]:
+def joined(
+    func: Callable[[int], object], most: float = math.inf, ceiling: float | None = None
+) -> tuple[ThreadsWorker, Host]:
     host = Host()
-    worker = ThreadsWorker(7, Work(func), host, **options)
+    worker = ThreadsWorker(7, Work(func), host, most, ceiling)
     worker.start()
     assert isinstance(host.events.get(timeout=PATIENCE), WorkerReady)
     return worker, host

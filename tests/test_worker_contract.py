@@ -216,6 +216,64 @@ def test_a_process_that_dies_names_the_task_and_how(how: str, code: int, says: s
         assert stage.attempts().keys() <= {0, 1}, "what was reported before stays, and the rest was never reported"
 
 
+def waits_or_dies(item: str) -> str:
+    if item == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "waits":
+        time.sleep(PROCESS.patience)
+    return item
+
+
+async def waits_or_dies_in_a_loop(item: str) -> str:
+    if item == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "waits":
+        await asyncio.sleep(PROCESS.patience)
+    return item
+
+
+class Deadly:
+    """Kills the process that loads it, once all that is before it waits there."""
+
+    def __init__(self, after: float) -> None:
+        self.after = after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return loads_and_dies, (self.after,)
+
+
+def loads_and_dies(after: float) -> None:
+    time.sleep(after)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+TWO_THREADS = Filling("process of threads", mixed_worker(functools.partial(Threads, 2, 2)), apart=True)
+OF_MANY = pytest.mark.parametrize(
+    ("filling", "func"), [(TWO_THREADS, waits_or_dies), (LOOPS, waits_or_dies_in_a_loop)], ids=str
+)
+
+
+@OF_MANY
+def test_where_many_are_in_flight_only_those_are_suspect_that_have_begun(filling: Filling, func: Any) -> None:
+    with Stage(filling, Work(func)) as stage:
+        stage.ready()
+        assert stage.ended(*stage.send(0, ["first"])) == [Attempt("first", None)]
+        stage.send(5, ["waits"])
+        stage.send(1, ["dies", "behind it", "and", "these"])
+        exited = stage.exited()
+        assert sorted(exited.suspects) == [1, 5]
+        assert "with 2 tasks in flight" in str(exited.error)
+
+
+@OF_MANY
+def test_where_an_input_kills_the_process_it_is_suspect_though_it_has_not_begun(filling: Filling, func: Any) -> None:
+    with Stage(filling, Work(func)) as stage:
+        stage.ready()
+        assert stage.ended(*stage.send(3, ["first"])) == [Attempt("first", None)]
+        stage.send(0, ["before", Deadly(0.0), "behind"])
+        assert list(stage.exited().suspects) == [1]
+
+
 def shut_down(item: str) -> str:
     if item == "shut down":
         for fd in map(int, os.listdir("/proc/self/fd")):

@@ -5,6 +5,8 @@ The engine chooses one of these, and it comes to the child pickled by its name: 
 
 from __future__ import annotations
 
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._child._flight import Flight
@@ -36,7 +38,7 @@ class Threads:
     ) -> None:
         self._initializer = initializer
         self._host = _Host(flight)
-        self._worker = ThreadsWorker(0, Work(func, star), self._host, most, ceiling)
+        self._worker = ThreadsWorker(0, Work(func, star), self._host, most, ceiling, _Inbox(flight))
 
     def start(self) -> None:
         """Run the initializer, and start the first thread."""
@@ -74,6 +76,7 @@ class Loop:
         self._work = Work(func, star, initializer)
         self._thread = LoopThread()
         self._host = _LoopHost(flight)
+        self._inbox = _Inbox(flight)
         self._worker: LoopWorker
 
     def start(self) -> None:
@@ -82,7 +85,7 @@ class Loop:
 
         self._thread.start()
         self._host.loop = self._thread.loop
-        self._worker = self._thread.call(lambda: LoopWorker(0, self._work, self._host, {}))
+        self._worker = self._thread.call(lambda: LoopWorker(0, self._work, self._host, {}, self._inbox))
         self._thread.call(self._worker.start)
         self._host.wait()
 
@@ -106,6 +109,22 @@ class Loop:
     def let_go(self) -> None:
         """The loop goes no further than the `await` that comes next. See `_loop_thread`."""
         self._worker.let_go()
+
+
+class _Inbox(deque[tuple[int, "Any"]]):
+    """The (index, input) of tasks that have not begun; the order in which they do is that in which they were sent."""
+
+    def __init__(self, flight: Flight) -> None:
+        super().__init__()
+        self._flight = flight
+        self._taking = threading.Lock()  # what is noted last must have been taken last
+
+    def popleft(self) -> tuple[int, Any]:
+        """Begin the next one. Raises IndexError where there is none."""
+        with self._taking:
+            task = super().popleft()
+            self._flight.note_begun(task[0])
+        return task
 
 
 class _Host:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from flatout._child._end import give_up
 from flatout._child._results import Channel, Outcomes
 from flatout._forks import leave
-from flatout._wire import _frames
+from flatout._wire import _frames, _page
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ class Flight:
     def begin(self, inside: Inside) -> None:
         """Have it run the tasks. Raises what its initializer raises."""
         self._inside = inside
+        self._slots[_page.BEGUN] = 0
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(BRISK)
         inside.start()
@@ -65,6 +66,10 @@ class Flight:
         for position, error in failed.items():
             self.land(Outcomes(first + position, [None], [(0, error)], 0.0, 0.0))
         self._inside.send([(first + n, item) for n, item in enumerate(inputs) if n not in failed])
+
+    def note_begun(self, index: int) -> None:
+        """This task begins, and all that were sent before it have begun: if this process dies, others may be run again."""
+        self._slots[_page.BEGUN] = index + 1
 
     def cancel(self, index: int) -> None:
         """End one task, if that can be."""

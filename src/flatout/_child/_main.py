@@ -163,6 +163,7 @@ class Worker:
             frame.buffers[0], frame.buffers[1:], lengths, lambda position: self._caller.begins(first + position)
         )
         if self._flight is not None:
+            self._slots[_page.CURRENT] = 0  # loaded
             self._flight.send(first, inputs, unloadable)
             self._note_modules(began)
             return None

@@ -310,7 +310,7 @@ class Dispatcher:
         self._died += event.error is not None and worker.ready
         guilty, suspects = _guilty_and_suspects(event, worker)
         if worker.wide and worker.kind == "process" and self._options.retry.attempts == 1:
-            guilty, suspects = guilty | suspects, set()  # all were begun, and nothing is run twice unasked
+            guilty, suspects = guilty | suspects, set()  # all have begun, and nothing is run twice unasked
         self._alone |= suspects
         if event.starved and not worker.killed:
             self._alone |= guilty

@@ -80,16 +80,19 @@ class LoopWorker:
     """Runs each task as in an asyncio task of its own, with its own copy of the run's context.
 
     `begun` holds, by index, the (value, error) of calls that have been made already: the value remains to be awaited.
+    inbox: as of `ThreadsWorker`.
     """
 
-    def __init__(self, number: int, work: Work, host: Host, begun: Begun) -> None:
+    def __init__(
+        self, number: int, work: Work, host: Host, begun: Begun, inbox: deque[tuple[int, Any]] | None = None
+    ) -> None:
         self.number = number
         self._work = work
         self._host = host
         self._begun = begun
         self._loop = asyncio.get_running_loop()
         self._clock = clock_of(self._loop)
-        self._inbox: deque[tuple[int, Any]] = deque()
+        self._inbox: deque[tuple[int, Any]] = deque() if inbox is None else inbox
         self._pullers: set[Puller] = set()
         self._most = 0  # pullers at once so far
         self._staffing = False

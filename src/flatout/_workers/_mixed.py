@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 
 
 class MixedWorker(ProcessWorker):
-    """Begins what it is sent at once, or, in threads, when it is its turn. If it dies, all that is not reported is suspect.
+    """Begins what it is sent at once, or, in threads, when it is its turn. If it dies, all that has begun is suspect.
 
-    `clock`: that of the run, by which it is told when tasks began.
+    Tasks begin in the order in which they are sent: the last to begin, which the page names, tells for all.
+    `clock`: that of the run, by which it is told when tasks were sent.
     """
 
     def __init__(
@@ -28,12 +29,14 @@ class MixedWorker(ProcessWorker):
     ) -> None:
         super().__init__(number, setup, host, emit, keep)
         self._clock = clock
-        self._in_flight: dict[int, float] = {}  # when each was sent
+        self._in_flight: dict[int, tuple[float, int]] = {}  # when each was sent, and as which of all
+        self._count = 0  # of tasks sent
+        self._begun = 0  # so many of them have begun, as reports show
         self._handlers[_frames.IDLE] = self._idle
 
     def running(self) -> Sequence[tuple[int, float]]:
         """The tasks in flight."""
-        return list(self._in_flight.items())
+        return [(index, sent) for index, (sent, _) in self._in_flight.items()]
 
     def cancel(self, index: int) -> None:
         """Cancel one task at its next `await`, where it is one on an event loop."""
@@ -44,19 +47,27 @@ class MixedWorker(ProcessWorker):
         self._host.post(LoopIdle(self._number))
 
     def _sent(self, batch: Batch) -> None:
-        self._in_flight.update(dict.fromkeys(range(batch.first, batch.end), self._clock()))
+        now = self._clock()
+        for index in range(batch.first, batch.end):
+            self._count += 1
+            self._in_flight[index] = now, self._count
 
     def _reported(self, first: int, count: int, indices: Sequence[int] | None = None) -> None:
         for index in indices or range(first, first + count):
-            if self._in_flight.pop(index, None) is None:
+            if index not in self._in_flight:
                 raise ValueError(f"a report of task {index}, which it was not sent")
+            self._begun = max(self._begun, self._in_flight.pop(index)[1])
 
     def _when(self, process: Process) -> str:
-        count = len(self._in_flight)
+        count = len(self._suspects(process))
         return f"with {count} task{'s' * (count != 1)} in flight" if count else "with no task in hand"
 
     def _up_to(self, process: Process) -> Sequence[int]:
-        return list(self._in_flight)
+        return self._suspects(process)
 
     def _suspects(self, process: Process) -> Sequence[int]:
-        return list(self._in_flight)
+        """Those that have begun, and one whose input is being loaded."""
+        loading = [index for index, _ in process.running]
+        noted = None if process.begun is None else self._in_flight.get(process.begun)
+        begun = self._begun if noted is None else max(self._begun, noted[1])
+        return [index for index, (_, number) in self._in_flight.items() if number <= begun or index in loading]

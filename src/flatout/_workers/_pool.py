@@ -74,6 +74,11 @@ class Process:
         """The task that it has begun last, of those whose results are not all sent."""
         return abs(self._slots[_page.CURRENT]) - 1 if self._slots[_page.CURRENT] else None
 
+    @property
+    def begun(self) -> int | None:
+        """The task that has begun last in it where several are in flight, in the order in which they were sent."""
+        return int(self._slots[_page.BEGUN]) - 1 if self._slots[_page.BEGUN] else None
+
     def note_setup(self) -> None:
         """It is set up for a run."""
         self.setups += 1

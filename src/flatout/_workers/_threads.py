@@ -73,10 +73,17 @@ class ThreadsWorker:
     what stays in the inbox can be given back. For work without an initializer.
 
     ceiling: where nothing but these calls computes in this process, up to so many threads begin when `most` leave it idle.
+    inbox: an empty one, where the (index, input) of the tasks shall wait in one that knows more.
     """
 
     def __init__(
-        self, number: int, work: Work, host: Host, most: float = math.inf, ceiling: float | None = None
+        self,
+        number: int,
+        work: Work,
+        host: Host,
+        most: float = math.inf,
+        ceiling: float | None = None,
+        inbox: deque[tuple[int, Any]] | None = None,
     ) -> None:
         self._number = number
         self._work = work
@@ -84,7 +91,7 @@ class ThreadsWorker:
         self._most = most
         self._ceiling = most if ceiling is None else ceiling
         self._looked_at = monotonic(), process_time()
-        self._inbox: deque[tuple[int, Any]] = deque()
+        self._inbox: deque[tuple[int, Any]] = deque() if inbox is None else inbox
         self._pullers: list[Puller] = []
         self._idle: list[Puller] = []
         self._looking = False  # a thread is about to look into the inbox
