@@ -96,6 +96,17 @@ def test_all_that_it_is_sent_is_under_way_at_once() -> None:
     worker.stop()
 
 
+def test_what_a_thread_of_its_own_raises_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a task has taken away what it relies on: the task would never be reported."""
+    worker, host = joined(abs)
+    monkeypatch.setattr(host, "soon", None)
+    worker.send(Batch(0, [1]))
+    exited = host.events.get(timeout=PATIENCE)
+    assert isinstance(exited, WorkerExited)
+    assert exited.fatal
+    worker.stop()
+
+
 def test_every_task_is_reported_once_however_they_end_together() -> None:
     def nap(item: int) -> int:
         time.sleep(item % 3 / 1000)

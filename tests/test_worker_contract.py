@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import contextlib
 import ctypes
 import functools
@@ -272,6 +273,58 @@ def test_where_an_input_kills_the_process_it_is_suspect_though_it_has_not_begun(
         assert stage.ended(*stage.send(3, ["first"])) == [Attempt("first", None)]
         stage.send(0, ["before", Deadly(0.0), "behind"])
         assert list(stage.exited().suspects) == [1]
+
+
+def spoils(item: str) -> str:
+    """Takes away what flatout's own code relies on, or has a signal come that is for the main thread."""
+    if item == "builtins":
+        for name in ("len", "range", "type", "isinstance"):
+            delattr(builtins, name)
+    if item == "clocks":
+        for module, name in ((time, "monotonic"), (time, "thread_time"), (os, "getpid")):
+            setattr(module, name, None)
+    if item == "interrupts":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(PROCESS.patience)
+    return item
+
+
+async def spoils_in_a_loop(item: str) -> str:
+    return spoils(item)
+
+
+@pytest.mark.parametrize(("how", "code"), [("builtins", 70), ("clocks", 70), ("interrupts", -signal.SIGINT)])
+@pytest.mark.parametrize(("filling", "func"), [(TWO_THREADS, spoils), (LOOPS, spoils_in_a_loop)], ids=str)
+def test_where_many_are_in_flight_and_one_spoils_it_for_all_the_process_ends(
+    filling: Filling, func: Any, how: str, code: int
+) -> None:
+    """The threads and callbacks of flatout's own would raise there, and the tasks never be reported."""
+    with Stage(filling, Work(func)) as stage:
+        stage.ready()
+        stage.send(0, [how])
+        exited = stage.exited()
+        assert list(exited.suspects) == [0]
+        assert isinstance(exited.error, flatout.WorkerDied)
+        assert exited.error.exitcode == code
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="finds descriptors as Linux has them")
+def test_what_a_crash_leaves_is_not_written_over_the_page_wherever_a_task_moves_it() -> None:
+    with Stage(TWO_THREADS, Work(rewind_all_and_crash)) as stage:
+        stage.ready()
+        stage.send(7, ["rewound"])
+        exited = stage.exited()
+        assert list(exited.suspects) == [7]
+        assert isinstance(exited.error, flatout.WorkerDied)
+        assert exited.error.exitcode == -signal.SIGSEGV
+        assert "rewind_all_and_crash" in exited.error.traceback
+
+
+def rewind_all_and_crash(item: str) -> None:
+    for fd in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            os.lseek(fd, 0, os.SEEK_SET)
+    ctypes.string_at(0)
 
 
 def shut_down(item: str) -> str:

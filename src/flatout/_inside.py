@@ -74,7 +74,8 @@ class Loop:
         from flatout._loop_thread import LoopThread
 
         self._work = Work(func, star, initializer)
-        self._thread = LoopThread()
+        self._flight = flight
+        self._thread = LoopThread(flight.give_up)
         self._host = _LoopHost(flight)
         self._inbox = _Inbox(flight)
         self._worker: LoopWorker
@@ -84,10 +85,18 @@ class Loop:
         from flatout._workers._loop import LoopWorker
 
         self._thread.start()
+        self._thread.loop.set_exception_handler(self._raised)
         self._host.loop = self._thread.loop
         self._worker = self._thread.call(lambda: LoopWorker(0, self._work, self._host, {}, self._inbox))
         self._thread.call(self._worker.start)
         self._host.wait()
+
+    def _raised(self, loop: Any, context: dict[str, Any]) -> None:
+        """A callback has raised: one of flatout's own where a task has changed what that relies on."""
+        error = context.get("exception")
+        if error is not None and _of_flatout(error):
+            self._flight.give_up(error)
+        loop.default_exception_handler(context)
 
     def send(self, tasks: Sequence[tuple[int, Any]]) -> None:
         """Begin tasks in the loop."""
@@ -135,6 +144,12 @@ class _Host:
         self._started = Bell()
         self._ready = False
         self._error: BaseException | None = None
+        self._handlers: dict[type[Event], Callable[[Any], None]] = {
+            BatchFinished: lambda event: flight.land(_outcomes(event)),
+            LoopIdle: lambda event: flight.idle(),
+            WorkerReady: self._is_ready,
+            WorkerExited: self._has_exited,
+        }
 
     def wait(self) -> None:
         """Until the worker is ready; raises what kept it from that."""
@@ -145,16 +160,17 @@ class _Host:
 
     def post(self, event: Event) -> None:
         """See `_workers._base.Host`."""
-        if isinstance(event, BatchFinished):
-            self._flight.land(_outcomes(event))
-        elif isinstance(event, LoopIdle):
-            self._flight.idle()
-        elif isinstance(event, WorkerReady):
-            self._ready = True
-            self._started.ring()
-        elif isinstance(event, WorkerExited):
-            self._error = event.error
-            self._started.ring()
+        self._handlers[event.__class__](event)  # which works where a task has taken away `type` and `isinstance`, too
+
+    def _is_ready(self, event: WorkerReady) -> None:
+        self._ready = True
+        self._started.ring()
+
+    def _has_exited(self, event: WorkerExited) -> None:
+        if self._ready and event.error is not None:
+            self._flight.give_up(event.error)
+        self._error = event.error
+        self._started.ring()
 
     def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
@@ -193,6 +209,17 @@ class _LoopHost(_Host):
         reports, self._reports = self._reports, []
         for report in reports:
             super().soon(report)
+
+
+def _of_flatout(error: BaseException) -> bool:
+    """Whether it was flatout that the event loop called."""
+    trace = error.__traceback__
+    while trace is not None:
+        package = trace.tb_frame.f_globals.get("__name__", "").partition(".")[0]
+        if package not in ("asyncio", "uvloop"):
+            return bool(package == "flatout")
+        trace = trace.tb_next
+    return False
 
 
 def _outcomes(event: BatchFinished) -> Outcomes:

@@ -44,9 +44,10 @@ def _new_loop() -> asyncio.AbstractEventLoop:
 
 
 class LoopThread:
-    """A daemon thread that runs an event loop from `start` to `end`."""
+    """A daemon thread that runs an event loop from `start` to `end`. lost: told what else has ended it, if anything does."""
 
-    def __init__(self) -> None:
+    def __init__(self, lost: Callable[[BaseException], object] | None = None) -> None:
+        self._lost = lost
         self.loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._error: BaseException | None = None
@@ -148,6 +149,8 @@ class LoopThread:
                 runner.run(self._main())
         except BaseException as error:
             self._error = error
+            if self._lost is not None:
+                self._lost(error)
         finally:
             _loops.pop(threading.get_ident(), None)
             self._ready.set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from collections import deque
@@ -58,6 +59,7 @@ class Flight:
         self._slots[_page.BEGUN] = 0
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(BRISK)
+        self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would strike the main thread, not a task
         inside.start()
 
     def send(self, first: int, inputs: Sequence[Any], unloadable: Sequence[tuple[int, BaseException]]) -> None:
@@ -71,6 +73,10 @@ class Flight:
         """This task begins, and all that were sent before it have begun: if this process dies, others may be run again."""
         self._slots[_page.BEGUN] = index + 1
 
+    def give_up(self, error: BaseException) -> None:
+        """A task has changed what all of them rely on: end this process."""
+        give_up(self._slots, error)
+
     def cancel(self, index: int) -> None:
         """End one task, if that can be."""
         self._inside.cancel(index)
@@ -79,6 +85,7 @@ class Flight:
         """The run is over."""
         self._inside.end()
         sys.setswitchinterval(self._interval)
+        signal.signal(signal.SIGINT, self._on_interrupt)
 
     def let_go(self) -> None:
         """In a child that a task has forked: end with that task."""
@@ -94,7 +101,7 @@ class Flight:
             try:
                 self._send_all()
             except BaseException as error:  # what was taken would never come home
-                give_up(self._slots, error)
+                self.give_up(error)
             finally:
                 self._sending.release()
 

@@ -44,7 +44,7 @@ _CLOCK_SECONDS = 0.02  # by how much a file system's clock may be behind: two ti
 class Worker:
     """The state of a worker process."""
 
-    def __init__(self, sock: socket.socket, page: int, slots: memoryview) -> None:
+    def __init__(self, sock: socket.socket, slots: memoryview, crash: int) -> None:
         self._receiver = Receiver(sock)
         self._channel = Channel(sock)
         self._results = Results(self._channel, slots, self._withdraw)
@@ -69,7 +69,7 @@ class Worker:
             _frames.BATCH: self._batch,
             _frames.CANCEL: self._cancel,
         }
-        faulthandler.enable(page)
+        faulthandler.enable(crash)
         os.register_at_fork(after_in_child=self._let_go)
 
     def serve(self) -> int:
@@ -287,13 +287,15 @@ def _changed_at(module: ModuleType, imported_after: float = math.inf) -> float:
     return math.nan if status.st_ctime > imported_after else status.st_mtime
 
 
-def serve(sock: socket.socket, page: int) -> int:
-    """Be a worker until the other end of the socket stops it or is gone; returns the exit code."""
+def serve(sock: socket.socket, slots: memoryview, crash: int) -> int:
+    """Be a worker until the other end of the socket stops it or is gone; returns the exit code.
+
+    slots: of its page. crash: the descriptor by which faulthandler writes.
+    """
     gc.enable()
     _child.inside = True
     sys.modules["__main__"] = ModuleType("__main__")
-    slots = _page.slots(page)
     try:
-        return Worker(sock, page, slots).serve()
+        return Worker(sock, slots, crash).serve()
     except BaseException as error:
         give_up(slots, error)

@@ -149,7 +149,8 @@ class Zygote:
                 os.close(child.page)
             from flatout._child import _main
 
-            code = _main.serve(socket.socket(fileno=_out_of_the_way(sock)), _out_of_the_way(page))
+            slots, crash = _page.slots(page), _out_of_the_way(_page.end_of(page))
+            code = _main.serve(socket.socket(fileno=_out_of_the_way(sock)), slots, crash)
         except BaseException:
             import traceback
 

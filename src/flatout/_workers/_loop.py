@@ -157,6 +157,9 @@ class LoopWorker:
 
     def _retired(self, puller: asyncio.Task[None]) -> None:
         self._pullers.remove(cast(Puller, puller))
+        error = None if puller.cancelled() else puller.exception()
+        if isinstance(error, Exception):  # of this code: a task has changed what it relies on
+            self._post(WorkerExited(self.number, error, fatal=True))
         if self._inbox:
             self._staff_soon()
 

@@ -165,11 +165,14 @@ class ThreadsWorker:
 
         For a while: it may be one that computes, and all the others wait.
         """
-        if monotonic() > told + LATE:
-            while self._inbox and self._compute() and monotonic() < told + PATIENCE:
-                pass
-        self._looking = False
-        self._pull(puller)
+        try:
+            if monotonic() > told + LATE:
+                while self._inbox and self._compute() and monotonic() < told + PATIENCE:
+                    pass
+            self._looking = False
+            self._pull(puller)
+        except BaseException as error:  # of this code: a task has changed what it relies on
+            self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _compute(self) -> bool:
         """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
