@@ -49,6 +49,7 @@ SLOW: dict[str, Any] = {
 KILLED: dict[str, Any] = {"timeout": 2.0, "kinds": ISOLATED, "why": "only a process can be ended"}
 MOVED: dict[str, Any] = {"kinds": ISOLATED, "why": "nothing is moved there"}
 AWAITED: dict[str, Any] = {"timeout": 2.0, "kinds": ("async",), "why": "it is a coroutine"}
+UNMIXED: dict[str, Any] = {"unmixed": ("thread", "async")}  # it needs the main thread
 LOOPS: tuple[Kind, ...] = ("process", "thread", "async")
 FORKING: dict[str, Any] = {
     "kinds": (*ISOLATED, "thread", "async"),
@@ -428,7 +429,7 @@ TIMES = [
         left=("async",),
         **AWAITED,
     ),
-    Case("SIGTERM ignored", "and an endless loop", times.ignores_sigterm, timed_out(), **KILLED),
+    Case("SIGTERM ignored", "and an endless loop", times.ignores_sigterm, timed_out(), **KILLED, **UNMIXED),
     Case("all signals blocked", "and a sleep", times.blocks_all_signals, timed_out(), **KILLED),
     Case("everything caught", "`except BaseException`, for ever", times.catches_everything, timed_out(), **KILLED),
     Case("GIL held", "by C code that does not return", times.holds_the_gil, timed_out(), **KILLED),
@@ -828,10 +829,10 @@ SURROUNDINGS = [
         value=part(values.has_length, size=10 * MIB),
         **SPOILING,
     ),
-    Case("signals ignored", "SIGCHLD too", surroundings.ignores_signals, **SPOILING),
-    Case("default signals", "SIGPIPE and SIGINT too", surroundings.takes_default_signals, **SPOILING),
+    Case("signals ignored", "SIGCHLD too", surroundings.ignores_signals, **SPOILING, **UNMIXED),
+    Case("default signals", "SIGPIPE and SIGINT too", surroundings.takes_default_signals, **SPOILING, **UNMIXED),
     Case("signals blocked", "all", surroundings.blocks_signals, **SPOILING),
-    Case("signals' descriptor", "`signal.set_wakeup_fd`", surroundings.wakes_nobody, **SPOILING),
+    Case("signals' descriptor", "`signal.set_wakeup_fd`", surroundings.wakes_nobody, **SPOILING, **UNMIXED),
     Case("group left", "and it goes on", surroundings.leaves_its_group, **SPOILING),
     Case("niceness", "also umask and CPU affinity", surroundings.is_slow_and_alone, **SPOILING),
     Case("modules cleared", "`sys.modules.clear()`", surroundings.clears_modules, **SPOILING),
@@ -953,6 +954,7 @@ OFFSPRING = [
         "asyncio",
         "`asyncio.run` in a task",
         offspring.uses_asyncio,
+        unmixed=("async",),
         kinds=("process", "thread", "inline", "auto"),
         why="a loop is running there",
     ),

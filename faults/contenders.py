@@ -28,7 +28,9 @@ def _outcome(get: Callable[[], Any]) -> Outcome:
 Via = Literal["process", "thread", "async", "inline", "auto"]
 
 
-def mapped(via: Via, style: Style = "return", chunksize: int | None = None) -> Callable[[Trial], Iterator[Outcome]]:
+def mapped(
+    via: Via | flatout.Plan, style: Style = "return", chunksize: int | None = None, retry: flatout.Retry | None = None
+) -> Callable[[Trial], Iterator[Outcome]]:
     def play(trial: Trial) -> Iterator[Outcome]:
         timeout = trial.timeout
         if via == "auto" and timeout is None and not trial.safe_here:
@@ -37,16 +39,23 @@ def mapped(via: Via, style: Style = "return", chunksize: int | None = None) -> C
             trial.task,
             trial.inputs(),
             via=via,
-            max_concurrency=WORKERS,
+            max_concurrency=WORKERS if isinstance(via, str) else None,
             chunksize=chunksize,
             timeout=timeout,
             on_error=style,
+            retry=retry,
             initializer=trial.initializer,
         )
         for value in run:
             yield Outcome(error=value.error, failure=value) if type(value) is flatout.Failure else Outcome(value)
 
     return play
+
+
+def mixed(inside: Literal["thread", "async"]) -> Callable[[Trial], Iterator[Outcome]]:
+    """Several tasks in flight in each process: who is to blame for a death shows where each is tried again alone."""
+    plan = flatout.Plan("process", 2 * WORKERS, processes=WORKERS, inside=inside)
+    return mapped(plan, retry=flatout.Retry(2, backoff=0.0))
 
 
 def submitted(trial: Trial) -> Iterator[Outcome]:
@@ -127,12 +136,19 @@ def _processes() -> Iterable[Contender]:
     yield Contender("flatout Executor", "Executor", submitted, "executor", single=True, quick=False)
 
 
+def _mixtures() -> Iterable[Contender]:
+    name, column = "flatout mixture", "mixtures"
+    yield Contender(f"{name} of threads", column, mixed("thread"), "mixture", inside="thread", quick=False)
+    yield Contender(f"{name} of loops", column, mixed("async"), "mixture", inside="async", quick=False)
+
+
 # The threads last: one that is left behind may go on computing.
 FLATOUT: list[Contender] = [
     Contender("flatout inline", "inline", mapped("inline"), "inline"),
     Contender("flatout async", "async", mapped("async"), "async"),
     Contender("flatout auto", "auto", mapped("auto"), "auto"),
     *_processes(),
+    *_mixtures(),
     Contender("flatout thread", "thread", mapped("thread"), "thread"),
 ]
 PEERS: list[Contender] = [

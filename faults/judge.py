@@ -101,10 +101,11 @@ def _details(case: Case, contender: Contender, index: int, failure: flatout.Fail
     """What a Failure says besides its error; a future's exception comes without."""
     if failure is None:
         return None if contender.kind in (None, "executor") else Complaint("no blame", f"task {index}: no Failure")
-    told = (failure.index, failure.attempts)
-    if told != (index, 1):
-        return Complaint("no blame", f"task {index} is said to be task {told[0]}, attempt {told[1]}")
-    if contender.kind not in (failure.kind, "auto"):
+    if failure.index != index or not 1 <= failure.attempts <= 1 + (contender.kind == "mixture"):
+        said = f"task {failure.index}, attempt {failure.attempts}"
+        return Complaint("no blame", f"task {index} is said to be {said}")
+    kind = "process" if contender.kind == "mixture" else contender.kind
+    if kind not in (failure.kind, "auto"):
         return Complaint("no blame", f"task {index} is said to have run by {failure.kind}")
     if case.inputs is None and failure.input != reprlib.repr(index):
         return Complaint("no blame", f"the input of task {index} is said to be {failure.input}")

@@ -11,7 +11,8 @@ from typing import Any, Literal
 from faults.tasks import SURVIVED
 from flatout import Failure
 
-Kind = Literal["process", "thread", "async", "inline", "auto", "executor"]
+Kind = Literal["process", "thread", "async", "inline", "auto", "executor", "mixture"]
+Inside = Literal["", "thread", "async"]
 Style = Literal["return", "skip", "raise"]
 
 EVERYWHERE: tuple[Kind, ...] = ("process", "thread", "async", "inline", "auto")
@@ -52,7 +53,8 @@ class Case:
     indices of those at fault. timeout: seconds for a task. initializer: of the workers. ends, delivered: the run as a whole ends with
     this, after so many results. collateral: so many others may be lost with it. gone: what tasks have started must have ended when the run is over. left: the kinds in which something of the task stays
     behind in the caller's process, as is documented. meanwhile: runs in a thread beside it, with a folder as its argument. after: looks at that folder, and
-    says what is wrong with it. peers: why others than flatout are not tried. limits: what flatout does not meet, by kind,
+    says what is wrong with it. peers: why others than flatout are not tried. unmixed: what
+    runs tasks in the processes of those mixtures in which it cannot be done: a thread is not the main one, a loop runs. limits: what flatout does not meet, by kind,
     and why. within: seconds. quick: part of the quick run. memory: bytes that it takes. needs: says why it cannot be tried here.
     """
 
@@ -77,6 +79,7 @@ class Case:
     meanwhile: Callable[[Path], None] | None = None
     after: Callable[[Path], str] = nothing_wrong
     peers: str = ""
+    unmixed: tuple[Inside, ...] = ()
     limits: dict[Kind, str] = field(default_factory=dict)
     within: float = WITHIN
     quick: bool = True
@@ -120,8 +123,9 @@ class Trial:
 class Contender:
     """One way to run a case. `play` gives an outcome for each input, in order, and may raise.
 
-    kind: of flatout's workers, None for peers. style: `on_error`. single: tasks are sent one by one. quick: part of the quick
-    run. needs: the module that must be there.
+    kind: of flatout's workers, None for peers. style: `on_error`. single: tasks are sent one by one. inside: what runs
+    the tasks in each process of a mixture, where a task is tried twice. quick: part of the quick run. needs: the module that
+    must be there.
     """
 
     name: str
@@ -130,8 +134,14 @@ class Contender:
     kind: Kind | None = None
     style: Style = "return"
     single: bool = False
+    inside: Inside = ""
     quick: bool = True
     needs: str = ""
+
+    @property
+    def awaits(self) -> bool:
+        """Whether its tasks are coroutines."""
+        return "async" in (self.kind, self.inside)
 
     @property
     def installed(self) -> bool:
@@ -143,6 +153,8 @@ class Contender:
             return "process" in case.kinds and not case.peers
         if self.kind == "executor":
             return "process" in case.kinds and case.timeout is None and case.ends is None and case.inputs is None
+        if self.kind == "mixture":
+            return "process" in case.kinds and self.inside not in case.unmixed
         return self.kind in case.kinds and (self.style == "return" or (case.must_fail and not case.collateral))
 
 

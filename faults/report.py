@@ -18,7 +18,9 @@ from faults.model import Case, Verdict
 
 COLUMNS = {one.name: one.column for one in [*FLATOUT, *PEERS]}
 OURS = {one.name for one in FLATOUT}
-PROCESSES = ["process", *(one.column for one in PEERS)]  # the columns that can be compared
+HEADINGS = {"process": "flatout", "mixtures": "flatout, several in flight"} | {
+    one.column: f"`{one.column}`" for one in PEERS
+}  # of the columns that can be compared
 BEGIN, END = "<!-- tables: `make faults` -->\n", "<!-- end of the tables -->\n"
 LEGEND = {
     "ok": "the task at fault fails alone, or survives what can be survived; all else is as it must be",
@@ -120,8 +122,8 @@ def headline(verdicts: Sequence[Verdict]) -> str:
 def markdown(verdicts: Sequence[Verdict]) -> str:
     """The tables for the documentation: processes beside processes."""
     found = cells(verdicts)
-    columns = [column for column in PROCESSES if column in _columns(found)]
-    headings = ["flatout" if column == "process" else f"`{column}`" for column in columns]
+    columns = [column for column in HEADINGS if column in _columns(found)]
+    headings = [HEADINGS[column] for column in columns]
     parts = [f"{_versions()}\n", _grid(["", *headings], _summary_rows(columns, found))]
     for title, cases in SECTIONS.items():
         about = {case.name: f"{case.name}: {case.about}" for case in cases}

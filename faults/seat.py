@@ -73,17 +73,19 @@ def try_out(case: Case, contender: Contender, folder: Path) -> Verdict:
 
 def played_out(case: Case, contender: Contender, folder: Path) -> Observed:
     """The case itself, with what goes on beside it."""
+    (folder / tasks.OVER).unlink(missing_ok=True)
     meanwhile = threading.Thread(target=case.meanwhile, args=(folder,), daemon=True) if case.meanwhile else None
     if meanwhile:
         meanwhile.start()
     seen = played(contender, made_ready(case, contender, folder))
+    (folder / tasks.OVER).touch()
     if meanwhile:
         meanwhile.join(PATIENCE)
     return seen
 
 
 def made_ready(case: Case, contender: Contender, folder: Path) -> Trial:
-    call: Callable[..., object] = tasks.call_async if contender.kind == "async" else tasks.call
+    call: Callable[..., object] = tasks.call_async if contender.awaits else tasks.call
     return Trial(
         task=functools.partial(call, case.fault, frozenset(case.at), os.fsencode(folder / "ran")),
         inputs=case.inputs or (lambda: range(case.count)),
@@ -105,7 +107,7 @@ def played(contender: Contender, trial: Trial) -> Observed:
 
 def run_healthy(case: Case, contender: Contender) -> None:
     """Run tasks of which none is at fault; raises AssertionError where they fail."""
-    task = tasks.healthy_async if contender.kind == "async" else tasks.healthy
+    task = tasks.healthy_async if contender.awaits else tasks.healthy
     trial = Trial(task=task, inputs=lambda: range(COUNT), timeout=case.timeout, safe_here=case.safe_here)
     seen = played(contender, trial)
     values = [outcome.value for outcome in seen.outcomes]

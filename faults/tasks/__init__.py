@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 SURVIVED = "survived"  # what a task returns after a fault that it survives
 SLEEPER = "86399"  # seconds that programs which tasks start sleep: how they are known
 TASK = 0.005  # seconds that a healthy one takes: the others are not over when one dies
+OVER = "over"  # the file by which what goes on beside a run sees that it is over
 FOLDER = "FAULTS_FOLDER"  # the environment variable that names the folder for what tasks write
 
 

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from faults.tasks import SURVIVED, folder
+from faults.tasks import OVER, SURVIVED, folder
 
 TYPE_CHECKING = False  # see `faults.tasks`
 if TYPE_CHECKING:
@@ -85,11 +85,13 @@ def is_killed_from_outside() -> None:
 
 
 def kill_who_says_so(folder: Path) -> None:
-    """The one outside."""
+    """The one outside; kills the next one, too, until the run is over."""
     from faults.traces import PATIENCE, wait_until
 
-    if wait_until((folder / "pid").exists, 4 * PATIENCE):
-        os.kill(int((folder / "pid").read_text()), signal.SIGKILL)
+    said, over = folder / "pid", folder / OVER
+    while wait_until(lambda: said.exists() or over.exists(), 4 * PATIENCE) and not over.exists():
+        os.kill(int(said.read_text()), signal.SIGKILL)
+        said.unlink()
 
 
 def kills_its_group() -> None:
