@@ -146,7 +146,7 @@ class Soak:
             if left := leftovers.settled(leftovers.threads, []):
                 self.account.mismatch(scene, f"threads: {left}")
                 faulthandler.dump_traceback(all_threads=True)
-            _pool.warm()  # looks at the zygote, which may have been killed since it was needed last
+            _pool.age()  # looks at the zygote, which may have been killed since it was needed last
             if zombies := leftovers.zombies():
                 self.account.mismatch(scene, f"zombies: {zombies}")
             _pool._close()

@@ -100,6 +100,12 @@ def test_the_start_of_processes_is_weighed_against_what_is_left() -> None:
     assert choose(COMPUTES, Situation(2, left=50, warm=True)).kind == "process"
 
 
+def test_of_the_zygote_s_start_counts_what_is_left_of_it() -> None:
+    assert choose(COMPUTES, Situation(2, left=12)).kind == "inline"
+    assert choose(COMPUTES, Situation(2, left=12, booting=0.04)).kind == "process"
+    assert Situation(2, booting=1.0).boot == Situation(2, warm=True).boot == 0.0
+
+
 def test_what_is_dear_to_move_stays() -> None:
     assert choose(Measurement(0.010, 0.0, 0.0, transfer=0.050), Situation(8, left=1000)).kind == "inline"
 

@@ -175,6 +175,16 @@ def test_threads_in_processes_are_as_many_as_the_waits_of_the_calls_ask_for() ->
     assert plan.concurrency == 2 * (1 + 20)  # for 20 ms each waits, as was measured
 
 
+def test_what_calls_waited_that_computed_next_to_nothing_is_not_taken_for_those_that_compute() -> None:
+    """With 80 of those in each of two processes 8 ms of computing took half as long again as with one."""
+    for computed, useful in ((0.0001, 2), (0.001, 22)):
+        course = Course(replace(THREADS, measured=Measurement(computed, 0.0, 0.02)), left=10_000, cores=2)
+        plan = course.passes(0.2, 100, each=0.04, compute=0.002)
+        assert plan is not None
+        assert plan.predicted is not None
+        assert (plan.way, plan.predicted.useful) == ("process of threads", useful)
+
+
 # Processes
 
 
@@ -213,6 +223,12 @@ def test_a_moment_in_which_processes_are_slow_does_not_decide() -> None:
 def test_processes_that_are_slow_as_the_machine_is_busy_stay() -> None:
     course = Course(PROCESSES, left=10_000)
     assert course.passes(2.0, 100, each=0.08, compute=0.004, queued=0.076) is None
+
+
+def test_nor_do_they_give_way_where_a_busy_machine_keeps_them_from_being_fed() -> None:
+    """Readings of two workers and the dispatcher beside six busy programs: the workers had nothing to do half of the time."""
+    course = Course(PROCESSES, left=10_000)
+    assert course.passes(2.0, 720, each=0.00229, compute=0.00084, queued=0.00143) is None
 
 
 # Loops

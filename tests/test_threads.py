@@ -138,7 +138,7 @@ def test_no_more_threads_than_it_may_have() -> None:
     worker.stop()
 
 
-@pytest.mark.parametrize(("share", "begun"), [(0.9, 2), (0.5, 4)])
+@pytest.mark.parametrize(("share", "begun"), [(0.9, 2), (0.5, 4), (0.1, 4)])
 def test_more_threads_than_that_begin_only_where_they_leave_the_core_idle(
     share: float, begun: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from flatout._options import check_callable, check_iterables, check_options, is_
 from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
 from flatout._run import Run, Watcher
-from flatout._workers import idle_workers, zygote_runs
+from flatout._workers import idle_workers, zygote_age
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ def _chooser(work: Work, options: Options, duels: bool = False, known: bool = Fa
     from flatout._plan._chooser import Chooser
     from flatout._plan._remembered import recall
 
-    machine = usable_cores(), why_not_chosen(), zygote_runs, _boot, idle_workers
+    machine = usable_cores(), why_not_chosen(), zygote_age, _boot, idle_workers
     return Chooser(work, options, *machine, duels=duels, known=recall(work.func) if known else None)
 
 

@@ -36,7 +36,7 @@ from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._record import replace
 from flatout._units import duration
-from flatout._workers import zygote_runs
+from flatout._workers import zygote_age
 from flatout._workers._inline import Seat
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -174,7 +174,7 @@ class Engine:
     def _situation_of_loops(self, tie: Tie) -> Situation:
         counts = self.statistics()
         left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
-        how = tie.why, zygote_runs(), gil_enabled(), self._options.max_concurrency
+        how = tie.why, zygote_age() is not None, gil_enabled(), self._options.max_concurrency
         return Situation(usable_cores(), left, *how, begun=counts.running, quickest=self._dispatcher.quickest)
 
     def _note_pauses(self) -> None:

@@ -17,6 +17,7 @@ next where it is a clock), as `Evidence` is told them:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -180,7 +181,9 @@ class Replayed(Chooser):
     def __init__(self, recording: dict[str, Any]) -> None:
         situation = Situation(**recording["situation"])
         nothing = Work(abs)
-        super().__init__(nothing, Options(), situation.cores, "", lambda: situation.warm, lambda: None)
+        super().__init__(
+            nothing, Options(), situation.cores, "", lambda: math.inf if situation.warm else None, lambda: None
+        )
         self.plan: Plan | None = None
         self.adopt = self._adopted
         self._recording = recording

@@ -50,7 +50,7 @@ class Situation:
     """What a choice depends on beside the measurement.
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
-    warm: whether the zygote is running. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
+    warm: whether the zygote is running; booting: seconds for which it has been starting, where it does not yet. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
     that are there from an earlier run. kept: threads that are. begun: coroutines under way, which end in the loop where they are. quickest: seconds
     that coroutines take at least where none is in the way of another.
@@ -63,10 +63,16 @@ class Situation:
     gil: bool = True
     most: int | None = None
     under_way: float = 0.0
+    booting: float = 0.0
     idle: int = 0
     kept: int = 0
     begun: int = 0
     quickest: float = 0.0
+
+    @property
+    def boot(self) -> float:
+        """Seconds until the zygote runs."""
+        return 0.0 if self.warm else max(0.0, ZYGOTE_START - self.booting)
 
     @property
     def masters(self) -> float:
@@ -225,8 +231,7 @@ def _batches_per_call(seconds: float) -> float:
 def _starting(situation: Situation, processes: int) -> float:
     """Seconds until so many worker processes are at work."""
     ready = min(processes, situation.idle)
-    zygote = 0.0 if situation.warm else ZYGOTE_START
-    return HAND_OVER + (PROCESS_READY if ready else 0.0) + (processes - ready) * PROCESS_START + zygote
+    return situation.boot + HAND_OVER + (PROCESS_READY if ready else 0.0) + (processes - ready) * PROCESS_START
 
 
 def _run_seconds(measured: Measurement, situation: Situation, each: float, seconds: float, in_flight: int) -> float:

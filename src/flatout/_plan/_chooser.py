@@ -31,7 +31,7 @@ class Chooser:
     """Between the probe, which measures, and the law, which decides.
 
     left: tells how many inputs are left, None where unknown. no_process: why processes are out of the question from the
-    start, else empty. warm: tells whether the zygote runs. boot: starts it. idle: tells how many worker processes and how
+    start, else empty. zygote: tells for how many seconds the zygote has been there, None if it is not. boot: starts it. idle: tells how many worker processes and how
     many threads are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
     gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
@@ -44,7 +44,7 @@ class Chooser:
         options: Options,
         cores: int,
         no_process: str,
-        warm: Callable[[], bool],
+        zygote: Callable[[], float | None],
         boot: Callable[[], object],
         idle: Callable[[], tuple[int, int]] = lambda: (0, 0),
         *,
@@ -65,7 +65,7 @@ class Chooser:
         self._alone = alone
         self._cores = cores
         self._no_process = no_process
-        self._warm = warm
+        self._zygote = zygote
         self._boot = boot
         self._idle = idle
         self._probe = Probe(self._decide, self._computing, alone=alone, known=None if duels else known)
@@ -81,7 +81,7 @@ class Chooser:
 
     def anew(self) -> Chooser:
         """One that begins with the next call, as if that were the first; what rules processes out still does."""
-        arguments = self._work, self._options, self._cores, self._no_process, self._warm, self._boot, self._idle
+        arguments = self._work, self._options, self._cores, self._no_process, self._zygote, self._boot, self._idle
         other = Chooser(*arguments, alone=self._alone, duels=self._duel is not None)
         other.adopt, other.restate, other.pair = self.adopt, self.restate, self.pair
         other.left, other.done = self.left, self.done
@@ -180,9 +180,9 @@ class Chooser:
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
-        how = self._no_process, self._warm(), self._gil, self._most
-        processes, threads = self._idle()
-        return Situation(self._cores, self.left(), *how, idle=processes, kept=threads)
+        age, (processes, threads) = self._zygote(), self._idle()
+        how = self._no_process, age is not None and age >= ZYGOTE_START, self._gil, self._most
+        return Situation(self._cores, self.left(), *how, booting=age or 0.0, idle=processes, kept=threads)
 
     def situation_later(self) -> Situation:
         """The same for a change in mid-run: what calls may come to change here rules processes out, too."""

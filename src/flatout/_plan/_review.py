@@ -25,7 +25,6 @@ from flatout._plan._choose import (
     PROCESS_START,
     PROCESS_TASK,
     THREAD_START,
-    ZYGOTE_START,
     Situation,
     choose,
     describe,
@@ -40,6 +39,7 @@ SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
 STARTING = 0.01  # seconds between two looks while workers start; guessed
 WORSE = 1.15  # times as long a call takes after a change that is taken back; guessed
 DISAPPOINTING = 1.5  # times as long as predicted, from which the runner-up is tried; guessed
+CROWDED = 0.25  # of their time that calls wait for a core, from which others have the machine; guessed
 VERIFIED = 1.0  # seconds over which what came is held against the prediction; guessed
 FULL = 0.8  # of a core, from which threads or a loop are held up by it; guessed
 OWN_WORK = (
@@ -256,9 +256,14 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
         return None
     why = f"threads keep one core full and no more, {duration(window.pace)} from one call's end to the next"
     if k > m:
-        useful = _law.useful_in_flight(window.compute, wait, m)
+        useful = float(m) if _are_others(plan, window) else _law.useful_in_flight(window.compute, wait, m)
         return _mixture(plan, "thread", (k, most), m, seconds, f"{why}; {k} calls in threads of {m} processes", useful)
     return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
+
+
+def _are_others(plan: Plan, window: Window) -> bool:
+    """Whether calls compute so much more than those that were measured that these tell nothing of how long they wait."""
+    return plan.measured is not None and window.compute > ANOTHER * (plan.measured.gil + plan.measured.free)
 
 
 def _from_processes(plan: Plan, window: Window, situation: Situation) -> Plan | None:
@@ -291,7 +296,12 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
 
 
 def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:
-    """Where it is neither computing nor a busy machine that makes calls end much farther apart than was predicted."""
+    """Where it is neither computing nor a busy machine that makes calls end much farther apart than was predicted.
+
+    On a busy machine all that this process does for them takes longer, too.
+    """
+    if window.queued > CROWDED * window.busy:
+        return None
     explained = max(predicted, (window.cpu + window.queued) / window.calls / situation.cores)
     here, threads = _prediction(plan), next((p for p in plan.predictions if p.kind == "thread"), None)
     if here is None or threads is None or threads.impossible or not 0 < DISAPPOINTING * explained < window.pace:
@@ -311,7 +321,7 @@ def _prediction(plan: Plan) -> Prediction | None:
 
 def _starting(processes: int, in_flight: int, situation: Situation) -> float:
     start = processes * PROCESS_START + -(-in_flight // processes) * THREAD_START
-    return start + (0.0 if situation.warm else ZYGOTE_START) + PROCESS_TASK
+    return situation.boot + start + PROCESS_TASK
 
 
 def _mixture(

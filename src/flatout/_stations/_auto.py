@@ -101,7 +101,7 @@ class AutoStation:
         func = functools.partial(call.func, **call.keywords) if call.keywords else call.func
         # What a chunk of calls does is up to the function that is mapped.
         work = Work(call.args[0] if func is call_each else func, star=True)
-        chooser = Chooser(work, Options(), usable_cores(), self._no_process, _pool.warm, _pool.pool, alone=False)
+        chooser = Chooser(work, Options(), usable_cores(), self._no_process, _pool.age, _pool.pool, alone=False)
         chooser.adopt = lambda plan: self._judge(verdict, self._kind(plan, work.func))
         call.future.add_done_callback(lambda _: self._call_over(verdict))
         self._trials.add(verdict)

@@ -3,10 +3,12 @@
 import sys
 
 
-def zygote_runs() -> bool:
-    """Whether the zygote runs already; where nobody has needed its pool yet, that is not imported to find out."""
-    warm = getattr(sys.modules.get("flatout._workers._pool"), "warm", None)  # another thread may be importing it
-    return warm is not None and bool(warm())
+def zygote_age() -> float | None:
+    """Seconds since the zygote's start began, None where there is none; where nobody has needed its pool yet, that is not
+    imported to find out.
+    """
+    age = getattr(sys.modules.get("flatout._workers._pool"), "age", None)  # another thread may be importing it
+    return None if age is None else age()
 
 
 def idle_workers() -> tuple[int, int]:

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import weakref
 
 from flatout import _child
@@ -293,12 +294,13 @@ def _start_zygote(control: int) -> subprocess.Popen[bytes]:
 
 _pool: Pool | None = None
 _pool_lock = threading.RLock()
+_began: float | None = None  # when the start of its zygote did, by time.monotonic
 _over = False  # the interpreter is ending
 
 
 def pool() -> Pool:
     """The pool of this process; its zygote is started by the first call, and replaced when it has died."""
-    global _pool
+    global _pool, _began
     with _pool_lock:
         if _over:
             raise OSError("the interpreter is ending: no more worker processes")
@@ -306,7 +308,12 @@ def pool() -> Pool:
             _pool.close()
             _pool = None
         if _pool is None:
-            _pool = Pool()
+            _began = time.monotonic()
+            try:
+                _pool = Pool()
+            except BaseException:
+                _began = None
+                raise
         return _pool
 
 
@@ -324,9 +331,10 @@ def let_go() -> None:
         _pool.let_go()
 
 
-def warm() -> bool:
-    """Whether the zygote runs already."""
-    return _pool is not None and _pool.alive
+def age() -> float | None:
+    """Seconds since the zygote's start began; None where there is none."""
+    pool, began = _pool, _began
+    return None if began is None or (pool is not None and not pool.alive) else time.monotonic() - began
 
 
 def idle() -> int:
@@ -336,8 +344,9 @@ def idle() -> int:
 
 
 def _forget_parents_pool() -> None:
-    global _pool, _pool_lock
+    global _pool, _pool_lock, _began
     _pool_lock = threading.RLock()
+    _began = None
     if _pool is not None:
         _pool.abandon()
         _pool = None

@@ -33,6 +33,7 @@ PAUSE = 0.001  # seconds until it is looked again whether they do, and
 PATIENCE = 0.1  # for how long in all; both guessed
 IDLED = 0.05  # seconds over which it is looked whether the calls in a process keep a core busy; guessed
 BUSY = 0.7  # of a core, from which they do; guessed
+MOST_GROWTH = 2  # times as many threads at most, where they do not: other calls may be on their way; guessed
 COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
 
 
@@ -144,19 +145,21 @@ class ThreadsWorker:
         """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
         with contextlib.suppress(IndexError):
             return self._idle.pop()
-        if len(self._pullers) >= self._most and self._most < self._ceiling and self._core_idles():
-            self._most += 1
+        if len(self._pullers) >= self._most and self._most < self._ceiling:
+            self._grow()
         with contextlib.suppress(RuntimeError):
             return self._begin() if len(self._pullers) < self._most and not self._gone else None
         return None
 
-    def _core_idles(self) -> bool:
-        """Whether a core has idled since that was looked at last, or others have had it; asked too early: no."""
+    def _grow(self) -> None:
+        """Where the core has idled since that was looked at last, or others have had it: as many as would keep it busy."""
         (then, before), now = self._looked_at, (monotonic(), process_time())
         if now[0] - then < IDLED:
-            return False
+            return
         self._looked_at = now
-        return now[1] - before < BUSY * (now[0] - then)
+        used = (now[1] - before) / (now[0] - then)
+        if used < BUSY:
+            self._most = min(self._ceiling, math.ceil(self._most / max(used, 1 / MOST_GROWTH)))
 
     # In the threads
 
