@@ -21,6 +21,7 @@ ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 
 THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, and
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
+CHEAP = 0.010  # seconds of a call, below which the caller's thread makes some while processes start, as the dispatcher has it
 PROCESS_TASK = (
     0.3e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.09-0.15 in each of the two);
 )
@@ -205,7 +206,12 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     batch = PROCESS_BATCH * _batches_per_call(measured.seconds + transfer)
     moving, parent = transfer + PROCESS_TASK + batch, (transfer + batch) / 2 + PARENT_TASK
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
-    seconds = _starting(situation, k) + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
+    start = _starting(situation, k)
+    if measured.seconds < CHEAP and start < n * measured.seconds:
+        start -= each * (
+            _starting(situation, 1) // measured.seconds
+        )  # the caller makes so many calls until the first is there
+    seconds = start + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
 
 

@@ -47,7 +47,7 @@ class Probe:
 
     It returns None if that was it, else how many seconds to wait, at most until the end of the call, before it is called
     again. `computing(seconds of a call)` is called once the calls have computed for a few milliseconds, time and again, until
-    it returns something to be done, in a thread of its own.
+    it returns something to be done, between two calls.
     The thread that makes the calls says so by `begin` and `end`; `done()` tells how many of those under way are over.
     `alone`: nothing else computes in this process, so that what other threads do is the work of the calls. `known`: what
     such calls have been seen to do before; where these do the same `enough` is called early, once.
@@ -76,11 +76,9 @@ class Probe:
         self._watchers: RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
         self._modules_then = 0  # modules that were loaded when it was made
-        self._own_thread: int | None = None  # the clock of the watcher, who may be busy with starting the zygote
+        self._own_thread: int | None = None  # the clock of the watcher
         self._peak: Peak | None = None
         self._own_clock = 0.0
-        self._helper: int | None = None  # the clock of the thread that starts the zygote
-        self._helper_clock = 0.0
         self._heeds_collections = False
         self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
         self._noted = 0.0, 0.0, 0.0  # what the watcher has told of, on the clocks and its own
@@ -244,9 +242,8 @@ class Probe:
         self._known = self.agreed = None
 
     def _watching(self) -> float:
-        """CPU seconds of the watcher and of who starts the zygote."""
-        watcher = max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
-        return watcher + max(self._helper_clock, 0.0 if self._helper is None else _read(self._helper))
+        """CPU seconds of the watcher."""
+        return max(self._own_clock, 0.0 if self._own_thread is None else _read(self._own_thread))
 
     def _computed_elsewhere(self, watching: float) -> float:
         if self._elsewhere is None:
@@ -282,15 +279,9 @@ class Probe:
             prepare = self._computing(seconds / calls)
             self._told = prepare is not None
         if prepare is not None:
-            with contextlib.suppress(RuntimeError), put_off():  # no thread to be had: it starts later
-                Daemon(self._prepare, "flatout-boot", (prepare,)).start()
-
-    def _prepare(self, prepare: Callable[[], object]) -> None:
-        """In a thread of its own: to start the zygote takes longer than many a call."""
-        self._helper = clock_of(threading.get_ident())
-        with self._own_work():
-            prepare()
-        self._helper_clock, self._helper = time.thread_time(), None
+            # Between two calls: another thread would have to get the GIL from them for each file that it imports.
+            with self._own_work():
+                prepare()
 
     @contextlib.contextmanager
     def _own_work(self) -> Iterator[None]:
