@@ -284,3 +284,43 @@ def test_who_is_cancelled_again_while_his_run_ends_leaves_nobody_watching() -> N
     while threads_named("flatout-probe") and time.monotonic() < deadline:
         time.sleep(0.01)
     assert not threads_named("flatout-probe"), error
+
+
+def test_a_run_whose_function_asks_it_for_the_next_value_raises_and_goes_on() -> None:
+    """As a generator does. The interpreter crashed of it where values came out of `itertools.chain`."""
+    asked: list[BaseException] = []
+
+    def ask(x: int) -> int:
+        if x == 1:
+            try:
+                next(values)
+            except ValueError as error:
+                asked.append(error)
+        return x
+
+    values = iter(flatout.map(ask, range(4), via="inline"))
+    assert list(values) == [0, 1, 2, 3]
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("via", ["inline", "thread", "process"])
+def test_threads_that_share_a_run_get_each_value_once_between_them(via: Any) -> None:
+    """Whoever comes while another is at it is told so, as by a generator, and may come again."""
+    values = iter(flatout.map(abs, range(3000), via=via))
+    got: list[int] = []
+
+    def take() -> None:
+        while True:
+            try:
+                got.append(next(values))
+            except ValueError:
+                continue
+            except StopIteration:
+                return
+
+    threads = [threading.Thread(target=take) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(got) == list(range(3000))

@@ -7,7 +7,6 @@ import time
 import warnings
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from contextlib import closing, suppress
-from itertools import chain
 from types import TracebackType
 
 from flatout._errors import PlanError, RunCancelled
@@ -86,7 +85,7 @@ class Run(Iterator["T"]):
         """Values in the order of the inputs."""
         if self._values is not None:
             return self._values
-        return chain.from_iterable(_lists(self._chunks(ordered=True, collect=False), self._on_error))
+        return _values(self._chunks(ordered=True, collect=False), self._on_error)
 
     def __next__(self) -> T:
         """The next value in the order of the inputs."""
@@ -349,10 +348,12 @@ def _raise_end(engine: Engine) -> None:
         raise RunCancelled(f"the run was cancelled after {statistics.succeeded + statistics.failed} tasks")
 
 
-def _lists(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Sequence[Any]]:
+def _values(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Any]:
+    """A generator: `itertools.chain` would be quicker by 9 ns a value, but crashes where one of its values asks for the next."""
     with closing(chunks):
         for settled in chunks:
-            yield _told(settled, on_error)
+            for value in _told(settled, on_error):  # noqa: UP028  (`yield from` takes 4 ns more)
+                yield value
 
 
 async def _avalues(outcomes: _InLoop, on_error: OnError) -> AsyncIterator[Any]:

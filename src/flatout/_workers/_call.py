@@ -107,6 +107,12 @@ class Caller:
         This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
         """
         func, unchanged, append = self._one_argument(), self._context, values.append
+        if not unchanged:  # to ask whether there is anything takes a quarter of the time of the whole loop less
+            for item in inputs:
+                append(func(item))
+                if context:
+                    return False
+            return True
         for item in inputs:
             append(func(item))
             try:
