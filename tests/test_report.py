@@ -165,6 +165,12 @@ def test_of_a_run_that_was_left_early_so_much_is_predicted_as_was_done() -> None
     assert unknown.predicted == pytest.approx(0.1), "half of what was predicted for 1000"
 
 
+def test_calls_of_an_earlier_plan_that_had_not_ended_are_named_and_no_measure_of_this_one() -> None:
+    report = flatout.Report.of(PLAN, Statistics(drawn=45, succeeded=45), 1.25, replace(CHOICE, beside=3))
+    assert "  3 calls that had begun before, by another plan, ended beside them\n" in str(report)
+    assert "a call took" not in str(report).partition("after the choice")[2].rpartition("\n")[0]
+
+
 def test_nothing_is_set_beside_what_was_not_predicted() -> None:
     assert chosen_of(CHOICE, done=5) is None, "nothing was left"
     assert chosen_of(CHOICE, plan=flatout.Plan("process")) is None

@@ -195,7 +195,13 @@ class Engine:
         if self.total is None:
             return None
         begun = 0 if self.chooser is None else self._unwatched.settled + self.chooser.spent()[0][2]
-        return max(0, self.total - max(begun, self.statistics().settled + 1))
+        counts = self.statistics()
+        return max(0, self.total - max(begun, counts.settled + max(1, self._begun_in_threads(counts))))
+
+    def _begun_in_threads(self, counts: Statistics) -> int:
+        """Tasks that joined threads are on, or whose end is not known yet: nobody can take those over."""
+        waiting = self._hiring.waiting_in_threads
+        return 0 if waiting is None else max(0, counts.running - waiting)
 
     def _source(self) -> Any:
         if self._given_source is not None:
@@ -255,10 +261,12 @@ class Engine:
     def _note_change(self, plan: Plan) -> None:
         """From now on by another plan. One that is gone back to was predicted for what was left long ago."""
         counts = self.statistics()
-        left = None if self.total is None else self.total - counts.settled
+        beside = self._begun_in_threads(counts)
+        begun = counts.settled + beside
+        left = None if self.total is None else self.total - begun
         spent = counts.busy_seconds, counts.cpu_seconds, 0.0, counts.queued_seconds
         gone_back = bool(plan.predictions) and plan.predictions is self._predictions
-        choice = Choice(self.seconds, counts.settled, left, *spent, time.process_time())
+        choice = Choice(self.seconds, begun, left, *spent, time.process_time(), beside)
         self.choice = None if gone_back else choice
 
     def _restate(self, again: Callable[[Plan], Plan]) -> None:

@@ -262,7 +262,7 @@ class Choice:
     seconds: since the start of the run. tasks: those that had been begun, by the caller's thread. left: the others, None
     where their number was unknown. busy_seconds, cpu_seconds: of the calls so far, the one under way included,
     and under_way: of that alone; queued_seconds: how long all waited for a core, as far as is known. process_seconds: CPU
-    time of this process since it began.
+    time of this process since it began. beside: how many of those that had been begun, by an earlier plan, had not ended.
     """
 
     seconds: float
@@ -273,6 +273,7 @@ class Choice:
     under_way: float
     queued_seconds: float
     process_seconds: float
+    beside: int = 0
 
 
 @record

@@ -18,7 +18,8 @@ class Chosen:
     tasks: how many have ended. seconds: how long that took. predicted: what the law expected of the chosen kind for so
     many, `plan.predictions` of every kind for all that were left. call_seconds: mean time of a call, and
     queued_seconds: how much of that it waited for a core, as far as is known. in_flight: calls under way at a time, in the
-    mean (Little's law: in_flight = tasks * call_seconds / seconds).
+    mean (Little's law: in_flight = tasks * call_seconds / seconds). beside: calls that an earlier plan had begun and that were
+    still under way: what they took is in call_seconds and in_flight, too.
 
     Shares of the time that the usable cores had: compute_share in calls; own_share in this process beside its calls
     (drawing inputs, handing tasks out, taking results, and whatever else the program did); idle_share: the rest, in
@@ -34,6 +35,7 @@ class Chosen:
     compute_share: float
     own_share: float
     idle_share: float
+    beside: int = 0
 
     @property
     def ratio(self) -> float:
@@ -146,6 +148,7 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
         compute_share=computing,
         own_share=own_share,
         idle_share=1.0 - computing - own_share,
+        beside=choice.beside,
     )
 
 
@@ -177,9 +180,14 @@ def _why(chosen: Chosen, plan: Plan) -> list[str]:
     before = f" ({least}{duration(measured.seconds)} when it was measured)" if measured else ""
     queued = chosen.queued_seconds
     queue = f", {duration(queued)} of it waiting for a core" if queued > NOTED * chosen.call_seconds else ""
-    return [
+    calls = (
         f"  a call took {duration(chosen.call_seconds)}{before}{queue}; "
-        f"{chosen.in_flight:.3g} of at most {plan.ceiling or plan.concurrency} were under way at a time",
+        f"{chosen.in_flight:.3g} of at most {plan.ceiling or plan.concurrency} were under way at a time"
+    )
+    if chosen.beside:
+        calls = f"  {_counted(chosen.beside, 'call')} that had begun before, by another plan, ended beside them"
+    return [
+        calls,
         f"  the cores: {chosen.compute_share:.0%} computing in calls, {chosen.own_share:.0%} in this process beside them, "
         f"{chosen.idle_share:.0%} idle or with other programs",
     ]

@@ -249,6 +249,11 @@ class ThreadsWorker:
                 ended.append(self._finished.popleft())
         return _together(ended) if ended and not self._gone else None
 
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for a thread."""
+        return len(self._inbox)
+
     # Time, and the end
 
     def running(self) -> Sequence[tuple[int, float]]:
