@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 
+import flatout
 from flatout._plan._effects import Watch, _assigned_here, _stores
 from flatout._wire._code import codes
 
@@ -420,3 +421,18 @@ def test_the_scan_reads_specialised_and_instrumented_code() -> None:
         sys.settrace(None)
     assert Watch(busy, 1).changed() == GLOBAL_COUNTER
     assert Watch(harmless, 1).changed() == ""
+
+
+def test_an_open_file_is_no_thing_to_copy(tmp_path: Path) -> None:
+    """A worker would read, or write, in a copy of its own."""
+    (tmp_path / "lines").write_text("1\n2\n")
+    with open(tmp_path / "lines") as lines, open(tmp_path / "log", "wb") as log:
+
+        def read(x: int) -> int:
+            return int(lines.readline()) + x
+
+        assert Watch(read, 1).possible() == "the call may read or write the open file in closure variable 'lines'"
+        assert Watch(functools.partial(print, file=log), 1).possible() != ""
+        with pytest.raises(flatout.NotPicklable, match="lines"):
+            flatout.map(read, [1, 2], via="process").results()
+        assert flatout.map(lambda x: print(x, file=sys.stdout), [1], via="process").results() == [None]

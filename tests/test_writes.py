@@ -19,6 +19,7 @@ seen: list[Any] = []
 cache: dict[Any, Any] = {}
 groups: dict[int, list[int]] = collections.defaultdict(list)
 each = threading.local()
+rows: list[list[int]] = [[0], [1]]
 words = re.compile(r"\w+")
 here = sys.modules[__name__]
 
@@ -33,6 +34,14 @@ class Tally:
 
     def note_in_class(self, x: int) -> None:
         Tally.total += x
+
+    def note_in_own_class(self, x: int) -> None:
+        type(self).total += x
+
+    def note_in_class_by_name(self, x: int) -> None:
+        kind = type(self)
+        if x == 77:
+            kind.total = x
 
     @classmethod
     def note_by_class(cls, x: int) -> None:
@@ -138,6 +147,55 @@ def closure() -> Callable[[int], None]:
     return put
 
 
+def of_module_imported_within(x: int) -> None:
+    import test_writes
+
+    test_writes.last = x  # type: ignore[attr-defined]
+
+
+def of_object_imported_within(x: int) -> None:
+    from test_writes import tally
+
+    tally.last += x
+
+
+def to_list_imported_within(x: int) -> None:
+    from test_writes import seen as found
+
+    if x == 77:
+        found.append(x)
+
+
+def by_globals(x: int) -> None:
+    globals()["last"] = x
+
+
+def by_update_of_globals(x: int) -> None:
+    globals().update(last=x)
+
+
+def by_vars(x: int) -> None:
+    vars(here)["last"] = x
+
+
+def in_place(x: int) -> None:
+    mine = seen
+    if x == 77:
+        mine += [x]
+
+
+def row_by_row(x: int) -> None:
+    for row in rows:
+        if x == 77:
+            row[0] = x
+
+
+def through_an_iterator(x: int) -> None:
+    row = next(iter(rows))
+    for row in iter(rows):
+        row[0] = x
+
+
 GLOBAL = "the call may change the global {!r} of module " + __name__
 
 
@@ -164,6 +222,17 @@ GLOBAL = "the call may change the global {!r} of module " + __name__
         (Tally.note_by_class, "the call may change the Tally whose method it is"),
         (Tally().note_seldom, "the call may change the Tally whose method it is"),
         (Tally().note_through_another, "the call may change the Tally whose method it is"),
+        (Tally().note_in_own_class, "the call may change the class of the Tally whose method it is"),
+        (Tally().note_in_class_by_name, "the call may change the class of the Tally whose method it is"),
+        (of_module_imported_within, "the call may change the module test_writes"),
+        (of_object_imported_within, "the call may change test_writes.tally"),
+        (to_list_imported_within, "the call may change test_writes.seen"),
+        (by_globals, "the call may change a global"),
+        (by_update_of_globals, "the call may change a global"),
+        (by_vars, GLOBAL.format("here")),
+        (in_place, GLOBAL.format("seen")),
+        (row_by_row, GLOBAL.format("rows")),
+        (through_an_iterator, GLOBAL.format("rows")),
     ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
@@ -205,12 +274,30 @@ def gives_away(x: int) -> list[int]:
     return part
 
 
+def own_sums(x: int) -> list[Any]:
+    from test_writes import rows as given
+
+    total, found = len(seen), list(seen)
+    total += x
+    found += [x]
+    for row in given:
+        total += len(row)
+        found.append(row)
+    kind = type(found)
+    made = kind(found)
+    made.append(kind)
+    made += reversed(found)
+    own = vars(Tally()).copy()
+    own["last"] = x
+    return [*made, total, iter(found)]
+
+
 OTHERS = [Tally().read, Tally().make, len, str.split, Tally]
 
 
 @pytest.mark.parametrize(
     "func",
-    [local_work, own_connection, reads_only, makes_one, gives_away, partial(reads_only), *OTHERS],
+    [local_work, own_sums, own_connection, reads_only, makes_one, gives_away, partial(reads_only), *OTHERS],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_what_is_the_calls_own_raises_no_alarm(func: Callable[[Any], Any]) -> None:

@@ -8,6 +8,7 @@ and attributes of classes: unknown counts as unchanged, until `possible` reads i
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -27,6 +28,7 @@ _MAX_SECONDS = 0.003  # for all fingerprints before the call; guessed: a tenth o
 _MAX_PLACES = 50  # guessed
 _LEVELS = 2  # calls followed from function to function; guessed
 _UNCHANGEABLE = (type, ModuleType, FunctionType, LruCached)
+_FILES = (io.TextIOWrapper, io.FileIO, io.BufferedReader, io.BufferedWriter, io.BufferedRandom)
 _SCALARS = frozenset((int, float, complex, bool, str, bytes, type(None), range))
 
 
@@ -50,6 +52,7 @@ class Watch:
         self._functions = _functions(_handed(func, item, star))
         self._statement = next(filter(None, map(_statement, self._functions)), "")
         self._before: list[tuple[_Place, bytes]] = []
+        self._file = ""  # an open one that it names
         if not self._statement:
             self._look(_places(func, item, star, self._functions))
 
@@ -69,6 +72,9 @@ class Watch:
             if id(place.value) in met:
                 continue
             met.add(id(place.value))
+            if isinstance(place.value, _FILES):
+                self._file = self._file or place.name
+                continue
             before = fingerprint(place.value)
             if before is not None and before is not MUTATED:
                 self._before.append((place, before))
@@ -95,7 +101,8 @@ class Watch:
         with put_off():  # not in the middle of an import, which would leave Python's lock taken
             from flatout._plan._writes import written
 
-        return written(self._functions, _innermost(self._func))
+        file = self._file and f"the call may read or write the open file in {self._file}"
+        return file or written(self._functions, _innermost(self._func))
 
 
 def _innermost(func: Any) -> Any:

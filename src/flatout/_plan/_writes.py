@@ -8,6 +8,7 @@ effect that may come. Code that cannot be followed (what it is handed, what it c
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -89,6 +90,8 @@ class _Reader:
     def origin(self, instruction: Instruction, outer: frozenset[str]) -> Origin | None:
         """Where what is loaded by name comes from."""
         name, names = instruction.argval, self._function.__globals__
+        if name in _TELLING and name not in names:
+            return Origin(name, _TELLING[name])
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and name in names:
             return _shared(Origin(f"the global {name!r} of module {names.get('__name__', '?')}", names[name]))
         if name in outer and name in self._closure:
@@ -135,6 +138,9 @@ class _Walk:
         target = self._top(depth) if depth else None
         if target is not None:
             yield f"the call may change {target.name}"
+        left = self._top(2) if instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=") else None
+        if left is not None and _changes_in_place(left.value):
+            yield f"the call may change {left.name}"
         if _is_method(instruction) and (receiver := self._top()) is not None:
             if instruction.argval in CHANGES and _is_container(receiver.value):
                 yield f"the call may change {receiver.name}"
@@ -151,10 +157,24 @@ class _Walk:
         elif name in ("LOAD_ATTR", "LOAD_METHOD"):
             self._replace(instruction, _attribute(self._top(), instruction.argval))
         elif name in ("BINARY_SUBSCR", "BINARY_SLICE"):
-            container = self._top(2 if name == "BINARY_SUBSCR" else 3)
-            self._replace(instruction, None if container is None else Origin(container.name))
-        elif name == "STORE_FAST":
-            self._locals[instruction.argval] = self._stack.pop() if self._stack else None
+            self._replace(instruction, _part_of(self._top(2 if name == "BINARY_SUBSCR" else 3)))
+        elif name in _STORES:
+            self._store(instruction)
+        elif name == "IMPORT_NAME":
+            module = sys.modules.get(instruction.argval, UNKNOWN)
+            self._replace(instruction, Origin(f"the module {instruction.argval}", module))
+        elif name == "IMPORT_FROM":
+            self._push(instruction, _attribute(self._top(), instruction.argval))
+        elif name == "GET_ITER":
+            self._replace(instruction, _part_of(self._top()))
+        elif name == "FOR_ITER":
+            self._push(instruction, _part_of(self._top()))
+        elif name == "PRECALL":  # which takes the arguments in Python 3.11
+            told = self._told(instruction.arg or 0)
+            self._replace(instruction, told)
+        elif name == "CALL":
+            told = self._top() if sys.version_info < (3, 12) else self._told(instruction.arg or 0)
+            self._replace(instruction, told)
         elif name == "COPY":
             self._stack.append(self._top(instruction.arg or 1))
         elif name == "SWAP":
@@ -163,6 +183,31 @@ class _Walk:
             self._replace(instruction, None)
         if name in _LEAVES:
             self._stack.clear()
+
+    def _store(self, instruction: Instruction) -> None:
+        """Into one local variable or two; or into the first, and then the second is loaded."""
+        first, *others = _names(instruction)
+        self._locals[first] = self._stack.pop() if self._stack else None
+        for other in others:
+            if instruction.opname == "STORE_FAST_LOAD_FAST":
+                self._stack.append(self._locals.get(other))
+            else:
+                self._locals[other] = self._stack.pop() if self._stack else None
+
+    def _told(self, arguments: int) -> Origin | None:
+        """What a builtin returns that leads from an object to one that is not the call's own either."""
+        below = self._stack[-arguments - 2 : len(self._stack) - arguments]
+        called = next((origin for origin in below if origin is not None and origin.name in _TELLING), None)
+        if called is None:
+            return None
+        if called.value is globals:
+            return Origin("a global", {})
+        subject = self._top() if arguments == 1 else None
+        if subject is None:
+            return None
+        if called.value is not type:
+            return _part_of(subject)
+        return Origin(f"the class of {subject.name}", UNKNOWN if subject.value is UNKNOWN else type(subject.value))
 
     def _push(self, instruction: Instruction, origin: Origin | None) -> None:
         self._stack += [None] * (_effect(instruction) - 1)
@@ -182,6 +227,9 @@ class _Walk:
             self._stack[-1], self._stack[-depth] = self._stack[-depth], self._stack[-1]
 
 
+# Builtins that lead on to what is not the call's own.
+_TELLING = {"type": type, "vars": vars, "globals": globals, "iter": iter, "reversed": reversed}
+_STORES = ("STORE_FAST", "STORE_FAST_STORE_FAST", "STORE_FAST_LOAD_FAST")
 _WRITES = {  # how deep on the stack lies what is written to
     "STORE_ATTR": 1,
     "DELETE_ATTR": 1,
@@ -219,6 +267,15 @@ def _is_method(instruction: Instruction) -> bool:
 
 def _is_container(value: object) -> bool:
     return value is UNKNOWN or any(base.__name__ in _CONTAINERS for base in type(value).__mro__)
+
+
+def _changes_in_place(value: object) -> bool:
+    """Whether `+=` and the like would change the object itself, as far as that can be told."""
+    return value is not UNKNOWN and any(hasattr(type(value), name) for name in ("__iadd__", "__ior__", "__imul__"))
+
+
+def _part_of(whole: Origin | None) -> Origin | None:
+    return None if whole is None else Origin(whole.name)
 
 
 def _shared(origin: Origin) -> Origin | None:

@@ -112,7 +112,15 @@ def _reduce_weak_keys(value: weakref.WeakKeyDictionary[Any, Any]) -> Any:
     return weakref.WeakKeyDictionary, (dict(value),)  # functools.singledispatch has one
 
 
+def _reduce_file(file: io.TextIOWrapper) -> Any:
+    """cloudpickle would copy what is in it: what a call reads there, or writes, would be the copy's."""
+    if file in (sys.stdout, sys.stderr):
+        return NotImplemented
+    raise TypeError(f"cannot pickle the open file {file.name!r}: each worker would have a copy of its own")
+
+
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
+    io.TextIOWrapper: _reduce_file,
     functools.cached_property: _reduce_cached_property,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
 }
