@@ -130,6 +130,7 @@ class World:
         self.cancelled = False
         self.fatal = False
         self.barren = 0  # deaths with nobody to blame since the last result
+        self.stillborn = 0  # the same of workers that were not ready, since one last was
         if seat:
             self.crew[SEAT] = Hired(SEAT, "inline", ready=True)
             self.post(WorkerReady(SEAT, "seat"))
@@ -293,7 +294,7 @@ class World:
 
     def get_ready(self, worker: Hired) -> None:
         """A worker has started."""
-        worker.ready = True
+        worker.ready, self.stillborn = True, 0
         self.post(WorkerReady(worker.number, f"worker {worker.number}"))
 
     def finish_tasks(
@@ -346,6 +347,8 @@ class World:
         suspected = (set(suspects) & worker.tasks.keys()) - blamed if error and not worker.killed else set()
         # In a process all were begun: none is run once more. A blocked loop's are, whoever is at fault.
         unasked = worker.inside != "" and worker.kind == "process" and self.options.retry.attempts == 1
+        if worker.inside != "" and worker.kind == "process" and len(blamed) > 1:
+            self.alone |= blamed  # one may have kept the others from ending in time
         if len(suspected) == 1 or unasked:
             blamed |= suspected
         else:
@@ -353,6 +356,7 @@ class World:
         for index in sorted(blamed):
             self._attempt_failed(index, worker.tasks[index][0], TaskTimeout() if index in worker.overdue else error)
         self.barren = 0 if blamed else self.barren + bool(error and not suspected and not worker.killed)
+        self.stillborn += bool(error and not worker.ready and not worker.killed)
         if starved and not worker.killed:
             self.apart |= blamed | suspected
         self.fatal = self.fatal or fatal
@@ -470,7 +474,7 @@ class World:
         raised = self.options.on_error == "raise" and self.failed
         assert counts.failed == (1 if raised else len(self.failed))
         if isinstance(self.finish.error, WorkerDied):
-            assert self.fatal or self.barren > BARREN_DEATHS
+            assert self.fatal or self.barren > BARREN_DEATHS or self.stillborn > BARREN_DEATHS
             return
         if self.cancelled:
             return
@@ -1432,6 +1436,62 @@ def test_with_retry_each_of_them_is_run_again_alone_in_its_process() -> None:
         commands = dispatcher.handle(BatchFinished(2, index, ["fine"]), 2.0)
         assert told(commands) == ["fine"]
     assert sent(commands) == [(2, [4, 5])], "then the others, together"
+
+
+def test_of_several_that_are_over_their_time_in_it_each_is_tried_again_alone() -> None:
+    """One may have held the GIL, or blocked the loop, for all of them."""
+    dispatcher = mixture(retry=Retry(2, backoff=0.0), timeout=1.0)
+    crew_of(dispatcher, 1, 4)
+    over = WorkerObserved(1, [(0, 1.0), (1, 1.0), (2, 2.5), (3, 2.5)])
+    assert of(dispatcher.handle(over, 2.6), KillWorker) == [KillWorker(1)]
+    dispatcher.handle(WorkerExited(1, POISON, [0, 1, 2, 3]), 3.0)
+    commands = dispatcher.handle(WorkerReady(2), 3.0)
+    assert sent(commands) == [(2, [0])]
+    assert sent(dispatcher.handle(BatchFinished(2, 0, ["fine"]), 3.1)) == [(2, [1])]
+    assert sent(dispatcher.handle(BatchFinished(2, 1, ["fine"]), 3.2)) == [(2, [2, 3])]
+
+
+def test_a_mixture_goes_on_in_the_processes_that_can_be_had() -> None:
+    dispatcher = mixture(processes=3)
+    crew_of(dispatcher, 2, 20)
+    commands = dispatcher.handle(WorkerExited(3, OSError("no descriptors")), 1.0)
+    assert not of(commands, StartWorker)
+    assert not of(dispatcher.handle(BatchFinished(1, 0, ["a"]), 1.0), StartWorker)
+
+
+# Silence
+
+
+def test_a_process_that_begins_nothing_for_long_is_killed_and_others_get_its_tasks() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=2, ahead=False, timeout=2.0)
+    crew_of(dispatcher, 1, 4)
+    for now in (3.0, 5.0, 7.0):
+        assert not of(dispatcher.handle(WorkerObserved(1, []), now), KillWorker)
+    assert of(dispatcher.handle(WorkerObserved(1, []), 8.0), KillWorker) == [KillWorker(1)]
+    commands = dispatcher.handle(WorkerExited(1, POISON), 8.1)
+    assert told(commands) == []
+    assert sent(dispatcher.handle(WorkerReady(2), 8.2)) == [(2, [0, 1])]
+
+
+def test_a_sign_of_life_gives_it_time_anew() -> None:
+    dispatcher = brain(Plan("process", 1), chunksize=2, ahead=False, timeout=2.0)
+    crew_of(dispatcher, 1, 4)
+    dispatcher.handle(WorkerObserved(1, []), 3.0)
+    dispatcher.handle(WorkerObserved(1, [(0, 6.0)]), 7.0)
+    assert not of(dispatcher.handle(WorkerObserved(1, []), 9.0), KillWorker)
+    dispatcher.handle(BatchFinished(1, 0, ["a"]), 13.0)
+    assert not of(dispatcher.handle(WorkerObserved(1, []), 14.5), KillWorker)
+
+
+def test_workers_that_never_get_ready_end_the_run_though_another_one_works() -> None:
+    dispatcher = brain(Plan("process", 2), chunksize=1, ahead=False)
+    crew_of(dispatcher, 1, 40)
+    ended = []
+    for death in range(2 * BARREN_DEATHS):
+        dispatcher.handle(BatchFinished(1, death, ["a"]), 2.0 + death)
+        ended += of(dispatcher.handle(WorkerExited(2 + death, POISON), 2.0 + death), Finish)
+    (finish,) = ended
+    assert isinstance(finish.error, WorkerDied)
 
 
 # Memory

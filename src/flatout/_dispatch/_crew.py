@@ -99,6 +99,7 @@ class Worker:
         self.hands = Hands()
         self.overdue: set[int] = set()  # tasks that are being cancelled, or that it is being killed for
         self.late = False  # it is on a task that takes long: nothing is to wait behind that
+        self.silent_since: float | None = None  # when it was first seen to have tasks in hand and to be on none
         self.running = 0  # tasks that it may be on at this moment, as `Crew` has counted them
 
 

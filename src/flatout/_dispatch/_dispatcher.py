@@ -64,6 +64,7 @@ MOST_STARTING = (
     16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
 )
 LONGEST = 1e9  # seconds that a batch may be said to have taken: 30 years
+UNRESPONSIVE = 5.0  # seconds, or `timeout` if longer, that a process may have tasks in hand and begin none; guessed
 BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame, and
 BARREN_SECONDS = 1.0  # how long that may go on where they do so quickly; then we give up (Erlang's rule; guessed)
 
@@ -110,12 +111,14 @@ class Dispatcher:
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
         self._apart = Apart()
         self._room_for: int | None = None  # worker processes that there is memory for, where that is known
+        self._no_more: int | None = None  # processes of a mixture that can be had, where more could not
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
         self._ended = False
         self._error: BaseException | None = None  # what the consumer is told after the last outcome
         self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
+        self._stillborn: list[float] = []  # the same of those that were not ready yet, since one last was
         self._barren_since = SEAT  # workers up to this number have had their share in it
         self._in_hand = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = self._queued_seconds = 0.0
@@ -221,6 +224,7 @@ class Dispatcher:
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
+        self._stillborn.clear()
         if worker is not None:
             self._freed(worker)
 
@@ -238,7 +242,7 @@ class Dispatcher:
             return
         count = len(event.values)
         self._barren.clear()
-        worker.late = False
+        worker.late, worker.silent_since = False, None
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
@@ -270,7 +274,7 @@ class Dispatcher:
         worker = self._crew.workers.get(event.worker)
         if worker is None:
             return
-        worker.late = True
+        worker.late, worker.silent_since = True, None
         for batch in reversed(worker.hands.take(event.first, event.count)):
             self._lost(batch)
             self._requeue(batch)
@@ -280,6 +284,10 @@ class Dispatcher:
         worker, timeout = self._crew.workers.get(event.worker), self._options.timeout
         if worker is None or timeout is None or worker.killed:
             return
+        if worker.kind == "process" and self._keeps_silent(
+            worker, bool(event.running), max(timeout, UNRESPONSIVE), now
+        ):
+            return
         begun = [now]
         for index, began in event.running:
             if began + timeout > now:
@@ -288,6 +296,17 @@ class Dispatcher:
                 self._run_over(worker, index, began, now)
         if not worker.killed:
             self._watch(worker, min(begun))
+
+    def _keeps_silent(self, worker: Worker, on_a_task: bool, patience: float, now: float) -> bool:
+        """Whether a process has had tasks in hand for so long and begun none: it is killed, and others get them."""
+        if on_a_task or not worker.hands.count:
+            worker.silent_since = None
+        elif worker.silent_since is None:
+            worker.silent_since = now
+        elif now >= worker.silent_since + patience:
+            self._kill(worker)
+            return True
+        return False
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
@@ -312,6 +331,8 @@ class Dispatcher:
         if worker.wide and worker.kind == "process" and self._options.retry.attempts == 1:
             guilty, suspects = guilty | suspects, set()  # all have begun, and nothing is run twice unasked
         self._alone |= suspects
+        if worker.wide and worker.kind == "process" and len(guilty) > 1:
+            self._alone |= guilty  # one of them may have kept the others from ending in time
         if event.starved and not worker.killed:
             self._alone |= guilty
             self._apart.add(guilty | suspects)
@@ -326,19 +347,27 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._limit.pin(self._crew.active(worker.kind), "no more workers can be had")  # descriptors, memory, ...
+            self._can_have_no_more(worker)  # descriptors, memory, ...
         elif blamed:
             self._barren.clear()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
             self._died_barren(worker, event.error, now)
 
+    def _can_have_no_more(self, worker: Worker) -> None:
+        active = self._crew.active(worker.kind)
+        if worker.wide:
+            self._no_more = active
+        else:
+            self._limit.pin(active, "no more workers can be had")
+
     def _died_barren(self, worker: Worker, error: BaseException, now: float) -> None:
         """Count deaths with no task to blame, but one blow that ends many workers only once."""
+        deaths = self._barren if worker.ready else self._stillborn
         if worker.number > self._barren_since:
-            self._barren.append(now)
+            deaths.append(now)
             self._barren_since = self._crew.last
-            if len(self._barren) > BARREN_DEATHS and now >= self._barren[0] + BARREN_SECONDS:
-                self._finish(_given_up(len(self._barren), error))
+            if len(deaths) > BARREN_DEATHS and now >= deaths[0] + BARREN_SECONDS:
+                self._finish(_given_up(len(deaths), error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -585,8 +614,8 @@ class Dispatcher:
             return 1
         if self.plan is None or not self._inside(kind):
             return self._value(kind)
-        processes = self.plan.processes or 1
-        return processes if self._room_for is None else max(1, min(processes, self._room_for))
+        bounds = [bound for bound in (self._room_for, self._no_more) if bound is not None]
+        return max(1, min([self.plan.processes or 1, *bounds]))
 
     def _stand_in(self, queue: Queue, now: float) -> None:
         """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
@@ -699,6 +728,7 @@ class Dispatcher:
 
     def _adopt(self, plan: Plan) -> None:
         self.plan = plan
+        self._no_more = None
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
