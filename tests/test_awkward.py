@@ -7,7 +7,7 @@ import contextvars
 import gc
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import pytest
@@ -324,3 +324,65 @@ def test_threads_that_share_a_run_get_each_value_once_between_them(via: Any) -> 
     for thread in threads:
         thread.join()
     assert sorted(got) == list(range(3000))
+
+
+async def ends_its_loop(x: int) -> int:
+    if x == 3:
+        asyncio.create_task(leaves())  # noqa: RUF006 - which nobody waits for
+    await asyncio.sleep(0.05)
+    return x
+
+
+async def leaves() -> None:
+    raise SystemExit(4)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_where_something_in_it_ends_an_event_loop_nobody_waits_for_ever() -> None:
+    with pytest.raises(flatout.RunError, match="has ended the event loop in which coroutines ran: SystemExit: 4"):
+        flatout.map(ends_its_loop, range(3000), via="async", on_error="skip").results()
+    with flatout.Executor(4, via="async") as executor:
+        futures = [executor.submit(ends_its_loop, x) for x in range(20)]
+        assert all(isinstance(future.exception(60.0), BaseException) for future in futures[3:])
+        with pytest.raises(RuntimeError, match="cannot go on"):
+            executor.submit(ends_its_loop, 0).result(60.0)
+
+
+def test_in_a_process_the_task_that_ends_its_loop_dies_with_it_and_the_others_are_run() -> None:
+    plan = flatout.Plan("process", 8, processes=1, inside="async")
+    run = flatout.map(ends_its_loop, range(12), via=plan, retry=flatout.Retry(2, backoff=0.0), on_error="return")
+    results: list[Any] = run.results()
+    assert [x for x in range(12) if results[x] != x] == [3]
+    assert isinstance(results[3].error, flatout.WorkerDied)
+
+
+async def cancelled_after_five() -> AsyncIterator[int]:
+    for x in range(5):
+        yield x
+    raise asyncio.CancelledError
+
+
+def plainly_cancelled_after_five() -> Iterator[int]:
+    yield from range(5)
+    raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("inputs", [cancelled_after_five, plainly_cancelled_after_five])
+@pytest.mark.parametrize("via", ["inline", "thread", "process", "async"])
+def test_inputs_that_raise_a_cancellation_of_their_own_have_failed(via: Any, inputs: Callable[[], Any]) -> None:
+    """Nobody has cancelled who draws from them."""
+    given: list[object] = []
+    func: Callable[..., Any] = double if via == "async" else abs
+
+    async def main() -> None:
+        async for value in flatout.map(func, inputs(), via=via):
+            given.append(value)
+
+    with pytest.raises(flatout.InputError) as raised:
+        asyncio.run(main())
+    assert isinstance(raised.value.__cause__, asyncio.CancelledError)
+    assert len(given) == 5
+
+
+async def double(x: int) -> int:
+    return 2 * x

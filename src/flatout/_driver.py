@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._errors import InternalError
+from flatout._errors import InternalError, RunError
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -258,8 +258,11 @@ class Driver:
             self.fail(error)
 
     def fail(self, error: BaseException) -> None:
-        """End the run: something has happened that flatout does not expect of itself, or a signal handler has raised."""
-        if not is_raised_by_handler(error):
+        """End the run: something has happened that flatout does not expect of itself, or a signal handler has raised.
+
+        A RunError says itself what it was.
+        """
+        if not (isinstance(error, RunError) or is_raised_by_handler(error)):
             cause = error
             error = InternalError(f"flatout itself failed: {type(cause).__name__}: {cause}. Please report this.")
             error.__cause__ = cause

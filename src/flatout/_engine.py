@@ -28,7 +28,7 @@ from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Even
 from flatout._hiring import Hiring
 from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
-from flatout._loop_thread import LoopThread, clock_of, name_of
+from flatout._loop_thread import LoopThread, clock_of, ended_by, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
@@ -92,6 +92,7 @@ class Engine:
         self._overseer: Overseer | None = None
         self._looked_at = False  # whether there is somebody to look at the choice again
         self._loop_thread: LoopThread | None = None
+        self._lost_loop: BaseException | None = None  # what has ended it
         self._callers_loop: asyncio.AbstractEventLoop | None = None
         self._async_inputs: _inputs.AsyncInputs | None = None
         self._pauses: Pauses | None = None
@@ -164,6 +165,11 @@ class Engine:
         self._dispatcher.try_out(2 * usable_cores())
         self._look_again(partial(self._situation_of_loops, tie)).adopted(plan, self.statistics())
 
+    def _lose_loop(self, error: BaseException) -> None:
+        """In the thread of flatout's own loop, which something in it has ended."""
+        self._lost_loop = error
+        self._news.ring()
+
     def _may_spread(self) -> bool:
         """Whether coroutines may go to other processes: not where they were promised the caller's loop, nor a timeout
         by which a loop that is blocked would be left behind.
@@ -220,7 +226,7 @@ class Engine:
 
     def _own_loop(self) -> LoopThread:
         if self._loop_thread is None:
-            self._loop_thread = LoopThread()
+            self._loop_thread = LoopThread(self._lose_loop)
             self._loop_thread.start()
         return self._loop_thread
 
@@ -400,6 +406,8 @@ class Engine:
         batch = self._seat.take()
         if batch is not None:
             self._sit(batch)
+        elif self._lost_loop is not None:
+            raise ended_by(self._lost_loop)
         else:
             if self._driver.host is not None and self._in_a_fork():
                 raise RunError(

@@ -7,6 +7,7 @@ delays nothing that has come.
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections import deque
@@ -84,7 +85,9 @@ class Inputs:
                 self._context.run(
                     inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count)
                 )
-            except Exception as error:
+            except BaseException as error:
+                if not (isinstance(error, Exception) or _is_cancellation(error)):
+                    raise
                 self._end = InputEnded(_explained(error))
         if not inputs:
             return self._end or InputEnded()
@@ -207,6 +210,7 @@ class AsyncInputs:
         self._pending = _Pending(0, post)
         self._loop = asyncio.get_running_loop()
         self._wake = asyncio.Event()
+        self._closing = False  # who cancels the task is this
         self._task = self._loop.create_task(self._feed())
 
     def draw(self, count: int, here: bool, post: Post) -> None:
@@ -216,16 +220,20 @@ class AsyncInputs:
 
     def close(self) -> None:
         """Draw no more, and let async generators clean up; from any thread."""
+        self._closing = True
         self._loop.call_soon_threadsafe(self._task.cancel)
 
     async def closed(self) -> None:
         """Wait for the end of that."""
         import asyncio
 
+        self._closing = True
         self._task.cancel()
         await asyncio.wait([self._task])
 
     async def _feed(self) -> None:
+        import asyncio
+
         try:
             while True:
                 self._wake.clear()
@@ -235,6 +243,10 @@ class AsyncInputs:
                 await self._wake.wait()
         except StopAsyncIteration:
             self._pending.ended(None)
+        except asyncio.CancelledError as error:
+            if self._closing:
+                raise
+            self._pending.ended(error)
         except Exception as error:
             self._pending.ended(_explained(error))
         finally:
@@ -250,6 +262,12 @@ async def _next(iterator: Any) -> Any:
         return next(iterator)
     except StopIteration:
         raise StopAsyncIteration from None
+
+
+def _is_cancellation(error: BaseException) -> bool:
+    """Whether it is asyncio's: nobody cancels who draws in plain calls, so that it is the iterator's own."""
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and isinstance(error, asyncio.CancelledError)
 
 
 def _explained(error: BaseException) -> BaseException:

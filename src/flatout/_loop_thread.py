@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 
 from flatout._daemons import Daemon
+from flatout._errors import RunError
 from flatout._forks import leave
 from flatout._interrupts import Bell, put_off
 
@@ -43,8 +44,16 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+def ended_by(error: BaseException) -> RunError:
+    """What is said where something in a loop of flatout's own has ended that."""
+    said = f"something in it has ended the event loop in which coroutines ran: {type(error).__name__}: {error}"
+    ended = RunError(said)
+    ended.__cause__ = error
+    return ended
+
+
 class LoopThread:
-    """A daemon thread that runs an event loop from `start` to `end`. lost: told what else has ended it, if anything does."""
+    """A daemon thread that runs an event loop from `start` to `end`. lost: told what else ends it, if anything does."""
 
     def __init__(self, lost: Callable[[BaseException], object] | None = None) -> None:
         self._lost = lost
@@ -146,11 +155,14 @@ class LoopThread:
 
         try:
             with asyncio.Runner(loop_factory=_new_loop) as runner:
-                runner.run(self._main())
+                try:
+                    runner.run(self._main())
+                except BaseException as error:
+                    if self._lost is not None:
+                        self._lost(error)  # before everything in the loop is cancelled
+                    raise
         except BaseException as error:
             self._error = error
-            if self._lost is not None:
-                self._lost(error)
         finally:
             _loops.pop(threading.get_ident(), None)
             self._ready.set()

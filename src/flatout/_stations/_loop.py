@@ -11,7 +11,7 @@ from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
 from flatout._events import StartWorker
 from flatout._hosts import LoopHost
-from flatout._loop_thread import LoopThread
+from flatout._loop_thread import LoopThread, ended_by
 from flatout._model import Settled, Work
 from flatout._stations._base import Call, Initializer, Station, settle
 from flatout._workers._base import Worker
@@ -26,7 +26,7 @@ class LoopStation(Station):
     def __init__(self, most: int, initializer: Initializer | None) -> None:
         self._work = Work(self._made, initializer=initializer)
         self._in_hand: set[Future[Any]] = set()
-        self._thread = LoopThread()
+        self._thread = LoopThread(self._lose_loop)
         self._thread.start()
         self._ident = self._thread.call(threading.get_ident)
         begin = super().__init__
@@ -36,6 +36,11 @@ class LoopStation(Station):
         """See `Submits`."""
         super().join()
         self._thread.join(ENDING_SECONDS if self.cancelled else None)
+
+    def _lose_loop(self, error: BaseException) -> None:
+        """In the loop's thread: something in it has ended the loop."""
+        self.fail(ended_by(error))
+        self.hand_out()
 
     def _runs_here(self) -> bool:
         return bool(threading.get_ident() == self._ident)
