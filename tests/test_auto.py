@@ -347,3 +347,10 @@ def test_what_a_first_call_returns_is_waited_for_a_while() -> None:
     """It is clear after 30 ms that the call computes, and only later that its result cannot be sent."""
     run = flatout.map(close_up_after_long, range(6))
     assert [thing.i for thing in run.results()] == list(range(6))
+
+
+@pytest.mark.parametrize("options", [{"chunksize": 50}, {"buffersize": 1}, {"chunksize": 25, "max_concurrency": 1}])
+def test_where_the_options_let_one_call_be_under_way_at_a_time_nothing_is_started_for_more(options: Any) -> None:
+    run = flatout.map(time.sleep, [0.002] * 50, **options)
+    run.wait()
+    assert run.plan.kind == "inline", run.plan

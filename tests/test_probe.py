@@ -23,6 +23,7 @@ from flatout._model import Measurement
 from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
+from flatout._thread_times import Queued
 
 BIG = bytes(2_000_000)
 TEXT = "x" * 40_000
@@ -426,3 +427,17 @@ def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
     evidence.ended(1, 0.6, 0.5, lambda: 0.0)
     seconds, cpu, calls = evidence.spent(0.6, 0.5)[0]
     assert [seconds, cpu, calls] == pytest.approx([0.1, 0.1, 1])
+
+
+def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a worker the postman does, while a batch is under way."""
+    made: list[Queued] = []
+    thread = threading.Thread(target=lambda: made.append(Queued()))
+    thread.start()
+    thread.join()
+    monkeypatch.setattr(
+        "flatout._thread_times.seconds_of",
+        lambda folder: (0.0, 7.0 if folder.endswith(f"/{thread.native_id}") else 0.0),
+    )
+    assert made[0].since(3.0) == 3.0
+    assert made[0].since(3.0) == 0.0

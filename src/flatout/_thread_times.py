@@ -45,18 +45,15 @@ class Queued:
     """What of the time that the thread which makes this seems to wait it waits for a core."""
 
     def __init__(self) -> None:
-        self._before = _queued()
+        self._thread = f"/proc/self/task/{threading.get_native_id()}"
+        self._before = seconds_of(self._thread)[1]
 
     def since(self, waited: float) -> float:
-        """Seconds since this was asked last, where the thread has waited visibly; called by that thread."""
+        """Seconds since this was asked last, where the thread has waited visibly; from any thread."""
         if waited < VISIBLE:
             return 0.0
-        before, self._before = self._before, _queued()
-        return min(waited, self._before - before)
-
-
-def _queued() -> float:
-    return seconds_of("/proc/thread-self")[1]
+        before, self._before = self._before, seconds_of(self._thread)[1]
+        return max(0.0, min(waited, self._before - before))
 
 
 class RunQueue:

@@ -171,7 +171,6 @@ class Results:
         self._errors: list[tuple[int, BaseException]] = []
         self._since = 0.0
         self._cpu_since = 0.0
-        self._waited = 0.0  # in the batch: time that has passed, less that on a core
         self._cpu = _cpu_clock()
         self._queued = Queued()
         self._tasks: Tasks = deque()
@@ -184,7 +183,7 @@ class Results:
         """A batch begins."""
         self._first, self.values, self._errors, self._tasks = first, [], [], tasks
         self._since = time.perf_counter()
-        self._cpu_since, self._waited = self._cpu(), 0.0
+        self._cpu_since = self._cpu()
         self._open = True
         self._batches += 1
         if self._asleep:
@@ -203,7 +202,7 @@ class Results:
         self._open = False
         with self._lock:
             self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
-            self._flush(last=True)
+            self._flush()
 
     def _deliver(self) -> None:
         """The postman."""
@@ -237,11 +236,8 @@ class Results:
         if returned:
             self._channel.send(_frames.RETURNED, returned)
 
-    def _flush(self, last: bool = False) -> None:
-        """Send what is there. The lock is held: results of one batch must not overtake each other.
-
-        last: of the batch; called by the thread that runs it, which alone can tell how long it has waited for a core.
-        """
+    def _flush(self) -> None:
+        """Send what is there. The lock is held: results of one batch must not overtake each other."""
         count = len(self.values)  # more may come meanwhile
         if not count:
             return
@@ -251,6 +247,5 @@ class Results:
         now, cpu_now = time.perf_counter(), self._cpu()
         seconds, self._since = now - self._since, now
         cpu, self._cpu_since = cpu_now - self._cpu_since, cpu_now
-        self._waited += seconds - cpu
-        queued = self._queued.since(self._waited) if last else 0.0
+        queued = self._queued.since(seconds - cpu)
         self._channel.send_results(Outcomes(first, values, errors, seconds, cpu, queued=queued), self._slots)

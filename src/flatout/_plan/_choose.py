@@ -51,7 +51,7 @@ class Situation:
     """What a choice depends on beside the measurement.
 
     left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
-    warm: whether the zygote is running; booting: seconds for which it has been starting, where it does not yet. gil: whether there is one. most: `max_concurrency`. under_way: seconds for which
+    warm: whether the zygote is running; booting: seconds for which it has been starting, where it does not yet. gil: whether there is one. most: calls that may be under way at once, None where no option says so. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
     that are there from an earlier run. kept: threads that are. begun: coroutines under way, which end in the loop where they are. quickest: seconds
     that coroutines take at least where none is in the way of another.

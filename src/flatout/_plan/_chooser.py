@@ -180,9 +180,15 @@ class Chooser:
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
-        age, (processes, threads) = self._zygote(), self._idle()
-        how = self._no_process, age is not None and age >= ZYGOTE_START, self._gil, self._most
-        return Situation(self._cores, self.left(), *how, booting=age or 0.0, idle=processes, kept=threads)
+        left, age, (processes, threads) = self.left(), self._zygote(), self._idle()
+        how = self._no_process, age is not None and age >= ZYGOTE_START, self._gil, self._most_at_once(left)
+        return Situation(self._cores, left, *how, booting=age or 0.0, idle=processes, kept=threads)
+
+    def _most_at_once(self, left: int | None) -> int | None:
+        """Of one batch one call is under way at a time, and no more than are held."""
+        chunks = None if left is None or not self._options.chunksize else max(1, -(-left // self._options.chunksize))
+        bounds = [bound for bound in (self._most, self._options.buffersize, chunks) if bound is not None]
+        return min(bounds, default=None)
 
     def situation_later(self) -> Situation:
         """The same for a change in mid-run: what calls may come to change here rules processes out, too."""
