@@ -590,3 +590,10 @@ def test_demo_knows_its_parts() -> None:
     done = flatout("demo", "--only", "nothing")
     assert done.returncode == 2
     assert all(name in done.stderr for name in NAMES)
+
+
+def test_chess_that_cannot_be_drawn_where_it_shall_says_so() -> None:
+    done = flatout("chess", "--svg", "/proc/nowhere")
+    assert done.returncode == 1
+    assert "nothing can be drawn in /proc/nowhere" in done.stderr
+    assert "Traceback" not in done.stderr

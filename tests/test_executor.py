@@ -361,6 +361,12 @@ def test_map_refuses_what_makes_no_sense(options: Any) -> None:
 
 
 def test_arguments_are_checked() -> None:
+    for wrong in ("2", 1.5, True):
+        with pytest.raises(TypeError, match="max_workers must be a whole number or None"):
+            flatout.Executor(wrong)  # type: ignore[arg-type]
+    with pytest.raises(flatout.PlanError) as raised:
+        flatout.Executor(via="inline")
+    assert "skip" not in str(raised.value)
     with pytest.raises(ValueError, match="max_workers must be greater than 0"):
         flatout.Executor(0)
     with pytest.raises(ValueError, match="max_tasks_per_child"):

@@ -342,3 +342,18 @@ def test_a_run_is_consumed_once() -> None:
     assert run.results() == [2, 4]
     with pytest.raises(PlanError, match=r"call flatout\.map again"):
         run.results()
+
+
+def test_any_number_is_a_number_of_inputs() -> None:
+    assert (
+        flatout.map(abs, range(5), chunksize=10**30).results()
+        == flatout.map(abs, range(5), buffersize=10**30).results()
+    )
+
+
+def test_the_plan_of_a_run_that_is_looking_does_not_say_that_nothing_has_run() -> None:
+    run = flatout.map(abs, iter(range(20_000)))
+    assert "nothing has run yet" in run.plan.reason
+    next(run)
+    assert "nothing has run" not in run.plan.reason
+    run.cancel()

@@ -180,7 +180,7 @@ def plan_for(func: Callable[..., Any], options: Options) -> Plan | None:
 def _process_plan(why: str, most: int | None) -> Plan:
     need_processes()
     count = usable_cores() if most is None else most
-    return Plan("process", count, reason=f"{why}: {count} processes")
+    return Plan("process", count, reason=f"{why}: {count} process{'es' * (count != 1)}")
 
 
 def _chooser(work: Work, options: Options, duels: bool = False, known: bool = False) -> Chooser:

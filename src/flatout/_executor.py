@@ -53,6 +53,9 @@ class Executor(futures.Executor):
         initargs: tuple[Any, ...] = (),
         max_tasks_per_child: int | None = None,
     ) -> None:
+        for name, number in (("max_workers", max_workers), ("max_tasks_per_child", max_tasks_per_child)):
+            if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+                raise TypeError(f"{name} must be a whole number or None; it is {number!r}")
         if max_workers is not None and max_workers <= 0:
             raise ValueError("max_workers must be greater than 0")
         if max_tasks_per_child is not None and max_tasks_per_child <= 0:

@@ -83,7 +83,8 @@ class Inputs:
             try:
                 # What came before an exception stays in the list.
                 self._context.run(
-                    inputs.extend, islice(self._iterator, count) if self._in_memory else self._some(count)
+                    inputs.extend,
+                    islice(self._iterator, min(count, sys.maxsize)) if self._in_memory else self._some(count),
                 )
             except BaseException as error:
                 if not (isinstance(error, Exception) or _is_cancellation(error)):

@@ -265,7 +265,8 @@ def _nearest(name: Any, names: tuple[str, ...]) -> str:
         return ""
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), [*names, *_ALIASES], 1, cutoff=0.5)
+    others = [alias for alias, meant in _ALIASES.items() if meant in names]
+    near = difflib.get_close_matches(name.lower(), [*names, *others], 1, cutoff=0.5)
     return f' (did you mean "{_ALIASES.get(near[0], near[0])}"?)' if near else ""
 
 

@@ -32,6 +32,7 @@ _WHERE: dict[Kind, str] = {
     "process": "a worker process",
 }
 _UNDECIDED = Plan("inline", reason="nothing has run yet: flatout decides by what the first calls do")
+_LOOKING = Plan("inline", reason="nothing is decided yet: the first calls are made here, and looked at")
 
 
 class Watcher(Protocol):
@@ -166,7 +167,7 @@ class Run(Iterator["T"]):
     def plan(self) -> Plan:
         """How it is done, and why."""
         plan = self._engine.plan if self._engine is not None else self._planned
-        return plan or _UNDECIDED
+        return plan or (_UNDECIDED if self._engine is None else _LOOKING)
 
     @property
     def report(self) -> Report:

@@ -158,8 +158,11 @@ def chess(
 
     exhibition = Exhibition(opponents=opponents, move=move, reply=reply, pairs=pairs, masters=masters)
     if svg is not None:
-        for path in draw_into(svg, exhibition):
-            click.echo(path)
+        try:
+            for path in draw_into(svg, exhibition):
+                click.echo(path)
+        except OSError as error:
+            raise click.ClickException(f"nothing can be drawn in {svg}: {error.strerror}") from error
         return
     for line in lines(exhibition, live=live, width=shutil.get_terminal_size().columns):
         click.echo(line)
