@@ -432,7 +432,9 @@ def test_an_open_file_is_no_thing_to_copy(tmp_path: Path) -> None:
             return int(lines.readline()) + x
 
         assert Watch(read, 1).possible() == "the call may read or write the open file in closure variable 'lines'"
-        assert Watch(functools.partial(print, file=log), 1).possible() != ""
+        said = "the call may read or write the open file in keyword 'file' of its partial"
+        assert Watch(functools.partial(print, file=log), 1).possible() == said
+        assert Watch(functools.partial(print, file=sys.stderr), 1).possible() == ""
         with pytest.raises(flatout.NotPicklable, match="lines"):
             flatout.map(read, [1, 2], via="process").results()
         assert flatout.map(lambda x: print(x, file=sys.stdout), [1], via="process").results() == [None]

@@ -1044,3 +1044,19 @@ def test_at_chunksize_1_no_task_runs_twice_when_a_worker_dies(tmp_path: Path) ->
     func = functools.partial(notes_and_dies, tmp_path)
     flatout.map(func, range(30), via="process", max_concurrency=2, chunksize=1, on_error="return").wait()
     assert {int(file.name): file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(range(30), "x")
+
+
+def makes_much(note: Path, x: int) -> list[int]:
+    with note.open("a") as file:
+        file.write(f"{x}\n")
+    return list(range(x, x + 3_000_000))
+
+
+def test_a_process_whose_results_take_long_to_pack_and_to_send_is_not_taken_for_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flatout._dispatch._dispatcher.UNRESPONSIVE", 0.05)
+    call = functools.partial(makes_much, tmp_path / "note")
+    run = flatout.map(call, range(6), via="process", chunksize=6, timeout=0.3)
+    assert [values[0] for values in run] == list(range(6))
+    assert (tmp_path / "note").read_text().split() == [str(x) for x in range(6)], "each has run once"

@@ -12,6 +12,7 @@ import select
 import signal
 import socket
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -273,6 +274,33 @@ def test_where_an_input_kills_the_process_it_is_suspect_though_it_has_not_begun(
         assert stage.ended(*stage.send(3, ["first"])) == [Attempt("first", None)]
         stage.send(0, ["before", Deadly(0.0), "behind"])
         assert list(stage.exited().suspects) == [1]
+
+
+class Unloadable:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return fails_to_load, ()
+
+
+def fails_to_load() -> None:
+    raise ValueError("not here")
+
+
+def test_an_input_that_cannot_be_loaded_makes_no_suspects_of_those_before_it_that_wait() -> None:
+    with Stage(TWO_THREADS, Work(waits_or_dies_when_told)) as stage:
+        stage.ready()
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            stage.send(0, [folder / "dies", folder / "waits"])
+            stage.send(2, [folder / "waits", Unloadable(), folder / "waits"])
+            assert [type(attempt.error) for attempt in stage.ended(3)] == [ValueError]
+            (folder / "go").touch()
+            assert list(stage.exited().suspects) == [0, 1]
+
+
+def waits_or_dies_when_told(item: Path) -> None:
+    while not (item.parent / "go").exists() or item.name == "waits":
+        time.sleep(0.001)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def spoils(item: str) -> str:

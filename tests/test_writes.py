@@ -196,6 +196,16 @@ def through_an_iterator(x: int) -> None:
         row[0] = x
 
 
+def closure_named_like_a_builtin() -> Callable[[int], None]:
+    iter: list[int] = []
+
+    def put(x: int) -> None:
+        if x == 77:
+            iter.append(x)
+
+    return put
+
+
 GLOBAL = "the call may change the global {!r} of module " + __name__
 
 
@@ -230,6 +240,7 @@ GLOBAL = "the call may change the global {!r} of module " + __name__
         (by_globals, "the call may change a global"),
         (by_update_of_globals, "the call may change a global"),
         (by_vars, GLOBAL.format("here")),
+        (closure_named_like_a_builtin(), "the call may change closure variable 'iter'"),
         (in_place, GLOBAL.format("seen")),
         (row_by_row, GLOBAL.format("rows")),
         (through_an_iterator, GLOBAL.format("rows")),
@@ -292,12 +303,41 @@ def own_sums(x: int) -> list[Any]:
     return [*made, total, iter(found)]
 
 
+def own_names_of_builtins(x: int) -> list[int]:
+    vars: dict[str, int] = {}
+    vars["k"] = x
+    type = [x]
+    type.append(x)
+    return sorted(type, key=lambda i: vars["k"] * i)
+
+
+def calls_what_it_imports(x: int) -> None:
+    import os.path
+
+    if x == 77:
+        import not_there as other  # type: ignore[import-not-found]
+
+        other.add(x)
+    os.path.join("a", "b")
+
+
 OTHERS = [Tally().read, Tally().make, len, str.split, Tally]
 
 
 @pytest.mark.parametrize(
     "func",
-    [local_work, own_sums, own_connection, reads_only, makes_one, gives_away, partial(reads_only), *OTHERS],
+    [
+        local_work,
+        own_sums,
+        own_names_of_builtins,
+        calls_what_it_imports,
+        own_connection,
+        reads_only,
+        makes_one,
+        gives_away,
+        partial(reads_only),
+        *OTHERS,
+    ],
     ids=lambda value: getattr(value, "__name__", type(value).__name__),
 )
 def test_what_is_the_calls_own_raises_no_alarm(func: Callable[[Any], Any]) -> None:

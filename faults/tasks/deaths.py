@@ -90,8 +90,9 @@ def kill_who_says_so(folder: Path) -> None:
 
     said, over = folder / "pid", folder / OVER
     while wait_until(lambda: said.exists() or over.exists(), 4 * PATIENCE) and not over.exists():
-        os.kill(int(said.read_text()), signal.SIGKILL)
-        said.unlink()
+        pid = int(said.read_text())
+        said.unlink()  # first: the next one may say so at once
+        os.kill(pid, signal.SIGKILL)
 
 
 def kills_its_group() -> None:

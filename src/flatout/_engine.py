@@ -201,13 +201,11 @@ class Engine:
         if self.total is None:
             return None
         begun = 0 if self.chooser is None else self._unwatched.settled + self.chooser.spent()[0][2]
-        counts = self.statistics()
-        return max(0, self.total - max(begun, counts.settled + max(1, self._begun_in_threads(counts))))
+        return max(0, self.total - max(begun, self.statistics().settled + max(1, self._begun_in_threads())))
 
-    def _begun_in_threads(self, counts: Statistics) -> int:
+    def _begun_in_threads(self) -> int:
         """Tasks that joined threads are on, or whose end is not known yet: nobody can take those over."""
-        waiting = self._hiring.waiting_in_threads
-        return 0 if waiting is None else max(0, counts.running - waiting)
+        return max(0, self._dispatcher.in_joined_threads - self._hiring.waiting_in_threads)
 
     def _source(self) -> Any:
         if self._given_source is not None:
@@ -267,7 +265,7 @@ class Engine:
     def _note_change(self, plan: Plan) -> None:
         """From now on by another plan. One that is gone back to was predicted for what was left long ago."""
         counts = self.statistics()
-        beside = self._begun_in_threads(counts)
+        beside = self._begun_in_threads()
         begun = counts.settled + beside
         left = None if self.total is None else self.total - begun
         spent = counts.busy_seconds, counts.cpu_seconds, 0.0, counts.queued_seconds

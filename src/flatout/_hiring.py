@@ -84,9 +84,9 @@ class Hiring:
         return ThreadWorker(number, self._work, self._driver, keep=True)
 
     @property
-    def waiting_in_threads(self) -> int | None:
-        """How many tasks wait for one of joined threads, None where there are none: all else that these have has begun."""
-        return None if self._threads is None else self._threads.waiting
+    def waiting_in_threads(self) -> int:
+        """How many tasks wait for one of joined threads: all else that these have has begun."""
+        return 0 if self._threads is None else self._threads.waiting
 
     @contextlib.contextmanager
     def threads_held(self) -> Iterator[ThreadsWorker | None]:

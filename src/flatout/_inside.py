@@ -94,7 +94,7 @@ class Loop:
     def _raised(self, loop: Any, context: dict[str, Any]) -> None:
         """A callback has raised: one of flatout's own where a task has changed what that relies on."""
         error = context.get("exception")
-        if error is not None and _of_flatout(error):
+        if "handle" in context and error is not None and _of_flatout(error):
             self._flight.give_up(error)
         loop.default_exception_handler(context)
 
@@ -132,7 +132,7 @@ class _Inbox(deque[tuple[int, "Any"]]):
         """Begin the next one. Raises IndexError where there is none."""
         with self._taking:
             task = super().popleft()
-            self._flight.note_begun(task[0])
+            self._flight.note_begun()
         return task
 
 

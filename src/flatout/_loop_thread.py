@@ -112,6 +112,7 @@ class LoopThread:
 
     def leave_behind(self, why: str) -> None:
         """It does not come round any more. Its name tells, in a debugger, what it was left with."""
+        self._lost = None  # nobody waits for it any more
         self._thread.name = f"flatout-loop (left behind {why})"
         with contextlib.suppress(RuntimeError):
             self.stop()

@@ -49,6 +49,8 @@ class Flight:
         self._slots = slots
         self._flush = flush
         self.forked = False
+        self._received = 0  # tasks, and of those that have not begun which they are in the order of coming
+        self._waiting: deque[int] = deque()
         self._inside: Inside
         self._landed: deque[Outcomes] = deque()
         self._sending = threading.Lock()
@@ -56,7 +58,7 @@ class Flight:
     def begin(self, inside: Inside) -> None:
         """Have it run the tasks. Raises what its initializer raises."""
         self._inside = inside
-        self._slots[_page.BEGUN] = 0
+        self._slots[_page.BEGUN] = self._received = 0
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(BRISK)
         self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would strike the main thread, not a task
@@ -67,11 +69,14 @@ class Flight:
         failed = dict(unloadable)
         for position, error in failed.items():
             self.land(Outcomes(first + position, [None], [(0, error)], 0.0, 0.0))
-        self._inside.send([(first + n, item) for n, item in enumerate(inputs) if n not in failed])
+        loaded = [n for n in range(len(inputs)) if n not in failed]
+        self._waiting.extend([self._received + n + 1 for n in loaded])
+        self._received += len(inputs)
+        self._inside.send([(first + n, inputs[n]) for n in loaded])
 
-    def note_begun(self, index: int) -> None:
-        """This task begins, and all that were sent before it have begun: if this process dies, others may be run again."""
-        self._slots[_page.BEGUN] = index + 1
+    def note_begun(self) -> None:
+        """The next one begins: if this process dies, those behind it may be run again."""
+        self._slots[_page.BEGUN] = self._waiting.popleft()
 
     def give_up(self, error: BaseException) -> None:
         """A task has changed what all of them rely on: end this process."""

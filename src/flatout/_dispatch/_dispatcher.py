@@ -178,6 +178,12 @@ class Dispatcher:
         """Seconds that tasks take at least where none is in the way of another; 0 where that is not known."""
         return self._limit.quickest
 
+    @property
+    def in_joined_threads(self) -> int:
+        """Tasks that joined threads have in hand; from any thread."""
+        workers = list(self._crew.workers.values())
+        return sum(worker.hands.count for worker in workers if worker.kind == "thread" and worker.wide)
+
     def statistics(self) -> Statistics:
         """The counts at this moment."""
         ledger = self._ledger

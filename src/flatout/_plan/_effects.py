@@ -9,6 +9,7 @@ and attributes of classes: unknown counts as unchanged, until `possible` reads i
 from __future__ import annotations
 
 import io
+import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import cache, partial
@@ -67,14 +68,11 @@ class Watch:
         deadline = time.perf_counter() + _MAX_SECONDS
         met: set[int] = set()
         for place in places:
-            if time.perf_counter() > deadline:
-                return
-            if id(place.value) in met:
+            if isinstance(place.value, _FILES) and place.value not in _streams():
+                self._file = self._file or place.name
+            elif id(place.value) in met or time.perf_counter() > deadline:
                 continue
             met.add(id(place.value))
-            if isinstance(place.value, _FILES):
-                self._file = self._file or place.name
-                continue
             before = fingerprint(place.value)
             if before is not None and before is not MUTATED:
                 self._before.append((place, before))
@@ -103,6 +101,11 @@ class Watch:
 
         file = self._file and f"the call may read or write the open file in {self._file}"
         return file or written(self._functions, _innermost(self._func))
+
+
+def _streams() -> tuple[Any, ...]:
+    """What a worker writes there comes home."""
+    return sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__
 
 
 def _innermost(func: Any) -> Any:

@@ -90,7 +90,7 @@ class _Reader:
     def origin(self, instruction: Instruction, outer: frozenset[str]) -> Origin | None:
         """Where what is loaded by name comes from."""
         name, names = instruction.argval, self._function.__globals__
-        if name in _TELLING and name not in names:
+        if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and name in _TELLING and name not in names:
             return Origin(name, _TELLING[name])
         if instruction.opname in ("LOAD_GLOBAL", "LOAD_NAME") and name in names:
             return _shared(Origin(f"the global {name!r} of module {names.get('__name__', '?')}", names[name]))
@@ -122,6 +122,7 @@ class _Walk:
         self._outer = outer
         self._stack: list[Origin | None] = []
         self._locals = reader.parameters(code)
+        self._latest: tuple[Any, ...] = ()  # arguments of the last two instructions
 
     def found(self) -> Iterator[str]:
         from dis import get_instructions  # takes 3 ms to import: only those who would go to processes get here
@@ -129,6 +130,7 @@ class _Walk:
         for instruction in get_instructions(self._code):
             yield from self._writes(instruction)
             self._step(instruction)
+            self._latest = (*self._latest[-1:], instruction.argval)
 
     def _top(self, depth: int = 1) -> Origin | None:
         return self._stack[-depth] if len(self._stack) >= depth else None
@@ -161,8 +163,7 @@ class _Walk:
         elif name in _STORES:
             self._store(instruction)
         elif name == "IMPORT_NAME":
-            module = sys.modules.get(instruction.argval, UNKNOWN)
-            self._replace(instruction, Origin(f"the module {instruction.argval}", module))
+            self._replace(instruction, self._imported(instruction.argval))
         elif name == "IMPORT_FROM":
             self._push(instruction, _attribute(self._top(), instruction.argval))
         elif name == "GET_ITER":
@@ -183,6 +184,13 @@ class _Walk:
             self._replace(instruction, None)
         if name in _LEAVES:
             self._stack.clear()
+
+    def _imported(self, name: str) -> Origin | None:
+        """The module that the call imports, where that is loaded, and not named relative to another."""
+        level, names = self._latest[-2:] if len(self._latest) == 2 else (None, None)
+        name = name if names else name.partition(".")[0]
+        module = sys.modules.get(name) if level == 0 else None
+        return None if module is None else Origin(f"the module {name}", module)
 
     def _store(self, instruction: Instruction) -> None:
         """Into one local variable or two; or into the first, and then the second is loaded."""

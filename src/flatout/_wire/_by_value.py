@@ -116,7 +116,9 @@ def _reduce_file(file: io.TextIOWrapper) -> Any:
     """cloudpickle would copy what is in it: what a call reads there, or writes, would be the copy's."""
     if file in (sys.stdout, sys.stderr):
         return NotImplemented
-    raise TypeError(f"cannot pickle the open file {file.name!r}: each worker would have a copy of its own")
+    raise TypeError(
+        f"cannot pickle the open file {getattr(file, 'name', file)!r}: each worker would have a copy of its own"
+    )
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {

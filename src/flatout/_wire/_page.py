@@ -19,7 +19,7 @@ PID = 2
 STATUS = 3  # exit code plus STATUS_OFFSET once the process is gone; 0: it lives
 PACKED = 4  # index of the task whose result is being pickled by code of the user's, plus 1; 0: none
 PACKING_BEGAN = 5  # when that began, as BEGAN
-BEGUN = 6  # in a mixture: index of the task that has begun last, plus 1, in the order in which they were sent; 0: none
+BEGUN = 6  # in a mixture: the task that has begun last is the one that was sent as so manieth in this run; 0: none has begun
 
 STATUS_OFFSET = 1000  # makes every exit code, those of signals (negative) included, differ from 0
 SIZE = mmap.PAGESIZE

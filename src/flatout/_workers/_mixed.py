@@ -31,7 +31,6 @@ class MixedWorker(ProcessWorker):
         self._clock = clock
         self._in_flight: dict[int, tuple[float, int]] = {}  # when each was sent, and as which of all
         self._count = 0  # of tasks sent
-        self._begun = 0  # so many of them have begun, as reports show
         self._handlers[_frames.IDLE] = self._idle
 
     def running(self) -> Sequence[tuple[int, float]]:
@@ -54,9 +53,8 @@ class MixedWorker(ProcessWorker):
 
     def _reported(self, first: int, count: int, indices: Sequence[int] | None = None) -> None:
         for index in indices or range(first, first + count):
-            if index not in self._in_flight:
+            if self._in_flight.pop(index, None) is None:
                 raise ValueError(f"a report of task {index}, which it was not sent")
-            self._begun = max(self._begun, self._in_flight.pop(index)[1])
 
     def _when(self, process: Process) -> str:
         count = len(self._suspects(process))
@@ -68,6 +66,4 @@ class MixedWorker(ProcessWorker):
     def _suspects(self, process: Process) -> Sequence[int]:
         """Those that have begun, and one whose input is being loaded."""
         loading = [index for index, _ in process.running]
-        noted = None if process.begun is None else self._in_flight.get(process.begun)
-        begun = self._begun if noted is None else max(self._begun, noted[1])
-        return [index for index, (_, number) in self._in_flight.items() if number <= begun or index in loading]
+        return [index for index, (_, n) in self._in_flight.items() if n <= process.begun or index in loading]

@@ -76,9 +76,9 @@ class Process:
         return abs(self._slots[_page.CURRENT]) - 1 if self._slots[_page.CURRENT] else None
 
     @property
-    def begun(self) -> int | None:
-        """The task that has begun last in it where several are in flight, in the order in which they were sent."""
-        return int(self._slots[_page.BEGUN]) - 1 if self._slots[_page.BEGUN] else None
+    def begun(self) -> int:
+        """Where several tasks are in flight in it: as so manieth of all was the one sent that has begun last; 0: none has."""
+        return int(self._slots[_page.BEGUN])
 
     def note_setup(self) -> None:
         """It is set up for a run."""
@@ -354,7 +354,7 @@ def _forget_parents_pool() -> None:
 
 @atexit.register
 def _close() -> None:
-    global _pool, _over
+    global _pool, _began, _over
     ctrl_c = signal.getsignal(signal.SIGINT)
     if (
         ctrl_c is signal.default_int_handler
@@ -364,7 +364,7 @@ def _close() -> None:
         _over = True
         if _pool is not None:
             _pool.close()
-            _pool = None
+            _pool = _began = None
     if ctrl_c is signal.default_int_handler:
         signal.signal(signal.SIGINT, ctrl_c)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import signal
 import sys
@@ -325,8 +326,11 @@ class ProcessWorker:
         self._host.post(WorkerExited(self._number, None if peaceful else error, suspects, starved=starved))
 
     def running(self) -> Sequence[tuple[int, float]]:
-        """What its page says it is on."""
-        return [] if self._process is None else self._process.running
+        """What its page says it is on; one whose batch has run and goes home is on the last task of that, for no time."""
+        process = self._process
+        if process is None:
+            return []
+        return process.running or ([] if process.last is None else [(process.last, math.inf)])
 
     def cancel(self, index: int) -> None:
         """A process ends a task by ending itself: see `kill`."""
