@@ -58,7 +58,7 @@ class Flight:
     def begin(self, inside: Inside) -> None:
         """Have it run the tasks. Raises what its initializer raises."""
         self._inside = inside
-        self._slots[_page.BEGUN] = self._received = 0
+        self._slots[_page.BEGUN] = 0
         self._interval = sys.getswitchinterval()
         sys.setswitchinterval(BRISK)
         self._on_interrupt = signal.signal(signal.SIGINT, signal.SIG_DFL)  # it would strike the main thread, not a task

@@ -107,7 +107,7 @@ class Caller:
         This loop stands for the user's own: what it adds to a call is what flatout costs where it stays in the plain loop.
         """
         func, unchanged, append = self._one_argument(), self._context, values.append
-        if not unchanged:  # to ask whether there is anything takes a quarter of the time of the whole loop less
+        if not unchanged:  # to ask that takes a sixth to a fifth off the whole loop (measured)
             for item in inputs:
                 append(func(item))
                 if context:
