@@ -13,11 +13,11 @@ import pytest
 import flatout
 from flatout import Plan
 from flatout._machine import gil_enabled
-from flatout._model import Batch, Measurement, Options, Work
+from flatout._model import Batch, Measurement, Options, Statistics, Work
 from flatout._plan import _remembered
 from flatout._plan._chooser import Chooser
 from flatout._plan._evidence import AGREED, Evidence
-from flatout._plan._remembered import recall, remember
+from flatout._plan._remembered import FEWEST, Known, in_the_mean, recall, remember
 from flatout._record import replace
 
 COMPUTES = Measurement(0.001, 0.0, 0.0, calls=30)
@@ -68,6 +68,11 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         (after(6, 0.001, 0.0001), WAITS, True),
         (after(6, 0.001, 0.00013), WAITS, False),
         (after(6, 0.001, 0.0005), WAITS, False),  # or to compute
+        (after(1, 0.006, 0.0001), replace(WAITS, wait=0.03), True),  # of calls that wait one may be short
+        (after(1, 0.006, 0.0001), replace(WAITS, wait=0.002), False),  # but not long
+        (after(1, 0.06, 0.001), replace(WAITS, wait=0.03), True),
+        (after(1, 0.06, 0.02), replace(WAITS, wait=0.06), False),  # nor compute much more
+        (after(1, 0.006, 0.0001), COMPUTES, False),
         (after(6, 0.001, 0.001, held=0.9), COMPUTES, True),
         (after(6, 0.001, 0.001, held=0.5), COMPUTES, False),  # or to let go of the GIL
         (after(6, 0.001, 0.001), LETS_GO, False),  # nobody has looked, and so it may hold it
@@ -88,11 +93,11 @@ def test_the_least_that_tells_is_a_few_milliseconds() -> None:
 @pytest.mark.parametrize("func", [compute, time.sleep, functools.partial(compute, 5), Method().compute])
 def test_a_function_is_remembered_whatever_it_is_wrapped_in(func: Any) -> None:
     remember(func, COMPUTES)
-    assert recall(func) == COMPUTES
+    assert recall(func) == Known(COMPUTES)
     if isinstance(func, functools.partial):
-        assert recall(functools.partial(compute, 6)) == recall(compute) == COMPUTES
+        assert recall(functools.partial(compute, 6)) == recall(compute) == Known(COMPUTES)
     remember(func, WAITS)
-    assert recall(func) == WAITS
+    assert recall(func) == Known(WAITS)
 
 
 @pytest.mark.parametrize("measured", [Measurement(0.001, 0.0, 0.0, calls=0), Measurement(0.001, 0.0, 0.0, own=0.001)])
@@ -101,9 +106,53 @@ def test_what_was_not_seen_to_its_end_is_not_remembered(measured: Measurement) -
     assert recall(func) is None
 
 
+@pytest.mark.parametrize(
+    ("seconds", "cpu", "known", "agrees"),
+    [
+        (0.006, 0.006, replace(COMPUTES, gil=0.1), True),
+        (0.004, 0.004, replace(COMPUTES, gil=0.1), False),  # too little to tell
+        (0.006, 0.003, replace(COMPUTES, gil=0.1), False),  # it waits
+        (0.006, 0.006, COMPUTES, False),  # it takes much longer
+        (0.006, 0.0, Measurement(0.003, 0.0, 0.02, calls=30), True),
+        (0.006, 0.006, Measurement(0.003, 0.0, 0.02, calls=30), True),  # it may compute first
+        (0.009, 0.009, Measurement(0.003, 0.0, 0.02, calls=30), False),  # not for so long
+        (0.006, 0.001, Measurement(0.0001, 0.0, 0.02, calls=30), True),  # as first calls do
+        (0.006, 0.002, Measurement(0.0001, 0.0, 0.02, calls=30), False),
+        (0.006, 0.006, Measurement(0.0, 0.1, 0.0, calls=30), False),  # nobody has looked, and so it may hold the GIL
+    ],
+)
+def test_a_first_call_may_be_known_before_it_is_over(
+    seconds: float, cpu: float, known: Measurement, agrees: bool
+) -> None:
+    evidence = Evidence(gil=True)
+    evidence.begun(0.0, 0.0)
+    assert evidence.within_first
+    assert evidence.may_agree(known, seconds, cpu, 0.0) is agrees
+    evidence.ended(1, seconds, cpu, lambda: 0.0)
+    evidence.begun(seconds, cpu)
+    assert not evidence.within_first
+
+
+def test_what_all_calls_have_computed_is_remembered_where_one_alone_was_looked_at() -> None:
+    first = Measurement(0.0002, 0.0001, 0.02, calls=1, peak_bytes=5)
+    run = Statistics(succeeded=90, failed=10, busy_seconds=9.0, cpu_seconds=0.6)
+    learned = in_the_mean(first, run, 0.6)
+    assert learned == replace(first, gil=pytest.approx(0.006), free=0.0, calls=100), (
+        "one can hardly tell whether it let go"
+    )
+    half = in_the_mean(replace(first, gil=0.02, free=0.01), run, 0.6)
+    assert half.gil == pytest.approx(0.004)
+    assert half.free == pytest.approx(0.002)
+    assert in_the_mean(first, run, 6.0).wait == pytest.approx(0.084), "with a core that idles nobody waits for another"
+    alone_in_waiting = in_the_mean(first, replace(run, busy_seconds=0.7), 0.6)
+    assert alone_in_waiting.wait == pytest.approx(0.001)
+    assert in_the_mean(first, replace(run, succeeded=FEWEST - 1, failed=0), 0.6) == first
+    assert in_the_mean(first, replace(run, cpu_seconds=0.0), 0.6) == first, "where the system does not tell"
+
+
 def test_what_is_said_of_the_inputs_is_not_remembered() -> None:
     remember(compute, replace(COMPUTES, transfer=0.5, unpicklable="an open file"))
-    assert recall(compute) == COMPUTES
+    assert recall(compute) == Known(COMPUTES)
 
 
 def test_an_object_that_is_called_is_not_remembered() -> None:
@@ -135,12 +184,12 @@ def test_a_finalizer_may_remember_in_the_middle_of_it() -> None:
         for _ in range(1000):
             Abandoned()
             remember(compute, WAITS)
-            assert recall(compute) in (COMPUTES, WAITS)
+            assert recall(compute) in (Known(COMPUTES), Known(WAITS))
     finally:
         gc.set_threshold(*thresholds)
 
 
-def chosen(known: Measurement | None, left: int) -> Plan:
+def chosen(known: Known | None, left: int) -> Plan:
     """What is chosen for so many calls that are left, once calls have been looked at."""
     plans: list[Plan] = []
     chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None, known=known)
@@ -167,7 +216,7 @@ def test_what_is_known_decides_where_the_run_leaves_the_plain_loop() -> None:
         known = recall(compute)
     assert plan.measured is not None
     assert known is not None
-    assert plan.measured.seconds == known.seconds
+    assert plan.measured.seconds == known.measured.seconds
     assert recall(compute) is known, "what was not looked at in full is not remembered"
     assert JUDGED not in chosen(recall(compute), 0).reason, "in the plain loop it costs nothing to look on"
 
@@ -184,3 +233,22 @@ def test_a_second_run_of_a_function_is_judged_by_the_first() -> None:
             break
         assert time.monotonic() < deadline
     assert run.plan.kind == "process"
+
+
+def naps_and_computes(turns: int) -> int:
+    time.sleep(0.02)
+    return compute(turns)
+
+
+@pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+@pytest.mark.skipif(not gil_enabled(), reason="a duel is fought")
+def test_what_a_whole_run_has_computed_decides_for_the_next_in_the_middle_of_its_first_call() -> None:
+    list(flatout.map(naps_and_computes, [40_000] * 200))
+    known = recall(naps_and_computes)
+    assert known is not None
+    assert known.measured.calls == 200
+    run = flatout.map(naps_and_computes, [40_000] * 200)
+    list(run)
+    assert run.plan is not None
+    assert JUDGED in run.plan.reason
+    assert run.plan.way == "process of threads"

@@ -14,7 +14,9 @@ from queue import SimpleQueue
 import pytest
 
 import flatout
+from flatout._dispatch._batching import SHORT
 from flatout._dispatch._dispatcher import Dispatcher
+from flatout._errors import InternalError
 from flatout._events import (
     BatchFinished,
     Event,
@@ -104,6 +106,8 @@ def test_what_a_thread_of_its_own_raises_ends_the_run(monkeypatch: pytest.Monkey
     exited = host.events.get(timeout=PATIENCE)
     assert isinstance(exited, WorkerExited)
     assert exited.fatal
+    assert isinstance(exited.error, InternalError)
+    assert isinstance(exited.error.__cause__, TypeError)
     worker.stop()
 
 
@@ -368,6 +372,13 @@ def test_calls_that_turn_out_to_be_short_travel_in_batches_to_threads_of_their_o
     commands = dispatcher.handle(BatchFinished(1, 0, range(50), (), 50 * 1e-6), 0.1)
     assert StopWorker(1) in commands
     assert [c.inside for c in commands if isinstance(c, StartWorker)][:1] == [""]
+
+
+def test_calls_that_wait_for_milliseconds_each_have_a_thread() -> None:
+    dispatcher, _ = brain()
+    dispatcher.handle(WorkerReady(1), 0.0)
+    commands = dispatcher.handle(BatchFinished(1, 0, range(50), (), 50 * 2 * SHORT), 0.1)
+    assert not [c for c in commands if isinstance(c, StopWorker | StartWorker)]
 
 
 def test_joined_threads_that_are_idle_make_room_when_other_calls_show_to_be_short() -> None:

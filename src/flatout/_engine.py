@@ -567,7 +567,7 @@ class Engine:
         if self._overseer is not None:
             self._overseer.end()
         if self.chooser is not None:
-            self.chooser.stop()
+            self.chooser.stop(self.statistics(), self.seconds)
             if self._plan is None:
                 self._plan = self.chooser.over()
 

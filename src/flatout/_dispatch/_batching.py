@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 TARGET = 0.010  # seconds in a batch: 97 % of two processes' limit is reached from about there (measured)
 INLINE_TARGET = 0.002  # seconds that a result may wait for its neighbours in the caller's own thread
 CHEAP = 0.010  # seconds: tasks shorter than this are sent one batch ahead, so that a worker never waits for the next
+SHORT = 0.0003  # seconds: tasks that wait for less share a thread: to wake one for each takes longer (measured with 0.05-5 ms)
 LEAST = 0.0002  # seconds to which batches shrink towards the end: four times what it costs to move one (measured)
 MOST = 20_000  # tasks in a batch: beyond it nothing more is gained (measured), and a crash would cost more
 BATCH_BYTES = 1 << 24  # in a batch: several fit into a cache or a socket's buffer; guessed
@@ -41,6 +42,11 @@ class Sizer:
     def cheap(self) -> bool:
         """Whether tasks are so short that a worker should have its next batch waiting."""
         return self._mean is not None and self._mean < CHEAP
+
+    @property
+    def short(self) -> bool:
+        """Whether they are so short that a thread should take several of them, though they wait."""
+        return self._mean is not None and self._mean < SHORT
 
     @property
     def measured(self) -> bool:

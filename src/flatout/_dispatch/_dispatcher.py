@@ -270,7 +270,7 @@ class Dispatcher:
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
-        if self._joins_threads and self._sizer.cheap:  # what is short travels in batches
+        if self._joins_threads and self._sizer.short:  # what is short travels in batches
             self._joins_threads = False
             self._let_go_of_surplus()
         else:
@@ -740,7 +740,7 @@ class Dispatcher:
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
         measured = plan.measured if plan.kind == "thread" else None
         waits = measured is not None and measured.wait > measured.seconds / 2
-        fits = self._may_join_threads and plan.chunksize is None and not self._sizer.cheap
+        fits = self._may_join_threads and plan.chunksize is None and not self._sizer.short
         self._joins_threads = fits and waits
         self._limit.adopt(start, ceiling, (waits and most is None) or ceiling > start, self._in_hand)
         self._gauge.forget()

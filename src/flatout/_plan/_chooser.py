@@ -7,13 +7,13 @@ import threading
 from collections.abc import Callable
 
 from flatout._machine import gil_enabled
-from flatout._model import Batch, Measurement, Options, Plan, Work
+from flatout._model import Batch, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
-from flatout._plan._remembered import remember
+from flatout._plan._remembered import Known, in_the_mean, remember
 from flatout._record import replace
 from flatout._units import duration
 
@@ -35,7 +35,7 @@ class Chooser:
     many threads are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
     gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
-    known: what calls of the function did in an earlier run.
+    known: what calls of the function did in an earlier run. Where they went to processes, nobody waits for the first result.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Chooser:
         *,
         alone: bool = True,
         duels: bool = False,
-        known: Measurement | None = None,
+        known: Known | None = None,
     ) -> None:
         self.decided = False
         self.pair: Callable[[int], None] = lambda tasks: None
@@ -68,14 +68,18 @@ class Chooser:
         self._zygote = zygote
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(self._decide, self._computing, alone=alone, known=None if duels else known)
+        self._probe = Probe(
+            self._decide, self._computing, alone=alone, known=known.measured if known and not duels else None
+        )
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
         self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = False
-        self._patience = PATIENCE  # what is left of it
+        self._by_one = False  # the choice was made by a single call
+        self._sent = known is not None and known.sent
+        self._patience = 0.0 if self._sent else PATIENCE  # what is left of it
         self._possible: str | None = None  # effects that are possible, once somebody has asked
         self._lock = threading.Lock()
 
@@ -149,12 +153,15 @@ class Chooser:
         """The caller's thread has left the batch, in whatever way."""
         self._probe.leave()
 
-    def stop(self) -> None:
-        """The run is over."""
+    def stop(self, counts: Statistics | None = None, seconds: float = 0.0) -> None:
+        """The run is over; counts: what came of it in so many seconds."""
         self.decided = True
         self._probe.stop()
-        if self._alone and self._measured is not None and self._probe.agreed is None:
-            remember(self._work.func, self._measured)
+        if self._alone and self._measured is not None:
+            if self._by_one and counts is not None:
+                remember(self._work.func, in_the_mean(self._measured, counts, seconds), self._sent)
+            elif self._probe.agreed is None:
+                remember(self._work.func, self._measured, self._sent)
         self._first_over = True
 
     def spent(self) -> tuple[Spent, float]:
@@ -231,6 +238,9 @@ class Chooser:
         over = self._first_over
         self._no_process = self._no_process or self._effects_seen()
         self._measured = self.measure()
+        self._by_one = not over or self._measured.calls <= 1
+        if self._probe.agreed is not None:
+            self._measured = replace(self._measured, calls=self._probe.agreed.calls)
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
         if self._probe.agreed is not None:
@@ -252,6 +262,7 @@ class Chooser:
         if plan.kind == "process" and (written := self._effects_possible()):
             plan = self.without_processes(written)
         if self._claim():
+            self._sent = plan.kind == "process"
             self.adopt(plan)
         return None
 

@@ -20,6 +20,7 @@ CLEAR = 0.008  # seconds of watched computing after which calls are judged that 
 WAITED = 0.005  # seconds of calls that did next to nothing but wait, after which they are judged; guessed
 MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, or something was made ready; guessed
 AGREED = 0.005  # seconds of calls after which they are taken to do what was seen of them before; guessed
+RESTS = 0.002  # seconds of waiting that are enough for that where calls were seen to mostly wait; guessed
 # By which what is seen may differ from what was seen before: of the share of its time that a call computes; of all computing,
 # for the share that holds the GIL. Guessed.
 ALIKE = 0.2
@@ -205,9 +206,19 @@ class Evidence:
         return (past.seconds + under_way, past.cpu + computed, calls), under_way
 
     @property
+    def calls(self) -> int:
+        """How many are over."""
+        return self._finished.calls
+
+    @property
     def within(self) -> bool:
         """Whether calls are under way."""
         return self._began is not None
+
+    @property
+    def within_first(self) -> bool:
+        """Whether the first is, and no other."""
+        return self._began is not None and not (self._finished.calls or self._in_hand)
 
     def under_way(self, now: float, cpu: float) -> tuple[float, float]:
         """Seconds since those under way began, and how many of them they have computed."""
@@ -234,13 +245,28 @@ class Evidence:
         counted = self._counted(self._latest)
         if not counted.calls or counted.present < AGREED or not known.seconds:
             return False
+        if self._finished.calls == 1 and counted.waits:  # of calls that wait some take longer than others
+            return known.wait > known.seconds / 2 and self._within(counted, known)
         longer = counted.present / counted.calls / known.seconds
         computing = known.gil + known.free
         share, share_then = counted.cpu / counted.present, computing / known.seconds
         if not 1 / MUCH_LONGER <= longer <= MUCH_LONGER or abs(share - share_then) > ALIKE * max(share, share_then):
             return False
-        # Where nobody has looked, it may be that the GIL kept him out.
-        return not computing or abs(_share(counted) - known.gil / computing) <= ALIKE
+        return not computing or _alike(counted, known)
+
+    def may_agree(self, known: Measurement, now: float, cpu: float, queued: float) -> bool:
+        """Whether the first call, which is under way, does what was seen of such calls before, as far as it has come."""
+        counted = self._counted(self._so_far(now, cpu, queued))
+        rests = counted.waits and known.wait > known.seconds / 2
+        if not (RESTS if rests else AGREED) <= counted.present <= MUCH_LONGER * known.seconds:
+            return False
+        return self._within(counted, known) and (counted.cpu < counted.present / 2 or _alike(counted, known))
+
+    def _within(self, counted: Totals, known: Measurement) -> bool:
+        """Whether it has computed and waited no longer than such calls do, roughly."""
+        noise, waited = ALIKE * counted.present, counted.present - counted.cpu
+        computing = known.gil + known.free
+        return counted.cpu <= MUCH_LONGER * computing + noise and waited <= MUCH_LONGER * known.wait + noise
 
     def shown(
         self,
@@ -376,6 +402,11 @@ class Evidence:
         self._queued = max(self._queued, queued)
         looks = self._watched, self._held, self._loose, self._loose_held
         return Totals(total.seconds, total.cpu, self._queued + self._lost, total.calls, *looks)
+
+
+def _alike(counted: Totals, known: Measurement) -> bool:
+    """Whether as much of the computing holds the GIL. Where nobody has looked, it may be that the GIL kept him out."""
+    return abs(_share(counted) - known.gil / (known.gil + known.free)) <= ALIKE
 
 
 def _share(counted: Totals, kept_out: bool = True) -> float:

@@ -138,8 +138,10 @@ class Probe:
         if not self._over:
             with self._lock:
                 settled = self._evidence.settled()
-                agrees = not settled and self._known is not None and self._evidence.agrees(self._known)
-                self.agreed = self._known if agrees else None
+                # Of how much calls that wait compute one alone tells little.
+                known = self._known if self._evidence.calls == 1 or not settled else None
+                agrees = known is not None and self._evidence.agrees(known)
+                self.agreed = known if agrees else None
             if settled or agrees:
                 self._judge()
         if self._over:
@@ -377,6 +379,12 @@ class Probe:
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
                 return
+            if self._known is not None and self._evidence.within_first:
+                agrees = self._evidence.may_agree(self._known, now, cpu, queued) and not (
+                    resting and not self._asleep()
+                )
+                self.agreed = self._known if agrees else None
+                shown = shown or agrees
             present = self._evidence.present(now, cpu, queued)
         if present > HEEDED and not self._heeds_collections:
             self._heed_collections()
