@@ -83,6 +83,13 @@ def test_workers_that_died_between_two_runs_are_replaced_without_a_word() -> Non
     assert run.report.workers_lost == 0
 
 
+def test_workers_that_were_stopped_between_two_runs_go_on() -> None:
+    before = set(flatout.map(pid_of_worker, range(40), via="process", max_concurrency=2).results())
+    for pid in before:
+        os.kill(pid, signal.SIGSTOP)
+    assert set(flatout.map(pid_of_worker, range(40), via="process", max_concurrency=2).results()) == before
+
+
 def test_a_zygote_that_died_between_two_runs_is_replaced_and_its_workers_are_gone() -> None:
     before = set(flatout.map(pid_of_worker, range(20), via="process", max_concurrency=2).results())
     old = zygote().pid

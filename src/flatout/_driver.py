@@ -263,9 +263,7 @@ class Driver:
         A RunError says itself what it was.
         """
         if not (isinstance(error, RunError) or is_raised_by_handler(error)):
-            cause = error
-            error = InternalError(f"flatout itself failed: {type(cause).__name__}: {cause}. Please report this.")
-            error.__cause__ = cause
+            error = InternalError.caused_by(error)
         with contextlib.suppress(Exception):
             for worker in self._workers.values():
                 worker.kill()

@@ -14,6 +14,8 @@
 Exceptions that the user's function raises are never wrapped: they arrive as they are, with a note that names the task.
 """
 
+from __future__ import annotations
+
 
 class FlatoutError(Exception):
     """Base of all errors that flatout raises by itself."""
@@ -61,6 +63,14 @@ class RunCancelled(RunError):
 
 class InternalError(FlatoutError):
     """A promise of flatout's own was broken. Please report it with the traceback."""
+
+    @classmethod
+    def caused_by(cls, cause: BaseException) -> InternalError:
+        """What the run ends with where code of flatout's own has raised this."""
+        name = cause.__class__.__name__  # a task may have taken `type` away
+        error = cls(f"flatout itself failed: {name}: {cause}. Please report this.")
+        error.__cause__ = cause
+        return error
 
 
 class RemoteTraceback(Exception):

@@ -168,7 +168,7 @@ class _Host:
 
     def _has_exited(self, event: WorkerExited) -> None:
         if self._ready and event.error is not None:
-            self._flight.give_up(event.error)
+            self._flight.give_up(event.error.__cause__ or event.error)
         self._error = event.error
         self._started.ring()
 

@@ -25,7 +25,7 @@ from typing import Any, cast
 from weakref import getweakrefcount
 
 from flatout._awaitable import is_awaitable
-from flatout._errors import trimmed
+from flatout._errors import InternalError, trimmed
 from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
 from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
@@ -159,7 +159,7 @@ class LoopWorker:
         self._pullers.remove(cast(Puller, puller))
         error = None if puller.cancelled() else puller.exception()
         if isinstance(error, Exception):  # of this code: a task has changed what it relies on
-            self._post(WorkerExited(self.number, error, fatal=True))
+            self._post(WorkerExited(self.number, InternalError.caused_by(error), fatal=True))
         if self._inbox:
             self._staff_soon()
 

@@ -80,6 +80,12 @@ class Process:
         """Where several tasks are in flight in it: as so manieth of all was the one sent that has begun last; 0: none has."""
         return int(self._slots[_page.BEGUN])
 
+    def wake(self) -> None:
+        """Have it go on, where something that a task of an earlier run has left behind has stopped it."""
+        if self.pid and self.exitcode is None:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGCONT)
+
     def note_setup(self) -> None:
         """It is set up for a run."""
         self.setups += 1
@@ -149,7 +155,11 @@ class Pool:
     def lease(self) -> Process:
         """A warm worker, or a new one. Raises OSError where none can be had."""
         with self._lock:
-            return self._idle.pop() if self._idle else self._new()
+            if not self._idle:
+                return self._new()
+            process = self._idle.pop()
+        process.wake()
+        return process
 
     def _new(self) -> Process:
         self._last += 1

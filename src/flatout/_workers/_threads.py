@@ -16,6 +16,7 @@ from functools import partial
 from time import monotonic, process_time, sleep
 
 from flatout import _kept_threads
+from flatout._errors import InternalError
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._forks import leave
 from flatout._model import Batch, Work
@@ -175,7 +176,7 @@ class ThreadsWorker:
             self._looking = False
             self._pull(puller)
         except BaseException as error:  # of this code: a task has changed what it relies on
-            self._host.post(WorkerExited(self._number, error, fatal=True))
+            self._host.post(WorkerExited(self._number, InternalError.caused_by(error), fatal=True))
 
     def _compute(self) -> bool:
         """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
