@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import threading
 import time
 
 import pytest
 
 import flatout
 from flatout._explain import Explanation
-from flatout._model import Measurement
+from flatout._model import Measurement, Prediction
 from flatout._plan._choose import Situation, choose
 
 
@@ -81,6 +82,65 @@ def test_a_coroutine_function_is_awaited_a_few_times(where: str) -> None:
     assert explanation.measured.wait >= 0.01
     assert "async" in str(explanation)
     assert "<- chosen" in str(explanation)
+
+
+async def nap_and_compute(turns: int) -> int:
+    await asyncio.sleep(0.01)
+    return compute(turns)
+
+
+def row_of(explanation: Explanation, way: str) -> Prediction:
+    return next(prediction for prediction in explanation.predictions if prediction.way == way)
+
+
+@pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+def test_loops_in_processes_have_a_row_of_their_own_for_coroutines() -> None:
+    explanation = flatout.explain(nap_and_compute, [100_000] * 300)
+    loops, loop = row_of(explanation, "process of loops"), row_of(explanation, "async")
+    assert not loops.impossible
+    assert loops.seconds < loop.seconds
+    assert loops.concurrency <= 300
+    assert explanation.plan.kind == "async"
+    assert "once they are seen to fill its core, loops in processes" in explanation.plan.reason
+    assert "\n  process of loops" in str(explanation)
+
+
+@pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+def test_it_says_why_coroutines_are_not_spread() -> None:
+    lock, seen = asyncio.Lock(), []
+
+    async def by_turns(i: int) -> None:
+        async with lock:
+            await asyncio.sleep(0)
+
+    async def noting(i: int) -> None:
+        await asyncio.sleep(0)
+        seen.append(i)
+
+    async def unsent(i: int) -> object:
+        await asyncio.sleep(0)
+        return threading.Lock()
+
+    for call, why in ((by_turns, "belongs to this event loop"), (noting, "lost in a process"), (unsent, "pickle")):
+        assert why in row_of(flatout.explain(call, range(300)), "process of loops").impossible
+    assert (
+        "lost in a process" in row_of(flatout.explain(lambda i: noting(i), range(300)), "process of loops").impossible
+    )
+    few = row_of(flatout.explain(nap_and_compute, [1] * 50), "process of loops").impossible
+    assert few == "100 or fewer are all begun at once"
+    unknown = row_of(flatout.explain(nap_and_compute, iter([1] * 500)), "process of loops").impossible
+    assert unknown == "how many they are is not known"
+
+
+def test_the_wait_for_a_full_loop_is_called_that() -> None:
+    run = flatout.map(nap_and_compute, [100_000] * 30)
+    run.results()
+    assert run.plan is not None
+    assert "in part for the loop, whose core was full" in run.plan.reason
+    napping = flatout.map(asyncio.sleep, [0.05] * 30)
+    napping.results()
+    assert napping.plan is not None
+    assert "for the loop" not in napping.plan.reason
 
 
 def test_a_call_by_itself_is_not_taken_to_compute_while_its_loop_wakes() -> None:

@@ -6,15 +6,18 @@ import math
 import statistics
 import time
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import islice
 from typing import Any
 
 from flatout import _inputs
 from flatout._awaitable import is_awaitable
+from flatout._dispatch._trial import Trial
 from flatout._errors import PlanError
 from flatout._model import Batch, Measurement, Plan, Prediction, Work
 from flatout._plan._choose import (
     FIRST_CALL,
+    GAIN,
+    UNKNOWN,
     Situation,
     async_plan,
     choose,
@@ -23,6 +26,8 @@ from flatout._plan._choose import (
 )
 from flatout._plan._chooser import Chooser
 from flatout._plan._law import useful_in_flight
+from flatout._plan._review import LOOP_WORTH, loops_in_flight, loops_seconds
+from flatout._plan._second_look import Tie
 from flatout._record import record, replace
 from flatout._units import duration
 
@@ -101,7 +106,7 @@ def measure(work: Work, iterables: tuple[Any, ...], chooser: Chooser, is_async: 
     inputs = _inputs.length(iterables)
     try:
         if is_async:
-            return _awaited(_calls(work, items), chooser, inputs)
+            return _awaited(work, items, chooser, inputs)
         return _called(work, items, chooser, inputs)
     finally:
         chooser.stop()
@@ -118,7 +123,7 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
         chooser.ran(1)
         if is_awaitable(value):
             chooser.stop()
-            explanation = _awaited(chain([value], _calls(work, items)), chooser, inputs)
+            explanation = _awaited(work, items, chooser, inputs, (item, value))
             return replace(explanation, calls=calls + explanation.calls)
         calls += 1
         chooser.after(1, value)
@@ -131,20 +136,19 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
     return Explanation(plan, measured, plan.predictions, calls, inputs)
 
 
-def _calls(work: Work, items: Iterator[Any]) -> Iterator[Any]:
-    return (work.func(*(item if work.star else (item,))) for item in items)
-
-
-def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) -> Explanation:
+def _awaited(
+    work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | None, begun: tuple[Any, Any] | None = None
+) -> Explanation:
+    """begun: an input, and what the call of it has returned to be awaited."""
     from flatout._workers._call import OwnLoop
 
-    own_loop = OwnLoop()
+    own_loop, tie = OwnLoop(), Tie(work)
     try:
-        alone = own_loop(_one_by_one(awaitables))
+        alone = own_loop(_one_by_one(_calls(work, items, tie, begun), tie))
         if not alone:
             raise PlanError("there is no input, so there is nothing to measure")
         seconds, cpu = alone[-1]
-        few = list(islice(awaitables, TOGETHER)) if seconds <= PATIENT else []
+        few = list(islice(_calls(work, items), TOGETHER)) if seconds <= PATIENT else []
         calls, compute = len(alone) + len(few), cpu
         if few:
             naps = [own_loop(_cpu_of_naps(len(few), min(seconds, LONGEST_NAP))) for _ in range(NAPS)]
@@ -155,27 +159,64 @@ def _awaited(awaitables: Iterator[Any], chooser: Chooser, inputs: int | None) ->
     situation = replace(chooser.situation(), left=inputs)
     plan = async_plan("the function returns an awaitable", None)
     others = choose(replace(measured, gil=max(cpu, compute)), situation).predictions  # where each has a loop of its own
-    predictions = tuple(_loop_prediction(p, measured, situation, plan) for p in others)
+    loop, loops = _loop(measured, situation, plan), _loops(measured, situation, plan, tie)
+    predictions = (*(loop if other.kind == "async" else other for other in others), loops)
+    if loops.seconds * GAIN < loop.seconds and loop.seconds - loops.seconds > LOOP_WORTH:
+        reason = f"{plan.reason}; once they are seen to fill its core, loops in processes: {duration(loops.seconds)}"
+        plan = replace(plan, reason=reason)
     return Explanation(replace(plan, measured=measured, predictions=predictions), measured, predictions, calls, inputs)
 
 
-def _loop_prediction(prediction: Prediction, measured: Measurement, situation: Situation, plan: Plan) -> Prediction:
-    if prediction.kind != "async":
-        return prediction
-    calls = 1000 if situation.left is None else situation.left
+def _calls(
+    work: Work, items: Iterator[Any], tie: Tie | None = None, begun: tuple[Any, Any] | None = None
+) -> Iterator[Any]:
+    """What the calls return, which is to be awaited; `tie` is told of the first."""
+    if begun is not None and tie is not None:
+        tie.begins(begun[0])
+        yield begun[1]
+    for place, item in enumerate(items):
+        if place == 0 and begun is None and tie is not None:
+            tie.begins(item)
+        yield work.func(*(item if work.star else (item,)))
+
+
+def _loop(measured: Measurement, situation: Situation, plan: Plan) -> Prediction:
+    calls = UNKNOWN if situation.left is None else situation.left
     k = max(1, min(plan.ceiling or 1, calls))
     busy = measured.gil + LOOP_CALL
     seconds = max(calls * max(busy, measured.seconds / k), measured.seconds)
     return Prediction("async", k, seconds, useful=useful_in_flight(busy, measured.wait))
 
 
-async def _one_by_one(awaitables: Iterator[Any]) -> list[tuple[float, float]]:
+def _loops(measured: Measurement, situation: Situation, plan: Plan, tie: Tie) -> Prediction:
+    """Event loops in processes, to which coroutines that fill the core of one are spread."""
+    impossible = _why_not_spread(situation) or tie.why
+    k = min(loops_in_flight(situation.cores, plan.ceiling or 1), max(1, situation.left or 0))
+    busy = measured.gil + LOOP_CALL
+    seconds = math.inf if impossible else loops_seconds(busy, measured.seconds, k, situation)
+    useful = useful_in_flight(busy, measured.wait, situation.cores)
+    return Prediction("process", k, seconds, impossible, "async", situation.cores, useful)
+
+
+def _why_not_spread(situation: Situation) -> str:
+    if situation.cores < 2:
+        return "one core is all there is"
+    if situation.left is None:
+        return "how many they are is not known"
+    if situation.left <= Trial.FEWEST:
+        return f"{Trial.FEWEST} or fewer are all begun at once"
+    return situation.no_process
+
+
+async def _one_by_one(awaitables: Iterator[Any], tie: Tie) -> list[tuple[float, float]]:
     """Seconds, and CPU seconds, of the first calls."""
     found: list[tuple[float, float]] = []
     for awaitable in islice(awaitables, ALONE):
         began, cpu = time.perf_counter(), time.thread_time()
-        await awaitable
+        result = await awaitable
         found.append((time.perf_counter() - began, time.thread_time() - cpu))
+        if len(found) == 1:
+            tie.ended(result)
         if found[0][0] > PATIENT:
             break
     return found

@@ -283,16 +283,28 @@ def _from_a_loop(plan: Plan, window: Window, situation: Situation) -> Plan | Non
     if window.cores < FULL or situation.no_process:
         return None
     m, left, begun, compute = situation.cores, situation.left or 0, situation.begun, window.compute
-    alone, start = (left + begun) * compute, _starting(m, m, situation)
-    # Until the others have started this loop goes on by itself.
-    shared = start + max(0.0, alone - start + left * LOOP_TASK) / situation.masters
-    k = min(IN_EACH_LOOP * m, max(m, plan.ceiling or plan.concurrency))
-    seconds = max(shared, begun * compute, left * LOOP_TASK, left * (situation.quickest + LOOP_ROUND) / k)
+    alone, k = (left + begun) * compute, loops_in_flight(m, plan.ceiling or plan.concurrency)
+    seconds = loops_seconds(compute, situation.quickest, k, situation)
     worth = LOOP_WORTH * max(1.0, LOOP_SURE / window.cpu)
     if seconds * GAIN >= alone or alone - seconds < worth:
         return None
     why = f"{describe(window.measurement())}: the loop keeps its core full; loops in {m} processes"
     return _mixture(plan, "async", (k, k), m, seconds, why)
+
+
+def loops_in_flight(cores: int, ceiling: int) -> int:
+    """Coroutines in flight in all loops together."""
+    return min(IN_EACH_LOOP * cores, max(cores, ceiling))
+
+
+def loops_seconds(compute: float, quickest: float, in_flight: int, situation: Situation) -> float:
+    """Seconds for the coroutines that are left and under way, where loops in processes share the first.
+
+    compute: seconds that each computes. quickest: that it takes at least. Until the others have started this loop goes on.
+    """
+    left, begun, start = situation.left or 0, situation.begun, _starting(situation.cores, situation.cores, situation)
+    shared = start + max(0.0, (left + begun) * compute - start + left * LOOP_TASK) / situation.masters
+    return max(shared, begun * compute, left * LOOP_TASK, left * (quickest + LOOP_ROUND) / in_flight)
 
 
 def _from_what_disappoints(plan: Plan, window: Window, situation: Situation, predicted: float) -> Plan | None:

@@ -142,11 +142,19 @@ class Tie:
     def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
         """See `flatout._driver.Observer`."""
         if type(seen) is SendBatch and self._watch is None:
-            self._first.append(seen.batch.inputs[0])
-            self._watch = Watch(self._work.func, seen.batch.inputs[0], self._work.star)
+            self.begins(seen.batch.inputs[0])
         elif type(seen) is BatchFinished and self._first and not (seen.errors and seen.errors[0].offset == 0):
-            self.why = self._found(seen.values[0])
-            self._first.clear()
+            self.ended(seen.values[0])
+
+    def begins(self, item: Any) -> None:
+        """The first call is about to begin, with this input."""
+        self._first.append(item)
+        self._watch = Watch(self._work.func, item, self._work.star)
+
+    def ended(self, result: object) -> None:
+        """A first call has ended, with this result."""
+        self.why = self._found(result)
+        self._first.clear()
 
     def _found(self, result: object) -> str:
         from flatout._wire import _values
