@@ -20,6 +20,7 @@ import flatout
 from flatout import _kept_threads
 from flatout._machine import usable_cores
 from flatout._model import Measurement
+from flatout._plan import _probe
 from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
@@ -195,6 +196,24 @@ def test_it_is_told_while_a_long_call_goes_on() -> None:
     probe.end(1)
     assert measured.calls == 0
     assert measured.wait >= WAITED  # the call is taken to be half over, at most
+
+
+def test_the_next_call_is_not_made_while_another_thread_is_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep that from the GIL, and the choice would take as long as the next calls do."""
+    monkeypatch.setattr(_probe, "AT_IT", 60.0)
+    at_it, over = threading.Event(), threading.Event()
+
+    def enough() -> None:
+        at_it.set()
+        compute()
+        over.set()
+
+    probe = Probe(enough, lambda each: None)
+    probe.begin()
+    assert at_it.wait(60), "the call waits, and the watcher sees that"
+    probe.end(1)
+    assert over.is_set()
+    probe.stop()
 
 
 def test_it_is_told_once() -> None:

@@ -35,6 +35,7 @@ from flatout._thread_times import RunQueue, clock_of, read
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed
 OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
+AT_IT = 0.02  # seconds that another thread is given to end judging before the next call is made (measured: 1-4 ms); guessed
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
@@ -143,7 +144,7 @@ class Probe:
                 agrees = known is not None and self._evidence.agrees(known)
                 self.agreed = known if agrees else None
             if settled or agrees:
-                self._judge()
+                self._judge(AT_IT)
         if self._over:
             self._relax()
         else:
@@ -297,9 +298,10 @@ class Probe:
             self._modules_then += self._modules - before
             self._at_work -= 1
 
-    def _judge(self) -> None:
-        if not self._asking.acquire(blocking=False):
-            return  # another thread is at it
+    def _judge(self, patience: float = 0.0) -> None:
+        """patience: seconds to wait for another thread that is at it, which the next call would keep from the GIL."""
+        if not self._asking.acquire(timeout=patience):
+            return
         try:
             if self._over:
                 return

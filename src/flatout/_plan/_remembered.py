@@ -48,23 +48,17 @@ def remember(func: Any, measured: Measurement, sent: bool = False) -> None:
 
 
 def in_the_mean(first: Measurement, counts: Statistics, seconds: float) -> Measurement:
-    """What the calls of a run of so many seconds did, of which the first alone was looked at.
+    """What the calls of a run of so many seconds did, of which the first alone was looked at, if that waited.
 
     What they computed is known of all; of little beside much waiting nobody can tell whether it held the GIL, and so it is
-    taken to. That they waited longer may be for the GIL, where a core was busy; or the first one
-    was the only one that waited.
+    taken to. That they waited longer may be for the GIL, where a core was busy; or the first was the only one that waited.
     """
-    calls, computed, seen = (
-        counts.succeeded + counts.failed + counts.retried,
-        counts.cpu_seconds,
-        first.gil + first.free,
-    )
-    if calls < FEWEST or not computed:
+    calls, computed = counts.succeeded + counts.failed + counts.retried, counts.cpu_seconds
+    if calls < FEWEST or not computed or first.wait < first.gil + first.free:
         return first
     wait = max(0.0, counts.busy_seconds - computed - counts.queued_seconds) / calls
-    gil = computed / calls * (first.gil / seen if seen and first.wait < seen else 1.0)
     wait = wait if computed < IDLE * seconds else min(first.wait, wait)
-    return replace(first, gil=gil, free=computed / calls - gil, wait=wait, calls=calls)
+    return replace(first, gil=computed / calls, free=0.0, wait=wait, calls=calls)
 
 
 def _subject(func: Any) -> Any:
