@@ -132,15 +132,25 @@ def test_it_says_why_coroutines_are_not_spread() -> None:
     assert unknown == "how many they are is not known"
 
 
+async def only_compute(turns: int) -> int:
+    return compute(turns)
+
+
 def test_the_wait_for_a_full_loop_is_called_that() -> None:
-    run = flatout.map(nap_and_compute, [100_000] * 30)
-    run.results()
-    assert run.plan is not None
-    assert "in part for the loop, whose core was full" in run.plan.reason
-    napping = flatout.map(asyncio.sleep, [0.05] * 30)
-    napping.results()
-    assert napping.plan is not None
-    assert "for the loop" not in napping.plan.reason
+    said = "in part for the loop, whose core was full"
+    deadline = time.monotonic() + 60
+    while True:  # until no other program has the core
+        run = flatout.map(nap_and_compute, [100_000] * 60)
+        run.results()
+        assert run.plan is not None
+        if said in run.plan.reason:
+            break
+        assert time.monotonic() < deadline
+    for func, inputs in ((asyncio.sleep, [0.05] * 30), (only_compute, [100_000] * 3)):
+        other = flatout.map(func, inputs)
+        other.results()
+        assert other.plan is not None
+        assert said not in other.plan.reason
 
 
 def test_a_call_by_itself_is_not_taken_to_compute_while_its_loop_wakes() -> None:

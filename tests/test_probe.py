@@ -201,16 +201,19 @@ def test_it_is_told_while_a_long_call_goes_on() -> None:
 def test_the_next_call_is_not_made_while_another_thread_is_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would keep that from the GIL, and the choice would take as long as the next calls do."""
     monkeypatch.setattr(_probe, "AT_IT", 60.0)
-    at_it, over = threading.Event(), threading.Event()
+    at_it, goes_on, over = threading.Event(), threading.Event(), threading.Event()
 
     def enough() -> None:
         at_it.set()
+        goes_on.wait(60)  # without the GIL
         compute()
         over.set()
 
     probe = Probe(enough, lambda each: None)
     probe.begin()
     assert at_it.wait(60), "the call waits, and the watcher sees that"
+    threading.Timer(0.05, goes_on.set).start()
+    assert not over.is_set()
     probe.end(1)
     assert over.is_set()
     probe.stop()

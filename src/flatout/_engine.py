@@ -568,7 +568,8 @@ class Engine:
         if self._overseer is not None:
             self._overseer.end()
         if self.chooser is not None:
-            self.chooser.stop(self.statistics(), self.seconds)
+            spread = self._plan is not None and self._plan.kind == "process"
+            self.chooser.stop(self.statistics(), self.seconds, spread)
             if self._plan is None:
                 self._plan = self.chooser.over()
 
@@ -588,7 +589,8 @@ class Engine:
             return plan
         cpu = min(counts.cpu_seconds, counts.busy_seconds)
         measured = Measurement(cpu / calls, 0.0, (counts.busy_seconds - cpu) / calls, calls=calls)
-        waits = ", in part for the loop, whose core was full" if cpu > CORE_FULL * self.seconds else ""
+        queued = cpu > CORE_FULL * self.seconds and measured.wait > measured.gil
+        waits = ", in part for the loop, whose core was full" if queued else ""
         return replace(plan, measured=measured, reason=f"{plan.reason}; {describe(measured)}{waits}")
 
     @property

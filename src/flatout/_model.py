@@ -165,7 +165,7 @@ class Measurement:
 
     gil: computing while holding the GIL. free: computing after letting go of it. wait: neither; for threads of its own,
     perhaps. transfer: pickling input and result, both ways. calls: finished calls that were measured, 0 when the decision
-    fell in the middle of the first. unpicklable: why it cannot cross a process border, empty where it can. own: what
+    fell in the middle of the first; those of an earlier run where that has judged them. unpicklable: why it cannot cross a process border, empty where it can. own: what
     threads and child processes of the call's own compute meanwhile, which is no part of its wall time. peak_bytes: of
     memory that a call takes for a while, 0 where that cannot be told.
     """

@@ -21,6 +21,7 @@ ZYGOTE_START = 0.050  # seconds that the zygote takes to start (measured: 40-60 
 THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, and
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.010  # seconds of calls in a batch, as the dispatcher makes them
+EACH = 0.0003  # seconds of a call that mostly waits, from which it has a thread for itself, as the dispatcher has it
 CHEAP = 0.010  # seconds of a call, below which the caller's thread makes some while processes start, as the dispatcher has it
 PROCESS_TASK = (
     0.3e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.09-0.15 in each of the two);
@@ -181,7 +182,8 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     less = FIRST_CALL if first_call_tells_too_much(measured, useful) else 1
     gil /= less
     k = _clamp(less * useful, m, n, situation.most, MOST_THREADS)
-    handling = THREAD_TASK + THREAD_BATCH * _batches_per_call(measured.seconds)
+    alone = measured.seconds >= EACH and wait > measured.seconds / 2
+    handling = THREAD_TASK + THREAD_BATCH * (1.0 if alone else _batches_per_call(measured.seconds))
     each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
     # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
     kept = min(k, situation.kept)

@@ -13,7 +13,7 @@ from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
-from flatout._plan._remembered import Known, in_the_mean, remember
+from flatout._plan._remembered import in_the_mean, recall, remember
 from flatout._record import replace
 from flatout._units import duration
 
@@ -35,7 +35,7 @@ class Chooser:
     many threads are there from earlier runs. adopt: takes the plan, in the caller's thread or, in the middle of a call, the probe's; then restate,
     at the end of that call, has its figures made anew. alone: see `Probe`. duels: whether a duel is to show what computing
     gains from threads, as where there is no GIL; `pair` is told how many tasks the batches that are fought over are to have.
-    known: what calls of the function did in an earlier run. Where they went to processes, nobody waits for the first result.
+    known: what calls of the function did in an earlier run.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Chooser:
         *,
         alone: bool = True,
         duels: bool = False,
-        known: Known | None = None,
+        known: Measurement | None = None,
     ) -> None:
         self.decided = False
         self.pair: Callable[[int], None] = lambda tasks: None
@@ -68,18 +68,16 @@ class Chooser:
         self._zygote = zygote
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(
-            self._decide, self._computing, alone=alone, known=known.measured if known and not duels else None
-        )
+        self._probe = Probe(self._decide, self._computing, alone=alone, known=None if duels else known)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
         self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = False
-        self._by_one = False  # the choice was made by a single call
-        self._sent = known is not None and known.sent
-        self._patience = 0.0 if self._sent else PATIENCE  # what is left of it
+        self._by_one = False  # the choice was made by a single call,
+        self._in_first = False  # and in the middle of that
+        self._patience = PATIENCE  # what is left of it
         self._possible: str | None = None  # effects that are possible, once somebody has asked
         self._lock = threading.Lock()
 
@@ -131,7 +129,10 @@ class Chooser:
     def _restate(self) -> None:
         """In the middle of the first call nobody knew how long it takes: now it is over."""
         seen, situation = self._measured, self._situation
-        if self.decided and seen is not None and situation is not None and seen.calls == 0:
+        if self.decided and self._in_first and seen is not None and situation is not None:
+            self._in_first = False
+            if self._probe.still_agrees():
+                return
             situation = replace(situation, no_process=self._no_process)  # which may have been found out by the choice
             # Since the choice other threads have been at other calls: what those computed is none of this one's.
             now = self._probe.measurement()
@@ -153,16 +154,23 @@ class Chooser:
         """The caller's thread has left the batch, in whatever way."""
         self._probe.leave()
 
-    def stop(self, counts: Statistics | None = None, seconds: float = 0.0) -> None:
-        """The run is over; counts: what came of it in so many seconds."""
+    def stop(self, counts: Statistics | None = None, seconds: float = 0.0, spread: bool = False) -> None:
+        """The run is over; counts: what came of it in so many seconds. spread: over the cores, by processes."""
         self.decided = True
         self._probe.stop()
         if self._alone and self._measured is not None:
-            if self._by_one and counts is not None:
-                remember(self._work.func, in_the_mean(self._measured, counts, seconds), self._sent)
-            elif self._probe.agreed is None:
-                remember(self._work.func, self._measured, self._sent)
+            self._remember(self._measured, counts, seconds * (self._cores if spread else 1))
         self._first_over = True
+
+    def _remember(self, measured: Measurement, counts: Statistics | None, core_seconds: float) -> None:
+        func = self._work.func
+        if not self._by_one:
+            if self._probe.agreed is None:
+                remember(func, measured)
+        elif counts is not None:
+            remember(func, in_the_mean(measured, counts, core_seconds))
+        elif recall(func) is None:  # a whole run may have shown more
+            remember(func, measured)
 
     def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""
@@ -237,13 +245,13 @@ class Chooser:
             return None
         over = self._first_over
         self._no_process = self._no_process or self._effects_seen()
-        self._measured = self.measure()
-        self._by_one = not over or self._measured.calls <= 1
-        if self._probe.agreed is not None:
-            self._measured = replace(self._measured, calls=self._probe.agreed.calls)
+        self._measured, agreed = self.measure(), self._probe.agreed
+        self._in_first, self._by_one = not over, not over or self._measured.calls <= 1
+        if agreed is not None:
+            self._measured = replace(self._measured, calls=agreed.calls)
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
-        if self._probe.agreed is not None:
+        if agreed is not None:
             if plan.kind == "inline" or self._measured.own:  # to look on costs nothing there; or they do something else
                 self._probe.look_on()
                 return 0.0
@@ -262,7 +270,6 @@ class Chooser:
         if plan.kind == "process" and (written := self._effects_possible()):
             plan = self.without_processes(written)
         if self._claim():
-            self._sent = plan.kind == "process"
             self.adopt(plan)
         return None
 

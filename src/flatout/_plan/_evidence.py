@@ -206,9 +206,9 @@ class Evidence:
         return (past.seconds + under_way, past.cpu + computed, calls), under_way
 
     @property
-    def calls(self) -> int:
-        """How many are over."""
-        return self._finished.calls
+    def one_that_waits(self) -> bool:
+        """Whether a single call is over, which did next to nothing but wait."""
+        return self._finished.calls == 1 and self._counted(self._latest).waits
 
     @property
     def within(self) -> bool:
@@ -245,7 +245,7 @@ class Evidence:
         counted = self._counted(self._latest)
         if not counted.calls or counted.present < AGREED or not known.seconds:
             return False
-        if self._finished.calls == 1 and counted.waits:  # of calls that wait some take longer than others
+        if self.one_that_waits:  # of calls that wait some take longer than others
             return known.wait > known.seconds / 2 and self._within(counted, known)
         longer = counted.present / counted.calls / known.seconds
         computing = known.gil + known.free

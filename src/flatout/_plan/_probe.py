@@ -142,11 +142,10 @@ class Probe:
             with self._lock:
                 settled = self._evidence.settled()
                 # Of how much calls that wait compute one alone tells little.
-                known = self._known if self._evidence.calls == 1 or not settled else None
-                agrees = known is not None and self._evidence.agrees(known)
-                self.agreed = known if agrees else None
-            if settled or agrees:
-                self._judge(AT_IT)
+                known = self._known if not settled or self._evidence.one_that_waits else None
+                agreed = known if known is not None and self._evidence.agrees(known) else None
+            if settled or agreed is not None:
+                self._judge(agreed, AT_IT)
         if self._over:
             self._relax()
         else:
@@ -156,7 +155,7 @@ class Probe:
         """The only call has ended: it is judged, however short it was."""
         self.end(1)
         with self._asking:
-            self._judge()
+            self._judge(None)
         self._relax()
 
     def stop(self) -> None:
@@ -242,6 +241,16 @@ class Probe:
             return replace(agreed, calls=measured.calls, peak_bytes=peak, own=measured.own)
         return replace(measured, peak_bytes=peak)
 
+    def still_agrees(self) -> bool:
+        """Whether calls that were judged by what is known, before the first was over, have done just that since."""
+        if self.agreed is None:
+            return False
+        with self._lock:
+            agrees = self._evidence.agrees(self.agreed)
+        if not agrees:
+            self.agreed = None
+        return agrees
+
     def look_on(self) -> None:
         """What is known is not enough: see for yourself."""
         self._known = self.agreed = None
@@ -300,13 +309,17 @@ class Probe:
             self._modules_then += self._modules - before
             self._at_work -= 1
 
-    def _judge(self, patience: float = 0.0) -> None:
-        """patience: seconds to wait for another thread that is at it, which the next call would keep from the GIL."""
+    def _judge(self, agreed: Measurement | None, patience: float = 0.0) -> None:
+        """agreed: what is known, where the calls do just that; None: they are judged by what was seen of them.
+
+        patience: seconds to wait for another thread that is at it, which the next call would keep from the GIL.
+        """
         if not self._asking.acquire(timeout=patience):
             return
         try:
             if self._over:
                 return
+            self.agreed = agreed
             with self._lock:
                 seconds, computed = self._evidence.under_way(*self._now())
             if computed > seconds / 2:
@@ -379,23 +392,26 @@ class Probe:
         now, cpu = self._now()
         with self._lock:
             self._evidence.in_hand(self.done(), now, cpu)
-            shown = self._evidence.shown(now, cpu, queued, resting, self._asleep, self._without_programs)
+            agreed = self._known if self._may_agree(now, cpu, queued, resting) else None
+            shown = agreed is not None or self._evidence.shown(
+                now, cpu, queued, resting, self._asleep, self._without_programs
+            )
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
                 return
-            if self._known is not None and self._evidence.within_first:
-                agrees = self._evidence.may_agree(self._known, now, cpu, queued) and not (
-                    resting and not self._asleep()
-                )
-                self.agreed = self._known if agrees else None
-                shown = shown or agrees
             present = self._evidence.present(now, cpu, queued)
         if present > HEEDED and not self._heeds_collections:
             self._heed_collections()
         if shown and present >= self._not_before:
-            self._judge()
+            self._judge(agreed)
         elif not resting and not self._told and self._evidence.long(now):
             self._tell_computing()
+
+    def _may_agree(self, now: float, cpu: float, queued: float, resting: bool) -> bool:
+        """Whether the first call is under way, and as far as it has come does what is known."""
+        if self._known is None or not self._evidence.within_first or (resting and not self._asleep()):
+            return False
+        return self._evidence.may_agree(self._known, now, cpu, queued)
 
     def _without_programs(self) -> bool:
         return self._elsewhere is None or not self._elsewhere.has_children()
