@@ -142,6 +142,7 @@ RUN = Statistics(succeeded=90, failed=10, busy_seconds=9.0, cpu_seconds=0.6)
     [
         (WAITED, RUN, 0.6, (0.006, 0.0, 0.02)),  # nobody can tell whether so little let go of the GIL
         (replace(WAITED, gil=0.004, free=0.002), RUN, 0.6, (0.004, 0.002, 0.02)),
+        (Measurement(0.0, 0.0, 0.0, peak_bytes=5), RUN, 6.0, (0.006, 0.0, 0.084)),  # it took no time that can be told
         (WAITED, RUN, 6.0, (0.006, 0.0, 0.084)),  # with a core that idles nobody waits for another
         (WAITED, replace(RUN, busy_seconds=0.7), 0.6, (0.006, 0.0, 0.001)),  # it was the only one that waited
         (WAITED, replace(RUN, succeeded=FEWEST - 1, failed=0), 0.6, (0.0002, 0.0001, 0.02)),

@@ -61,7 +61,7 @@ def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float) -> 
         return first if 1 / MUCH_LONGER <= each / seen <= MUCH_LONGER else _times(first, each / seen)
     wait = max(0.0, counts.busy_seconds - computed - counts.queued_seconds) / calls
     wait = wait if computed < IDLE * core_seconds else min(first.wait, wait)
-    gil = each if seen < LITTLE * first.seconds else each * first.gil / seen
+    gil = each if seen <= LITTLE * first.seconds else each * first.gil / seen
     return replace(first, gil=gil, free=each - gil, wait=wait, calls=calls)
 
 
