@@ -50,7 +50,6 @@ if TYPE_CHECKING:
     from flatout._plan._second_look import Overseer, SecondLook, Tie
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
-CORE_FULL = 0.8  # of the time that a loop computes, from which its calls are said to wait for it, too; guessed
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
 
 
@@ -584,12 +583,14 @@ class Engine:
         if plan is None or plan.kind != "async" or plan.measured is not None:
             return plan
         counts = self.statistics()
-        calls = counts.succeeded + counts.failed + counts.retried
+        calls = counts.ended
         if not calls:
             return plan
         cpu = min(counts.cpu_seconds, counts.busy_seconds)
         measured = Measurement(cpu / calls, 0.0, (counts.busy_seconds - cpu) / calls, calls=calls)
-        queued = cpu > CORE_FULL * self.seconds and measured.wait > measured.gil
+        from flatout._plan._review import FULL
+
+        queued = cpu > FULL * self.seconds and measured.wait > measured.gil
         waits = ", in part for the loop, whose core was full" if queued else ""
         return replace(plan, measured=measured, reason=f"{plan.reason}; {describe(measured)}{waits}")
 

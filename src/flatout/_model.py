@@ -302,6 +302,11 @@ class Statistics:
     decisions: tuple[str, ...] = ()
 
     @property
+    def ended(self) -> int:
+        """Attempts that have ended by themselves: calls of which it is known what they did."""
+        return self.succeeded + self.failed + self.retried
+
+    @property
     def settled(self) -> int:
         """Tasks that have their outcome."""
         return self.succeeded + self.failed + self.cancelled

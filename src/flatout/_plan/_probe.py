@@ -35,9 +35,8 @@ from flatout._thread_times import RunQueue, clock_of, read
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed
 OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
-AT_IT = (
-    0.02  # seconds that another thread is given to end judging before the next call is made (measured: 1-4 ms); guessed
-)
+# Seconds that another thread is given to end judging before the next call is made. It takes 1-2 ms (measured); guessed.
+AT_IT = 0.02
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 

@@ -49,11 +49,7 @@ def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float) -> 
     the GIL, and so it is taken to. That they waited longer may be for the GIL, where the cores were busy; or the first was
     the only one that waited.
     """
-    calls, computed, seen = (
-        counts.succeeded + counts.failed + counts.retried,
-        counts.cpu_seconds,
-        first.gil + first.free,
-    )
+    calls, computed, seen = counts.ended, counts.cpu_seconds, first.gil + first.free
     if calls < FEWEST or not computed:
         return first
     each = computed / calls

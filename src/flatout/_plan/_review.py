@@ -172,7 +172,7 @@ class Review:
     def _unsettled(self, plan: Plan, counts: Statistics, now: float) -> bool:
         """Whether what has happened tells nothing: workers were starting, or all of a loop's first tasks."""
         if plan.kind == "async":
-            return not _ended(self._counts)
+            return not self._counts.ended
         if now >= self._began + SETTLED:
             return False
         if plan.kind == "thread":
@@ -220,7 +220,7 @@ class Review:
 
 def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool = False) -> Window | None:
     """as_it_goes: what a call computes is counted while it is under way, not when it has ended."""
-    calls = _ended(now) - _ended(then)
+    calls = now.ended - then.ended
     if calls <= 0 or seconds <= 0:
         return None
     busy = now.busy_seconds - then.busy_seconds
@@ -228,10 +228,6 @@ def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool
     more = max(0, now.running - then.running) if as_it_goes else 0
     most = min(busy, seconds) if as_it_goes else busy  # a loop is one thread, and reports now and then
     return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, most), queued, more)
-
-
-def _ended(counts: Statistics) -> int:
-    return counts.succeeded + counts.failed + counts.retried
 
 
 def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | None:
