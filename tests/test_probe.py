@@ -389,6 +389,21 @@ def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:
     del heap
 
 
+def test_a_garbage_collection_waits_for_nobody_who_takes_note() -> None:
+    """It may come in a thread that holds what that one waits for."""
+    probe = Probe(lambda: None, lambda seconds: None)
+    collecting = threading.Thread(target=gc.collect, daemon=True)
+    probe.begin()
+    try:
+        probe._heed_collections()
+        with probe._lock:
+            collecting.start()
+            collecting.join(timeout=20)
+            assert not collecting.is_alive()
+    finally:
+        probe.stop()
+
+
 def test_to_load_what_tells_of_collections_is_no_import_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else what a first call had computed until then would not count."""
 

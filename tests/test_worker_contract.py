@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 from mutants import MUTANTS, Mutant
-from test_faults import wait_until_gone
+from test_faults import GUARD, wait_until_gone
 
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
@@ -293,11 +293,20 @@ def test_an_input_that_cannot_be_loaded_makes_no_suspects_of_those_before_it_tha
             stage.send(0, [folder / "dies", folder / "waits"])
             stage.send(2, [folder / "waits", Unloadable(), folder / "waits"])
             assert [type(attempt.error) for attempt in stage.ended(3)] == [ValueError]
+            wait_for_files(folder / "dies began", folder / "waits began")
             (folder / "go").touch()
             assert list(stage.exited().suspects) == [0, 1]
 
 
+def wait_for_files(*files: Path) -> None:
+    deadline = time.monotonic() + GUARD
+    while not all(file.exists() for file in files):
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 def waits_or_dies_when_told(item: Path) -> None:
+    item.with_name(f"{item.name} began").touch()
     while not (item.parent / "go").exists() or item.name == "waits":
         time.sleep(0.001)
     os.kill(os.getpid(), signal.SIGKILL)

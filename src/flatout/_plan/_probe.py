@@ -83,6 +83,7 @@ class Probe:
         self._own_clock = 0.0
         self._heeds_collections = False
         self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
+        self._collected: list[tuple[float, float]] = []  # seconds, on the clocks, of some that nobody has heeded yet
         self._noted = 0.0, 0.0, 0.0  # what the watcher has told of, on the clocks and its own
         self._waited = 0.0  # seconds that it has waited for a core, when that was asked last
         self._looked: threading.Event | None = None  # somebody waits for the end of a look
@@ -106,6 +107,7 @@ class Probe:
                     self._heed_collections()
         cpu = time.thread_time()
         with self._lock:
+            self._take_out_collections()
             self._evidence.begun(time.perf_counter(), cpu)
 
     def note(self, calls: int) -> None:
@@ -114,6 +116,7 @@ class Probe:
         if now - self._noted[0] > OVERDUE and not self._over:
             self._let_in(now, cpu)
         with self._lock:
+            self._take_out_collections()
             self._note_imports(now, cpu)
             self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
@@ -198,19 +201,23 @@ class Probe:
                 gc.callbacks.append(self._note_collection)
 
     def _note_collection(self, phase: str, info: dict[str, int]) -> None:
-        """A garbage collection begins or ends, in whatever thread: all others wait meanwhile."""
+        """A garbage collection begins or ends, in whatever thread, whatever locks this may hold: all others wait meanwhile."""
         if info["generation"] < 2 or self._over:
             return
         now, cpu = self._now()
         if phase == "start":
             self._collecting = now, cpu
         elif self._collecting is not None:
-            seconds, computed = now - self._collecting[0], cpu - self._collecting[1]
-            with self._lock:
-                self._evidence.collected(seconds, computed)
-                then, cpu_then, own = self._noted
-                self._noted = then + seconds, cpu_then + computed, own
+            self._collected.append((now - self._collecting[0], cpu - self._collecting[1]))
             self._collecting = None
+
+    def _take_out_collections(self) -> None:
+        """Those that have ended; under the lock."""
+        while self._collected:
+            seconds, computed = self._collected.pop()
+            self._evidence.collected(seconds, computed)
+            then, cpu_then, own = self._noted
+            self._noted = then + seconds, cpu_then + computed, own
 
     @property
     def seconds(self) -> float:
@@ -220,6 +227,7 @@ class Probe:
     def spent(self) -> tuple[Spent, float]:
         """Seconds of all calls so far, of these on a core, and how many have been begun; seconds of the one under way."""
         with self._lock:
+            self._take_out_collections()
             now, cpu = self._now()
             self._evidence.in_hand(self.done(), now, cpu)
             return self._evidence.spent(now, cpu)
@@ -231,6 +239,7 @@ class Probe:
         kept_out = self._watchers is None or not self._watchers.inside()
         most = usable_cores() if elsewhere > LEAST else 1  # which takes long to find out beside calls of nothing
         with self._lock:
+            self._take_out_collections()
             now, cpu = self._now()
             self._evidence.in_hand(self.done(), now, cpu)
             measured = self._evidence.measurement(now, cpu, queued, Beside(elsewhere, most, kept_out, watching))
@@ -363,6 +372,7 @@ class Probe:
                 theirs = self._queued()
             if busy and self._evidence.within and self._collecting is None:
                 with self._lock:
+                    self._take_out_collections()
                     whole = turn == self._evidence.turn and undisturbed and not self._at_work
                     self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
                     self._note_imports(now, cpu)
@@ -373,6 +383,8 @@ class Probe:
 
     def _note_missed(self) -> None:
         """Between looks too the watcher may want the GIL, or a core."""
+        with self._lock:
+            self._take_out_collections()
         then, cpu_then, own_then = self._noted
         now, cpu = self._now()
         own = time.thread_time()
