@@ -83,12 +83,12 @@ class Match:
             for _, chair in pairs:  # all are told before the first is waited for
                 stack.callback(chair.leave)
             self._round(pairs, self._first)
-            self._drop_the_hopeless([cell for cell, _ in pairs])
+            self._drop_the_hopeless(pairs)
             for number in range(self._settings.rounds):
                 if number and time.monotonic() > began + self._settings.patience:
                     break
                 self._round(pairs[number:] + pairs[:number], self._once_more)
-                self._drop_the_slow([cell for cell, _ in pairs])
+                self._drop_the_slow(pairs)
 
     def _round(self, pairs: Sequence[tuple[Cell, Chair]], measure: Callable[[Cell, Chair], None]) -> None:
         for cell, chair in pairs:
@@ -110,8 +110,8 @@ class Match:
         try:
             measure(cell, chair)
         except Failed as failed:
-            cell.out, cell.note = True, str(failed)
-            chair.close(patience=0)
+            cell.note = str(failed)
+            _drop(cell, chair)
 
     def _first(self, cell: Cell, chair: Chair) -> None:
         chair.wait_ready()
@@ -144,18 +144,20 @@ class Match:
         if answer["digest"] != self._expected:
             raise Failed("WRONG RESULTS" if self._expected else "not checked: the plain loop failed")
 
-    def _drop_the_hopeless(self, cells: Sequence[Cell]) -> None:
-        firsts = [(cell, cell.first) for cell in cells if cell.first]
-        bearable = max(HOPELESS, TOO_SLOW * min((first.seconds for _, first in firsts), default=0.0))
-        for cell, first in firsts:
+    def _drop_the_hopeless(self, pairs: Sequence[tuple[Cell, Chair]]) -> None:
+        firsts = [(cell, chair, cell.first) for cell, chair in pairs if cell.first]
+        bearable = max(HOPELESS, TOO_SLOW * min((first.seconds for *_, first in firsts), default=0.0))
+        for cell, chair, first in firsts:
             if cell.is_peer and first.seconds > bearable:
-                cell.samples, cell.out, cell.note = [first], True, "its first call"
+                cell.samples, cell.note = [first], "its first call"
+                _drop(cell, chair)
 
-    def _drop_the_slow(self, cells: Sequence[Cell]) -> None:
+    def _drop_the_slow(self, pairs: Sequence[tuple[Cell, Chair]]) -> None:
         """Those far behind are not measured again."""
-        bearable = max(ALWAYS, TOO_SLOW * min((cell.seconds for cell in cells if cell.seconds), default=0.0))
-        for cell in cells:
-            cell.out = cell.out or (cell.is_peer and (cell.seconds or 0.0) > bearable)
+        bearable = max(ALWAYS, TOO_SLOW * min((cell.seconds for cell, _ in pairs if cell.seconds), default=0.0))
+        for cell, chair in pairs:
+            if cell.is_peer and not cell.out and (cell.seconds or 0.0) > bearable:
+                _drop(cell, chair)
 
     def result(self, machine: limits.Machine) -> Result:
         """The least CPU that any one process needed for all tells what they need: that may well be less than the plain loop
@@ -164,3 +166,9 @@ class Match:
         cpu = min((cell.cpu for cell in alone if cell.cpu), default=None)
         bound = None if cpu is None else limits.limit(self._workload, self.count, cpu, machine)
         return Result(self._workload.name, self._workload.about, self.count, bound, self.cells)
+
+
+def _drop(cell: Cell, chair: Chair) -> None:
+    """It is measured no more, nor may what it keeps disturb the others: hundreds of threads that poll take much of a core."""
+    cell.out = True
+    chair.close(patience=0)
