@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import functools
 import gc
 import hashlib
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from queue import SimpleQueue
 
 import pytest
 
@@ -20,11 +22,11 @@ import flatout
 from flatout import _kept_threads
 from flatout._machine import usable_cores
 from flatout._model import Measurement
-from flatout._plan import _probe
+from flatout._plan import _probe, _spinning
 from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
-from flatout._thread_times import Queued
+from flatout._thread_times import Queued, clock_of_native, read
 
 BIG = bytes(2_000_000)
 TEXT = "x" * 40_000
@@ -366,6 +368,73 @@ def test_threads_of_an_earlier_run_that_are_still_at_its_end_are_not_taken_for_t
         assert measure(functools.partial(time.sleep, 0.005)).own == 0.0
     finally:
         over.set()
+
+
+class Stranger:
+    """A thread that Python does not know. It computes without the GIL, then rests, and when all is over ends."""
+
+    def __init__(self, iterations: int) -> None:
+        self._rests, self._over = threading.Event(), threading.Event()
+        tids: SimpleQueue[int] = SimpleQueue()
+
+        def compute() -> None:
+            tids.put(_thread.get_native_id())
+            hashlib.pbkdf2_hmac("sha256", b"", b"", iterations)
+            self._rests.set()
+            self._over.wait()
+
+        _thread.start_new_thread(compute, ())
+        self._clock = clock_of_native(tids.get())
+        while self.cpu() < 0.001:  # before that it may want the GIL
+            time.sleep(0.001)
+
+    def cpu(self) -> float:
+        """Its CPU seconds."""
+        return read(self._clock) or 0.0
+
+    def __enter__(self) -> Stranger:
+        return self
+
+    def wait(self) -> None:
+        """Until it rests."""
+        assert self._rests.wait(60)
+
+    def __exit__(self, *_: object) -> None:
+        self.wait()
+        self._over.set()
+
+
+beside_strangers = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells of such threads")
+
+
+@beside_strangers
+def test_who_was_busy_before_the_calls_and_comes_to_rest_does_not_work_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_spinning, "SPINS", 60.0)
+    with Stranger(200_000) as stranger:
+        assert measure(compute).own == 0.0
+        spent = stranger.cpu()
+        stranger.wait()
+        assert stranger.cpu() - spent < spent / 10, "the calls were judged before"
+
+
+@beside_strangers
+def test_who_was_busy_before_the_calls_and_never_comes_to_rest_works_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spinning, "SPINS", 0.05)
+    with Stranger(3_000_000):
+        measured = measure(digest)
+        assert measured.own > 0.2 * measured.seconds
+
+
+@beside_strangers
+def test_calls_that_wait_are_judged_while_somebody_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_spinning, "SPINS", 60.0)
+    with Stranger(3_000_000) as stranger:
+        assert measure(functools.partial(time.sleep, 0.01)).own == 0.0
+        spent = stranger.cpu()
+        stranger.wait()
+        assert stranger.cpu() > 1.1 * spent, "the calls were judged after it came to rest"
 
 
 def test_a_full_garbage_collection_is_none_of_the_calls_work() -> None:

@@ -19,12 +19,29 @@ def clock_of(ident: int) -> int | None:
     return None if of is None else of(ident)
 
 
+def clock_of_native(tid: int) -> int:
+    """The same for a thread of this process that Python need not know, by the number that Linux gives it (Linux alone).
+
+    The form of these clocks is that of the kernel, include/linux/posix-timers.h.
+    """
+    return (~tid << 3) | 6  # of one thread, and by the scheduler's account
+
+
 def read(clock: int) -> float | None:
     """CPU seconds by such a clock; None when the thread has ended."""
     try:
         return time.clock_gettime(clock)
     except OSError:
         return None
+
+
+def runs(thread: str) -> bool:
+    """Whether a thread, given by its folder, is on a core or in the queue for one; False where nobody tells."""
+    try:
+        with open(f"{thread}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2].startswith(b"R")
+    except OSError:
+        return False
 
 
 def seconds_of(thread: str) -> tuple[float, float]:
@@ -89,8 +106,4 @@ class RunQueue:
 
     def inside(self) -> bool:
         """Whether the thread, which does not run, could; from any thread."""
-        try:
-            with open(f"{self._folder}/stat", "rb") as file:
-                return file.read().rpartition(b") ")[2].startswith(b"R")
-        except OSError:
-            return False
+        return runs(self._folder)

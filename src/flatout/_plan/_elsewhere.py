@@ -13,10 +13,10 @@ import threading
 import time
 
 from flatout import _child
+from flatout._plan._spinning import Spinning
 from flatout._thread_times import read, seconds_of
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
-GLANCE = 0.0003  # seconds in which threads are seen that are busy before there is a call; guessed
 LEAST = 0.001  # seconds in all: to start these threads takes 0.1-0.2 ms (measured)
 
 
@@ -36,8 +36,7 @@ class Elsewhere:
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
-        self._busy = _busy_cores()
-        self._began = time.perf_counter()
+        self._spinning = Spinning()
 
     def seconds(self, own_thread: float, others: float, living: bool) -> float:
         """Where this thread has had `own_thread` in all, `others` were spent by threads that are none of the calls'.
@@ -46,11 +45,14 @@ class Elsewhere:
         """
         process = time.process_time() - self._process
         kept = sum(now - before for clock, before in self._kept.items() if (now := read(clock)) is not None)
-        before = self._busy * (time.perf_counter() - self._began)
-        threads = process - (own_thread - self._own_thread) - others - kept - before
+        threads = process - (own_thread - self._own_thread) - others - kept - self._spinning.seconds()
         reaped = _reaped_children() - self._reaped
         running = sum(_cpu(pid) - self._known.get(pid, 0.0) for pid in self._children()) if living else 0.0
         return sum(max(0.0, part) for part in (threads, reaped, running))
+
+    def may_settle(self) -> bool:
+        """Whether threads were busy before the calls, of which it will be told before long if they work for these."""
+        return self._spinning.may_rest()
 
     def has_children(self) -> bool:
         """Whether this thread has started programs that still run: what they compute is told in steps of 10 ms."""
@@ -62,24 +64,6 @@ class Elsewhere:
                 return [int(pid) for pid in file.read().split() if int(pid) != _child.zygote]
         except OSError:  # not on Linux, or the thread has ended
             return []
-
-
-def _busy_cores() -> float:
-    """How many cores threads that Python does not know keep busy while there is no call.
-
-    Those of BLAS spin for a tenth of a second after they were started, and after each of their jobs.
-    """
-    try:
-        known = threading.active_count() >= len(os.listdir("/proc/self/task"))
-    except OSError:  # not on Linux
-        known = True
-    if known:
-        return 0.0
-    wall, process, own = time.perf_counter(), time.process_time(), time.thread_time()
-    time.sleep(GLANCE)
-    others = time.process_time() - process - (time.thread_time() - own)
-    busy = others / (time.perf_counter() - wall)
-    return busy if busy > NOTICED else 0.0
 
 
 def _kept_threads() -> list[int]:

@@ -146,7 +146,7 @@ class Probe:
                 # Of how much calls that wait compute one alone tells little.
                 known = self._known if not settled or self._evidence.one_that_waits else None
                 agreed = known if known is not None and self._evidence.agrees(known) else None
-            if settled or agreed is not None:
+            if (settled or agreed is not None) and not self._may_settle():
                 self._judge(agreed, AT_IT)
         if self._over:
             self._relax()
@@ -413,10 +413,16 @@ class Probe:
             present = self._evidence.present(now, cpu, queued)
         if present > HEEDED and not self._heeds_collections:
             self._heed_collections()
-        if shown and present >= self._not_before:
+        if shown and present >= self._not_before and not self._may_settle():
             self._judge(agreed)
         elif not resting and not self._told and self._evidence.long(now):
             self._tell_computing()
+
+    def _may_settle(self) -> bool:
+        """Whether calls compute beside threads that were busy before them, and it is worth waiting to see why."""
+        with self._lock:
+            computing = self._evidence.computing(*self._now())
+        return computing and self._elsewhere is not None and self._elsewhere.may_settle()
 
     def _may_agree(self, now: float, cpu: float, queued: float, resting: bool) -> bool:
         """Whether the first call is under way, and as far as it has come does what is known."""
