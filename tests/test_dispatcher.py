@@ -15,7 +15,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from flatout._dispatch._dispatcher import BARREN_DEATHS, BARREN_SECONDS, MOST_STARTING, WINDOW_BYTES, Dispatcher
+from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS
+from flatout._dispatch._dispatcher import MOST_STARTING, WINDOW_BYTES, Dispatcher
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,

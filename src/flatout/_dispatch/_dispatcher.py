@@ -11,10 +11,11 @@ from collections.abc import Callable
 from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
+from flatout._dispatch._deaths import BarrenDeaths, guilty_and_suspects
 from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
 from flatout._dispatch._trial import Trial
-from flatout._errors import InputError, TaskTimeout, WorkerDied
+from flatout._errors import InputError, TaskTimeout
 from flatout._events import (
     SEAT,
     BatchFinished,
@@ -65,8 +66,6 @@ MOST_STARTING = (
 )
 LONGEST = 1e9  # seconds that a batch may be said to have taken: 30 years
 UNRESPONSIVE = 5.0  # seconds, or `timeout` if longer, that a process may have tasks in hand and begin none; guessed
-BARREN_DEATHS = 5  # times in a row that workers may die with no task to blame, and
-BARREN_SECONDS = 1.0  # how long that may go on where they do so quickly; then we give up (Erlang's rule; guessed)
 
 
 class Dispatcher:
@@ -117,9 +116,7 @@ class Dispatcher:
         self._drawing = False  # an order to draw is out
         self._ended = False
         self._error: BaseException | None = None  # what the consumer is told after the last outcome
-        self._barren: list[float] = []  # when workers died with no task to blame, since the run last got on
-        self._stillborn: list[float] = []  # the same of those that were not ready yet, since one last was
-        self._barren_since = SEAT  # workers up to this number have had their share in it
+        self._barren_deaths = BarrenDeaths()
         self._in_hand = self._retried = self._died = 0
         self._busy_seconds = self._cpu_seconds = self._queued_seconds = 0.0
         self._handlers: dict[type, Callable[[Any, float], None]] = {
@@ -230,7 +227,7 @@ class Dispatcher:
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
         worker = self._crew.report(event.worker, event.name)
-        self._stillborn.clear()
+        self._barren_deaths.one_is_ready()
         if worker is not None:
             self._freed(worker)
 
@@ -247,7 +244,7 @@ class Dispatcher:
         if not taken:
             return
         count = len(event.values)
-        self._barren.clear()
+        self._barren_deaths.got_on()
         worker.late, worker.silent_since = False, None
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
@@ -333,7 +330,7 @@ class Dispatcher:
         for batch in worker.hands:
             self._lost(batch)
         self._died += event.error is not None and worker.ready
-        guilty, suspects = _guilty_and_suspects(event, worker)
+        guilty, suspects = guilty_and_suspects(event, worker)
         if worker.wide and worker.kind == "process" and self._options.retry.attempts == 1:
             guilty, suspects = guilty | suspects, set()  # all have begun, and nothing is run twice unasked
         self._alone |= suspects
@@ -355,9 +352,11 @@ class Dispatcher:
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
             self._can_have_no_more(worker)  # descriptors, memory, ...
         elif blamed:
-            self._barren.clear()  # the run gets on
+            self._barren_deaths.got_on()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
-            self._died_barren(worker, event.error, now)
+            given_up = self._barren_deaths.died(worker, self._crew.last, event.error, now)
+            if given_up is not None:
+                self._finish(given_up)
 
     def _can_have_no_more(self, worker: Worker) -> None:
         active = self._crew.active(worker.kind)
@@ -365,15 +364,6 @@ class Dispatcher:
             self._no_more = active
         else:
             self._limit.pin(active, "no more workers can be had")
-
-    def _died_barren(self, worker: Worker, error: BaseException, now: float) -> None:
-        """Count deaths with no task to blame, but one blow that ends many workers only once."""
-        deaths = self._barren if worker.ready else self._stillborn
-        if worker.number > self._barren_since:
-            deaths.append(now)
-            self._barren_since = self._crew.last
-            if len(deaths) > BARREN_DEATHS and now >= deaths[0] + BARREN_SECONDS:
-                self._finish(_given_up(len(deaths), error))
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -761,33 +751,11 @@ class Dispatcher:
             queue.push_front(span)
 
 
-def _guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:
-    """The tasks that a worker has died of, and those of which any may be the one.
-
-    One that we killed is guilty of what we killed it for, and of nothing that it may have begun since.
-    """
-    guilty = {index for index in worker.overdue if index in worker.hands}
-    if event.error is None or worker.killed:
-        return guilty, set()
-    suspects = {index for index in event.suspects if index in worker.hands} - guilty
-    return (guilty | suspects, set()) if len(suspects) == 1 else (guilty, suspects)
-
-
 def _beginning(worker: Worker, batch: Batch) -> Beginning:
     """When tasks begin that a worker has been sent. A process of several gets its share in a block, as others do beside it."""
     if len(batch) > 1 and worker.kind != "async":
         return "in turn"
     return "at once" if worker.wide or worker.hands.count == 1 else "later"
-
-
-def _given_up(deaths: int, error: BaseException) -> WorkerDied:
-    given_up = WorkerDied(
-        f"{deaths} workers died one after the other with no task to blame, and so the run was given up; "
-        f"the last: {error}",
-        getattr(error, "exitcode", None),
-    )
-    given_up.__cause__ = error
-    return given_up
 
 
 def _input_error(error: BaseException, drawn: int) -> InputError:
