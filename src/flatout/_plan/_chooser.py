@@ -13,7 +13,7 @@ from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
-from flatout._plan._remembered import in_the_mean, recall, remember
+from flatout._plan._remembered import Known, in_the_mean, recall, remember
 from flatout._record import replace
 from flatout._units import duration
 
@@ -50,7 +50,7 @@ class Chooser:
         *,
         alone: bool = True,
         duels: bool = False,
-        known: Measurement | None = None,
+        known: Known | None = None,
     ) -> None:
         self.decided = False
         self.pair: Callable[[int], None] = lambda tasks: None
@@ -68,15 +68,16 @@ class Chooser:
         self._zygote = zygote
         self._boot = boot
         self._idle = idle
-        self._probe = Probe(self._decide, self._computing, alone=alone, known=None if duels else known)
+        self._known = None if duels else known
+        self._probe = Probe(self._decide, self._computing, alone=alone, known=self._known)
         self._effects: Watch | None = None
         self._first: list[Any] = []  # the first input, and its result once there is one
+        self._prices: list[float] = []  # seconds to move each of them, as far as that was asked
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
         self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = False
-        self._by_one = False  # the choice was made by a single call,
-        self._in_first = False  # and in the middle of that
+        self._in_first = False  # the choice was made in the middle of the first call
         self._patience = PATIENCE  # what is left of it
         self._possible: str | None = None  # effects that are possible, once somebody has asked
         self._lock = threading.Lock()
@@ -159,18 +160,18 @@ class Chooser:
         self.decided = True
         self._probe.stop()
         if self._alone and self._measured is not None:
-            self._remember(self._measured, counts, seconds * (self._cores if spread else 1))
+            self._remember(self._measured, counts, seconds, spread)
         self._first_over = True
 
-    def _remember(self, measured: Measurement, counts: Statistics | None, core_seconds: float) -> None:
-        func = self._work.func
-        if not self._by_one:
-            if self._probe.agreed is None:
-                remember(func, measured)
-        elif counts is not None:
-            remember(func, in_the_mean(measured, counts, core_seconds))
-        elif recall(func) is None:  # a whole run may have shown more
-            remember(func, measured)
+    def _remember(self, measured: Measurement, counts: Statistics | None, seconds: float, spread: bool) -> None:
+        if counts is None:
+            if recall(self._work.func) is None:  # a whole run has shown more
+                remember(self._work.func, measured)
+            return
+        first = self._known.first if self._known is not None and self._probe.agreed is not None else measured
+        cores = self._cores if spread else 1
+        crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
+        remember(self._work.func, first, in_the_mean(first, counts, seconds * cores, crowding))
 
     def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""
@@ -186,12 +187,13 @@ class Chooser:
         from flatout._wire import _values
 
         try:
-            transfer = sum(_values.seconds_across(value, place == 0) for place, value in enumerate(self._first))
+            for place in range(len(self._prices), len(self._first)):
+                self._prices.append(_values.seconds_across(self._first[place], by_value=place == 0))
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # raised by code of the user's: it would fare no better there
             return replace(measured, unpicklable=f"{type(error).__name__}: {error}")
-        return replace(measured, transfer=transfer)
+        return replace(measured, transfer=sum(self._prices))
 
     def situation(self) -> Situation:
         """What the choice depends on beside the measurement."""
@@ -246,7 +248,7 @@ class Chooser:
         over = self._first_over
         self._no_process = self._no_process or self._effects_seen()
         self._measured, agreed = self.measure(), self._probe.agreed
-        self._in_first, self._by_one = not over, not over or self._measured.calls <= 1
+        self._in_first = not over
         if agreed is not None:
             self._measured = replace(self._measured, calls=agreed.calls)
         self._situation = replace(self.situation(), under_way=self.spent()[1])

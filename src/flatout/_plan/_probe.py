@@ -40,6 +40,10 @@ AT_IT = 0.02
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
+TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
+if TYPE_CHECKING:
+    from flatout._plan._remembered import Known
+
 Enough = Callable[[], "float | None"]
 Computing = Callable[[float], "Callable[[], object] | None"]
 
@@ -52,18 +56,16 @@ class Probe:
     it returns something to be done, between two calls.
     The thread that makes the calls says so by `begin` and `end`; `done()` tells how many of those under way are over.
     `alone`: nothing else computes in this process, so that what other threads do is the work of the calls. `known`: what
-    such calls have been seen to do before; where these do the same `enough` is called early, once.
+    such calls have been seen to do before; where the first do the same `enough` is called early, once.
     """
 
-    def __init__(
-        self, enough: Enough, computing: Computing, *, alone: bool = True, known: Measurement | None = None
-    ) -> None:
+    def __init__(self, enough: Enough, computing: Computing, *, alone: bool = True, known: Known | None = None) -> None:
         self.done: Callable[[], int] = lambda: 0
         self._enough: Enough = enough
         self._alone = alone
         self._computing = computing
         self._known = known
-        self.agreed: Measurement | None = None  # what is known, where the calls are seen to do just that
+        self.agreed: Measurement | None = None  # what is known of all calls, where these begin as those did
         self._evidence = Evidence(gil_enabled())
         self._lock = threading.RLock()  # of the evidence
         self._asking = threading.RLock()
@@ -142,10 +144,8 @@ class Probe:
         self.note(calls)
         if not self._over:
             with self._lock:
-                settled = self._evidence.settled()
-                # Of how much calls that wait compute one alone tells little.
-                known = self._known if not settled or self._evidence.one_that_waits else None
-                agreed = known if known is not None and self._evidence.agrees(known) else None
+                settled, known = self._evidence.settled(), self._known
+                agreed = known.mean if known is not None and self._evidence.agrees(known.first) else None
             if (settled or agreed is not None) and not self._may_settle():
                 self._judge(agreed, AT_IT)
         if self._over:
@@ -251,10 +251,10 @@ class Probe:
 
     def still_agrees(self) -> bool:
         """Whether calls that were judged by what is known, before the first was over, have done just that since."""
-        if self.agreed is None:
+        if self.agreed is None or self._known is None:
             return False
         with self._lock:
-            agrees = self._evidence.agrees(self.agreed)
+            agrees = self._evidence.agrees(self._known.first)
         if not agrees:
             self.agreed = None
         return agrees
@@ -318,7 +318,7 @@ class Probe:
             self._at_work -= 1
 
     def _judge(self, agreed: Measurement | None, patience: float = 0.0) -> None:
-        """agreed: what is known, where the calls do just that; None: they are judged by what was seen of them.
+        """agreed: what is known of all calls, where the first do what first ones did; None: they are judged by what was seen of them.
 
         patience: seconds to wait for another thread that is at it, which the next call would keep from the GIL.
         """
@@ -403,7 +403,9 @@ class Probe:
         now, cpu = self._now()
         with self._lock:
             self._evidence.in_hand(self.done(), now, cpu)
-            agreed = self._known if self._may_agree(now, cpu, queued, resting) else None
+            agreed = (
+                self._known.mean if self._known is not None and self._may_agree(now, cpu, queued, resting) else None
+            )
             shown = agreed is not None or self._evidence.shown(
                 now, cpu, queued, resting, self._asleep, self._without_programs
             )
@@ -428,7 +430,7 @@ class Probe:
         """Whether the first call is under way, and as far as it has come does what is known."""
         if self._known is None or not self._evidence.within_first or (resting and not self._asleep()):
             return False
-        return self._evidence.may_agree(self._known, now, cpu, queued)
+        return self._evidence.may_agree(self._known.first, now, cpu, queued)
 
     def _without_programs(self) -> bool:
         return self._elsewhere is None or not self._elsewhere.has_children()
