@@ -23,16 +23,23 @@ Note = Callable[[int], None]
 
 _DEAR = 0.001  # seconds from which one reading of what a value takes to move is good enough
 _MOVED = 0.17e-9  # seconds a byte that travels beside the pickle (CPU seconds measured with arrays of 8 MiB)
+_ATOMS = {type(None), bool, int, float, complex, str, bytes}
 _WORTH_LOADING = 1 << 20  # bytes above which a pickle is not loaded again only to learn how long that takes; guessed
 
 
 class Packed:
-    """Pickled values. `lengths` None: `data` is one pickle of all; else one pickle each, with so many buffers each."""
+    """Pickled values. `lengths` None: `data` is one pickle of all; else one pickle each, with so many buffers each.
 
-    __slots__ = ("data", "lengths", "pieces")
+    plain: nothing in it names a class or a function.
+    """
 
-    def __init__(self, data: bytes, buffers: list[pickle.PickleBuffer], lengths: list[tuple[int, int]] | None) -> None:
+    __slots__ = ("data", "lengths", "pieces", "plain")
+
+    def __init__(
+        self, data: bytes, buffers: list[pickle.PickleBuffer], lengths: list[tuple[int, int]] | None, plain: bool
+    ) -> None:
         self.data = data
+        self.plain = plain
         self.pieces = [memoryview(data), *(buffer.raw() for buffer in buffers)]  # what travels
         self.lengths = lengths
 
@@ -54,7 +61,7 @@ def pack(
         file = io.BytesIO()
         try:
             _PlainPickler(file, 5).dump(values if type(values) is list else list(values))
-            return Packed(file.getvalue(), [], None), []
+            return Packed(file.getvalue(), [], None, plain=True), []
         except Exception:
             pass
     return _pack_each(values, name, by_value, note)
@@ -89,7 +96,8 @@ def _pack_each(
             errors.append((position, _not_picklable(value, name, by_value, error)))
         blobs.append(blob)
         lengths.append((len(blob), len(buffers) - before))
-    return Packed(blobs[0] if len(blobs) == 1 else b"".join(blobs), buffers, lengths), errors
+    plain = all(type(value) in _ATOMS for value in values)
+    return Packed(blobs[0] if len(blobs) == 1 else b"".join(blobs), buffers, lengths, plain), errors
 
 
 def _not_picklable(value: Any, name: str, by_value: bool, error: BaseException) -> BaseException:

@@ -146,7 +146,7 @@ class ProcessWorker:
         if self._process is None:
             return  # its end is reported, but not dealt with yet: the tasks come back with that
         packed, errors = _values.pack(batch.inputs, "the input", by_value=True)
-        if not errors and b"__main__" in packed.data:
+        if not (errors or packed.plain) and b"__main__" in packed.data:
             errors = self._define_each(batch.inputs)
         if errors:
             self._send_around(batch, dict(errors))
