@@ -161,8 +161,14 @@ def test_it_is_remembered_what_all_calls_of_a_run_have_computed(
 
 def test_what_calls_took_longer_since_all_cores_were_busy_is_none_of_their_own() -> None:
     run = Statistics(succeeded=100, busy_seconds=0.11, cpu_seconds=0.11)
-    mean = in_the_mean(replace(COMPUTES, gil=0.0009), run, 0.055, crowding=1.1)
+    mean = in_the_mean(replace(COMPUTES, gil=0.0009), run, 0.11, crowding=1.1)
     assert mean.gil == pytest.approx(0.001)
+
+
+def test_what_went_on_in_two_threads_at_once_did_not_hold_the_gil() -> None:
+    run = Statistics(succeeded=100, busy_seconds=1.0, cpu_seconds=1.0)
+    mean = in_the_mean(Measurement(0.009, 0.001, 0.0, calls=3), run, 0.5)
+    assert (mean.gil, mean.free) == pytest.approx((0.005, 0.005))
 
 
 def test_to_explain_calls_forgets_nothing_of_a_whole_run() -> None:

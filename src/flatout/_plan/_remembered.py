@@ -53,7 +53,8 @@ def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float, cro
     """What all calls of a run did, of which the first were looked at. core_seconds: that its cores gave in that time.
     crowding: how many times as long as alone a call computes where all cores are busy.
 
-    Of calls that compute all is so many times what the first did, and holds the GIL for the same share. Of calls that wait
+    Of calls that compute all is so many times what the first did, and holds the GIL for the same share, but no longer than from
+    one call's end to the next: so much of two of them does not go on at once. Of calls that wait
     it is known what they computed; of very little nobody can tell whether it held the GIL, and so it is taken to. That they
     waited longer may be for the GIL, where the cores were busy; or the first was the only one that waited.
     """
@@ -62,8 +63,8 @@ def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float, cro
         return first
     if first.wait < seen:
         longer = computed / calls / crowding / seen
-        gil, free, wait = longer * first.gil, longer * first.free, longer * first.wait
-        return replace(first, gil=gil, free=free, wait=wait, calls=calls)
+        gil = min(longer * first.gil, core_seconds / calls)
+        return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=calls)
     each = computed / calls
     wait = max(0.0, counts.busy_seconds - computed - counts.queued_seconds) / calls
     wait = wait if computed < IDLE * core_seconds else min(first.wait, wait)
