@@ -23,7 +23,7 @@ pyenv = $(wildcard $(or $(PYENV_ROOT),$(HOME)/.pyenv)/versions/$(1).*/bin/python
 FOUND := $(call find,$(or $(PYTHON),python3.14 python3.13 python3.12 python3.11 python3))
 VERSION := $(word 1,$(FOUND))
 INTERPRETER := $(word 2,$(FOUND))
-PYTHONS ?= $(foreach v,3.11 3.12 3.13,$(word 2,$(call find,python$(v) $(call pyenv,$(v)))))
+PYTHONS ?= $(foreach v,3.11 3.12 3.13 3.14,$(word 2,$(call find,python$(v) $(call pyenv,$(v)))))
 
 DEMO := .venv
 TEST := .venv-test-$(VERSION)

@@ -26,6 +26,10 @@ def pytest_collection_finish() -> None:
 def no_process_left_behind() -> Iterator[None]:
     """After the last test this process may have one child at most: the zygote, which lives as long as we do."""
     yield
+    for name in ("forkserver", "resource_tracker"):  # which live until this process ends, once a test has used them
+        server = getattr(sys.modules.get(f"multiprocessing.{name}"), f"_{name}", None)
+        if server is not None:
+            server._stop()
     _, running = psutil.wait_procs(psutil.Process().children(), timeout=0)
     others = [process for process in running if not _is_zygote(process)]
     _, left = psutil.wait_procs(others, timeout=5)  # seconds that a process may take to end

@@ -38,6 +38,8 @@ def under_way(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, tu
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_they_pass(kind: str, under_way: dict[str, tuple[subprocess.Popen[bytes], Path]]) -> None:
+    if kind == "process" and sys.version_info >= (3, 14):
+        pytest.skip("which tests of 3.14's suite look at nothing but executors in general is not sorted out")
     process, written = under_way[kind]
     status = process.wait(LONGEST)
     output = written.read_text(errors="replace")

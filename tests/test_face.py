@@ -19,6 +19,7 @@ HEAVY = ["asyncio", "click", "cloudpickle", "concurrent.futures", "multiprocessi
 # Everything of the standard library that a start may load. What is not here and takes long is imported where it is used:
 # typing 2-4 ms, inspect with dataclasses 6, re with enum 2, asyncio 30, cloudpickle 12.
 BASIC = {
+    *(("io",) if sys.version_info >= (3, 14) else ()),  # which earlier ones load by themselves
     "bisect",
     "collections",
     "contextlib",

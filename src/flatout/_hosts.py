@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterable
 
 from flatout._daemons import Daemon
+from flatout._interrupts import put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ class ThreadHost:
     def _interrupt(self) -> None:
         if not self._asleep:
             return
-        with self._lock:
+        with put_off(), self._lock:  # see `SharedHost._begin_to_lead`
             if self._open and self._asleep:
                 self._asleep = False
                 self._sockets.interrupt()

@@ -168,7 +168,7 @@ class SharedHost:
     def _begin_to_lead(self, me: object) -> Sockets | None:
         if self._pumper == threading.get_ident():
             return None  # a signal handler or a finalizer in the middle of a pump, which will not go on meanwhile
-        with self._pumping:
+        with put_off(), self._pumping:  # where Ctrl-C strikes as a lock is taken it would stay so, as of Python 3.14
             leads = self._leader is None and self._sockets is not None
             if leads:
                 self._leader = me
@@ -184,7 +184,7 @@ class SharedHost:
             self._relieve()
 
     def _wake_reader(self) -> None:
-        with self._pumping:
+        with put_off(), self._pumping:
             self._interrupt()
 
     def _read(self, sockets: Sockets, timeout: float | None) -> None:

@@ -158,8 +158,10 @@ class _Walk:
             self._push(instruction, self._reader.origin(instruction, self._outer))
         elif name in ("LOAD_ATTR", "LOAD_METHOD"):
             self._replace(instruction, _attribute(self._top(), instruction.argval))
-        elif name in ("BINARY_SUBSCR", "BINARY_SLICE"):
-            self._replace(instruction, _part_of(self._top(2 if name == "BINARY_SUBSCR" else 3)))
+        elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instruction.argrepr == "[]"):  # as of Python 3.14
+            self._replace(instruction, _part_of(self._top(2)))
+        elif name == "BINARY_SLICE":
+            self._replace(instruction, _part_of(self._top(3)))
         elif name in _STORES:
             self._store(instruction)
         elif name == "IMPORT_NAME":
@@ -245,7 +247,10 @@ _WRITES = {  # how deep on the stack lies what is written to
     "DELETE_SUBSCR": 2,
     "STORE_SLICE": 3,
 }
-_LOADS = ("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_LOAD_FAST", "LOAD_FAST_BORROW")
+_LOADS = (
+    *("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_LOAD_FAST"),
+    *("LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"),  # as of Python 3.14
+)
 _LEAVES = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
 
 

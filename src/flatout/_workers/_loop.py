@@ -168,7 +168,10 @@ class LoopWorker:
         puller = cast(Puller, asyncio.current_task())
         inbox, clock, begun, run = self._inbox, self._clock, self._begun, self._work.context
         func, star = self._work.func, self._work.star
-        holders = puller.holders()
+        count = (
+            puller.holders
+        )  # bound once: whether a name that is looked up counts depends on the place, as of Python 3.14
+        holders = count()
         while inbox:
             index, item = inbox.popleft()
             puller.index, puller.began = index, clock()
@@ -188,7 +191,7 @@ class LoopWorker:
                 value = None
             self._ended(index, value, clock() - puller.began)
             puller.index = None
-            if puller.marked or puller.holders() != holders or not _same(context, run):
+            if puller.marked or count() != holders or not _same(context, run):
                 return
             if not inbox:
                 await asyncio.sleep(0)  # meanwhile it is reported, and more may be sent
