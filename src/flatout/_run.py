@@ -11,6 +11,7 @@ from types import TracebackType
 
 from flatout._errors import PlanError, RunCancelled
 from flatout._interrupts import put_off
+from flatout._machine import gil_enabled
 from flatout._model import Done, Failure, Kind, OnError, Plan, Settled, Statistics
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -86,7 +87,7 @@ class Run(Iterator["T"]):
         """Values in the order of the inputs."""
         if self._values is not None:
             return self._values
-        return _values(self._chunks(ordered=True, collect=False), self._on_error)
+        return _shareable(_values(self._chunks(ordered=True, collect=False), self._on_error))
 
     def __next__(self) -> T:
         """The next value in the order of the inputs."""
@@ -210,6 +211,9 @@ class Completed:
         self._run = run
 
     def __iter__(self) -> Iterator[Done]:
+        return _shareable(self._dones())
+
+    def _dones(self) -> Generator[Done, None, None]:
         with closing(self._run._chunks(ordered=False, collect=False)) as chunks:
             for settled in chunks:
                 yield from _dones(settled, self._run._on_error)
@@ -222,6 +226,15 @@ class Completed:
                     yield done
                     if turn.over:
                         await turn.pass_on()
+
+
+def _shareable(values: Generator[T, None, None]) -> Iterator[T]:
+    """The same, for threads that share it."""
+    if gil_enabled():
+        return values
+    from flatout._one_at_a_time import OneAtATime
+
+    return OneAtATime(values)
 
 
 # The generators below know the engine and not the run, which holds them: a run that is dropped ends at once, not when the
@@ -349,7 +362,7 @@ def _raise_end(engine: Engine) -> None:
         raise RunCancelled(f"the run was cancelled after {statistics.succeeded + statistics.failed} tasks")
 
 
-def _values(chunks: Generator[Settled, None, None], on_error: OnError) -> Iterator[Any]:
+def _values(chunks: Generator[Settled, None, None], on_error: OnError) -> Generator[Any, None, None]:
     """A generator: `itertools.chain` would be quicker by 9 ns a value, but crashes where one of its values asks for the next."""
     with closing(chunks):
         for settled in chunks:
