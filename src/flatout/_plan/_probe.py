@@ -66,7 +66,8 @@ class Probe:
         self._computing = computing
         self._known = known
         self.agreed: Measurement | None = None  # what is known of all calls, where these begin as those did
-        self._evidence = Evidence(gil_enabled())
+        self._gil = gil_enabled()
+        self._evidence = Evidence(self._gil)
         self._lock = threading.RLock()  # of the evidence
         self._asking = threading.RLock()
         self._not_before = 0.0  # seconds that the calls must have been watched for, to ask again
@@ -184,7 +185,9 @@ class Probe:
                 gc.callbacks.remove(self._note_collection)
 
     def _be_brisk(self, on: bool) -> None:
-        """Have other threads let in quickly, or no longer so."""
+        """Have other threads let in quickly, or no longer so; without the GIL nobody is kept out."""
+        if not self._gil:
+            return
         with put_off(), self._lock:
             if on != self._brisk and not (on and self._over):
                 self._brisk = on
@@ -412,12 +415,12 @@ class Probe:
             if shown and self._importing():
                 self._evidence.imported(now, cpu)
                 return
-            present = self._evidence.present(now, cpu, queued)
+            present, long = self._evidence.present(now, cpu, queued), self._evidence.long(now)
         if present > HEEDED and not self._heeds_collections:
             self._heed_collections()
         if shown and present >= self._not_before and not self._may_settle():
             self._judge(agreed)
-        elif not resting and not self._told and self._evidence.long(now):
+        elif long and not resting and not self._told:
             self._tell_computing()
 
     def _may_settle(self) -> bool:
