@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from flatout._limits._adaptive import REST, Adaptive
 from flatout._limits._governor import Governor
 from flatout._limits._overload import Overload
+from flatout._limits._window import Window
 
 LATENCY = 0.1  # seconds of a call that need not wait
 
@@ -154,6 +155,14 @@ def test_completions_at_one_moment_are_no_division_by_zero() -> None:
     for _ in range(100):
         limit.finished(5, 1.0, saturated=True)
     assert limit.value == 2
+
+
+@pytest.mark.parametrize("seconds", [5e-324, 1e-200])
+def test_calls_that_took_less_than_any_clock_tells_took_no_time(seconds: float) -> None:
+    window = Window(1)
+    for now in (1.0, 2.0, 3.0):
+        window.add(16, 0, seconds, now)
+    assert (window.error, window.throughput) == (0.0, 16.0)
 
 
 @settings(deadline=None)

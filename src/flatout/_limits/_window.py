@@ -9,6 +9,7 @@ ALIKE = 0.03  # squared coefficient of variation up to which calls take about as
 VARIED = 0.5  # what it is taken for at least in a line, where all wait about as long; guessed
 TELLING = 8  # the least place in the line that tells anything: calls that take as long end in order; guessed
 WORTH = 0.8  # part of those in flight up to which it is worth having fewer; guessed
+TICK = 1e-9  # seconds: no clock here tells less, and squares of very little are nothing
 LONGEST = 2  # windows that one is made longer to at most, where chance might still decide, and
 SAFE = 128  # completions to which it is in any case: fewer tell little where calls vary; both guessed
 
@@ -45,6 +46,7 @@ class Window:
         self.count += count
         self.reach = max(self.reach, reach)
         self._failed += failed
+        seconds = seconds if seconds >= TICK else 0.0
         self._seconds += seconds
         self._squares += seconds * seconds / count
         self.latest = now
