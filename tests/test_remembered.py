@@ -219,6 +219,11 @@ def test_a_finalizer_may_remember_in_the_middle_of_it() -> None:
         gc.set_threshold(*thresholds)
 
 
+def test_first_calls_are_held_against_first_ones_and_one_that_waits_against_all() -> None:
+    assert Known(COMPUTES, WAITS).usual == COMPUTES
+    assert Known(WAITS, COMPUTES).usual == COMPUTES
+
+
 def chosen(known: Known | None, left: int) -> Plan:
     """What is chosen for so many calls that are left, once calls have been looked at."""
     plans: list[Plan] = []

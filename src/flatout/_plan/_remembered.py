@@ -27,6 +27,11 @@ class Known:
     first: Measurement
     mean: Measurement
 
+    @property
+    def usual(self) -> Measurement:
+        """What first calls of a later run are held against: of calls that wait a single one was seen first, which tells little."""
+        return self.first if self.first.wait < self.first.gil + self.first.free else self.mean
+
 
 # Without a lock: each access is one operation of a dictionary, and a finalizer or a fork may come in the middle of any.
 _seen: weakref.WeakKeyDictionary[Any, Known] = weakref.WeakKeyDictionary()
