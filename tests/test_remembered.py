@@ -165,6 +165,12 @@ def test_what_calls_took_longer_since_all_cores_were_busy_is_none_of_their_own()
     assert mean.gil == pytest.approx(0.001)
 
 
+def test_waiting_that_may_be_for_the_gil_grows_no_more_from_run_to_run() -> None:
+    first, before = replace(WAITED, wait=1.0), replace(WAITED, wait=0.05)
+    assert in_the_mean(first, RUN, 0.6, before=before).wait == 0.05
+    assert in_the_mean(first, RUN, 6.0, before=before).wait == pytest.approx(0.084), "where cores idle it is their own"
+
+
 def test_what_went_on_in_two_threads_at_once_did_not_hold_the_gil() -> None:
     run = Statistics(succeeded=100, busy_seconds=1.0, cpu_seconds=1.0)
     mean = in_the_mean(Measurement(0.009, 0.001, 0.0, calls=3), run, 0.5)

@@ -168,10 +168,11 @@ class Chooser:
             if recall(self._work.func) is None:  # a whole run has shown more
                 remember(self._work.func, measured)
             return
-        first = self._known.first if self._known is not None and self._probe.agreed is not None else measured
+        known = self._known if self._probe.agreed is not None else None
+        first, before = (measured, None) if known is None else (known.first, known.mean)
         cores = self._cores if spread else 1
         crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
-        remember(self._work.func, first, in_the_mean(first, counts, seconds * cores, crowding))
+        remember(self._work.func, first, in_the_mean(first, counts, seconds * cores, crowding, before))
 
     def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import weakref
 from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -54,14 +55,22 @@ def remember(func: Any, first: Measurement, mean: Measurement | None = None) -> 
         _seen[subject] = Known(first, mean)
 
 
-def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float, crowding: float = 1.0) -> Measurement:
+def in_the_mean(
+    first: Measurement,
+    counts: Statistics,
+    core_seconds: float,
+    crowding: float = 1.0,
+    before: Measurement | None = None,
+) -> Measurement:
     """What all calls of a run did, of which the first were looked at. core_seconds: that its cores gave in that time.
-    crowding: how many times as long as alone a call computes where all cores are busy.
+    crowding: how many times as long as alone a call computes where all cores are busy. before: what all did in the run
+    before this one, where that is known.
 
     Of calls that compute all is so many times what the first did, and holds the GIL for the same share, but no longer than from
     one call's end to the next: so much of two of them does not go on at once. Of calls that wait
     it is known what they computed; of very little nobody can tell whether it held the GIL, and so it is taken to. That they
-    waited longer may be for the GIL, where the cores were busy; or the first was the only one that waited.
+    waited longer may be for the GIL, where the cores were busy; or the first was the only one that waited. Then it is not
+    taken to be more than before either: else each run would have more in flight than the last, and wait for longer.
     """
     calls, computed, seen = counts.ended, counts.cpu_seconds, first.gil + first.free
     if calls < FEWEST or not computed:
@@ -72,7 +81,8 @@ def in_the_mean(first: Measurement, counts: Statistics, core_seconds: float, cro
         return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=calls)
     each = computed / calls
     wait = max(0.0, counts.busy_seconds - computed - counts.queued_seconds) / calls
-    wait = wait if computed < IDLE * core_seconds else min(first.wait, wait)
+    if computed >= IDLE * core_seconds:
+        wait = min(first.wait, wait, math.inf if before is None else before.wait)
     gil = each if seen <= LITTLE * first.seconds else each * first.gil / seen
     return replace(first, gil=gil, free=each - gil, wait=wait, calls=calls)
 
