@@ -7,12 +7,13 @@ import contextvars
 import gc
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from typing import Any
 
 import pytest
 
 import flatout
+from flatout._one_at_a_time import OneAtATime
 from flatout.testing import virtual_run
 
 GUARD = 60.0  # seconds: a test that needs them has failed
@@ -324,6 +325,18 @@ def test_threads_that_share_a_run_get_each_value_once_between_them(via: Any) -> 
     for thread in threads:
         thread.join()
     assert sorted(got) == list(range(3000))
+
+
+def test_what_guards_a_run_without_the_gil_lets_one_at_a_time_in() -> None:
+    def ask() -> Generator[int, None, None]:
+        for way in (lambda: next(values), values.close):
+            with pytest.raises(ValueError, match="already executing"):
+                way()
+        yield 1
+
+    values = OneAtATime(ask())
+    assert list(values) == [1]
+    values.close()
 
 
 async def ends_its_loop(x: int) -> int:

@@ -121,8 +121,8 @@ def test_digest(tmp_path: Path) -> None:
     assert _tasks.digest((str(file), 0, 1 << 30)) == hashlib.sha256(content).hexdigest()
 
 
-def test_library_blocks_differ_and_have_their_size() -> None:
-    with _tasks.library_blocks(4, 1 << 16) as blocks:
+def test_stdlib_blocks_differ_and_have_their_size() -> None:
+    with _tasks.stdlib_blocks(4, 1 << 16) as blocks:
         assert len({_tasks.digest(block) for block in blocks}) == 4
         assert all(offset + size <= os.path.getsize(path) for path, offset, size in blocks)
     assert not os.path.exists(blocks[0][0])

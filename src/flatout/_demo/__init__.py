@@ -74,7 +74,7 @@ class WrongResults(Exception):
 
 def parts(files: int | None = None, pages: int = 300, blocks: int = 256, block_bytes: int = 8 << 20) -> dict[str, Part]:
     """The parts of the demo by name. `files`: only so many files of the standard library."""
-    paths = _tasks.library_files()[:files]
+    paths = _tasks.stdlib_files()[:files]
     urls = partial(_tasks.page_urls, pages)
     return {
         "computing": Part(
@@ -104,7 +104,7 @@ def parts(files: int | None = None, pages: int = 300, blocks: int = 256, block_b
         "hashing": Part(
             f"Computing without the GIL: sha256 of {blocks:,} blocks of {block_bytes / 2**20:.3g} MiB",
             _tasks.digest,
-            partial(_tasks.library_blocks, blocks, block_bytes),
+            partial(_tasks.stdlib_blocks, blocks, block_bytes),
             sample=48,
             summary=lambda digests: f"{len(set(digests)):,} different digests",
         ),

@@ -73,18 +73,18 @@ def digest(block: tuple[str, int, int]) -> str:
     return sha256.hexdigest()
 
 
-def library_files() -> list[str]:
+def stdlib_files() -> list[str]:
     """The .py files of this Python's standard library."""
     root = Path(sysconfig.get_path("stdlib"))
     return [str(path) for path in sorted(root.rglob("*.py")) if "site-packages" not in path.parts]
 
 
 @contextlib.contextmanager
-def library_blocks(count: int, block_bytes: int) -> Iterator[list[tuple[str, int, int]]]:
+def stdlib_blocks(count: int, block_bytes: int) -> Iterator[list[tuple[str, int, int]]]:
     """`count` overlapping blocks of a temporary file that holds the standard library, repeated if it is too short."""
-    library = b"".join(Path(path).read_bytes() for path in library_files())
+    stdlib = b"".join(Path(path).read_bytes() for path in stdlib_files())
     with tempfile.NamedTemporaryFile(prefix="flatout-demo-") as file:
-        file.write((library * (2 * block_bytes // len(library) + 1))[: 2 * block_bytes])
+        file.write((stdlib * (2 * block_bytes // len(stdlib) + 1))[: 2 * block_bytes])
         file.flush()
         yield [(file.name, index * block_bytes // count, block_bytes) for index in range(count)]
 

@@ -33,9 +33,9 @@ class BarrenDeaths:
             return None
         deaths.append(now)
         self._since = latest
-        return (
-            _given_up(len(deaths), error) if len(deaths) > BARREN_DEATHS and now >= deaths[0] + BARREN_SECONDS else None
-        )
+        if len(deaths) <= BARREN_DEATHS or now < deaths[0] + BARREN_SECONDS:
+            return None
+        return _given_up(len(deaths), error)
 
 
 def guilty_and_suspects(event: WorkerExited, worker: Worker) -> tuple[set[int], set[int]]:

@@ -96,7 +96,7 @@ def _pack_each(
             errors.append((position, _not_picklable(value, name, by_value, error)))
         blobs.append(blob)
         lengths.append((len(blob), len(buffers) - before))
-    plain = all(type(value) in _ATOMS for value in values)
+    plain = len(values) == 1 and type(values[0]) in _ATOMS  # several of them come in one pickle
     return Packed(blobs[0] if len(blobs) == 1 else b"".join(blobs), buffers, lengths, plain), errors
 
 

@@ -168,9 +168,7 @@ class LoopWorker:
         puller = cast(Puller, asyncio.current_task())
         inbox, clock, begun, run = self._inbox, self._clock, self._begun, self._work.context
         func, star = self._work.func, self._work.star
-        count = (
-            puller.holders
-        )  # bound once: whether a name that is looked up counts depends on the place, as of Python 3.14
+        count = puller.holders  # bound: as of Python 3.14 it depends on the place whether a name holds what it names
         holders = count()
         while inbox:
             index, item = inbox.popleft()
