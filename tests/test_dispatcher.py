@@ -928,22 +928,58 @@ def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task
     assert sent(commands)[0][0] == 1
 
 
-@pytest.mark.parametrize(("processes", "held"), [(1, 64), (2, 64), (16, 512)])
-def test_room_for_the_quick_beside_a_slow_one_grows_with_the_processes(processes: int, held: int) -> None:
-    dispatcher = brain(Plan("process", processes), on_error="return")
-    crew_of(dispatcher, processes, 4 * processes)
-    drawn = 4 * processes
-    while True:  # the first of all does not end
-        worker = next((w for w in dispatcher._crew.workers.values() if any(b.first for b in w.hands)), None)
-        if worker is None:
+def held_at_last(dispatcher: Dispatcher, *, size: int = 9, most: int = 10_000, first_ends: bool = False) -> int:
+    """How many of an endless input are drawn, or `most`, until nothing but task 0, which does not end, is in hand."""
+    drawn, lowest = dispatcher.statistics().drawn, 0 if first_ends else 1
+    while drawn < most:
+        spans = [(w, max(lowest, b.first), b.end) for w in dispatcher._crew.workers.values() for b in w.hands]
+        if not any(first < end for _, first, end in spans):
             break
-        batch = next(b for b in worker.hands if b.first)
-        ended = BatchFinished(worker.number, batch.first, ["x"] * len(batch), seconds=0.02 * len(batch), size=9)
+        worker, first, end = min((span for span in spans if span[1] < span[2]), key=lambda span: span[1])
+        n = end - first
+        ended = BatchFinished(worker.number, first, ["x"] * n, seconds=0.02 * n, size=size * n)
         commands = dispatcher.handle(ended, 0.0)
         while draws := of(commands, Draw):
             drawn += draws[0].count
             commands = dispatcher.handle(inputs(drawn - draws[0].count, drawn), 0.0)
-    assert drawn == held
+    return drawn
+
+
+MIXTURE = Plan("process", 4, processes=2, inside="thread")
+
+
+@pytest.mark.parametrize(("processes", "held"), [(1, 64), (2, 64), (16, 512)])
+def test_room_while_the_consumer_is_busy_grows_with_the_processes(processes: int, held: int) -> None:
+    dispatcher = brain(Plan("process", processes), on_error="return")
+    crew_of(dispatcher, processes, 4 * processes)
+    assert held_at_last(dispatcher, first_ends=True) == held
+
+
+@pytest.mark.parametrize("plan", [Plan("process", 2), MIXTURE])
+def test_behind_a_slow_one_that_the_consumer_waits_for_the_others_go_on(plan: Plan) -> None:
+    dispatcher = brain(plan, on_error="return")
+    crew_of(dispatcher, 2, 4 * plan.concurrency)
+    assert held_at_last(dispatcher) >= 10_000
+
+
+@pytest.mark.parametrize("plan", [Plan("process", 2), MIXTURE])
+def test_behind_a_slow_one_no_more_is_held_than_memory_is_given_for(plan: Plan) -> None:
+    dispatcher = brain(plan, on_error="return")
+    crew_of(dispatcher, 2, 4 * plan.concurrency)
+    assert 200 <= held_at_last(dispatcher, size=WINDOW_BYTES // 200) <= 300
+
+
+@pytest.mark.parametrize(("plan", "held"), [(Plan("thread", 2), 64), (Plan("async", 100), 1600)])
+def test_behind_a_slow_one_not_many_are_held_where_nobody_knows_how_large_they_are(plan: Plan, held: int) -> None:
+    dispatcher = brain(plan, on_error="return")
+    crew_of(dispatcher, plan.kind == "async" or 2, 4 * plan.concurrency)
+    assert held <= held_at_last(dispatcher, size=0) < held + 2 * plan.concurrency + 1
+
+
+def test_behind_a_slow_one_no_more_is_held_than_was_asked_for() -> None:
+    dispatcher = brain(Plan("process", 2), on_error="return", buffersize=20)
+    crew_of(dispatcher, 2, 20)
+    assert held_at_last(dispatcher) == 20
 
 
 @pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])

@@ -61,6 +61,8 @@ if TYPE_CHECKING:
 # which 16 processes use up eight times as fast as two; guessed.
 WINDOW, WINDOW_EACH = 64, 32
 WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
+LEAST_BYTES = 1 << 8  # that one is taken to take with all that tells of it; guessed
+HELD_UP = 4  # times the window, behind a call that waits, where nobody knows how many bytes a task takes; guessed
 MOST_STARTING = (
     16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
 )
@@ -472,8 +474,11 @@ class Dispatcher:
         if self._by_seat() and held > len(self._delayed):
             return  # who draws would wait for the next input with an outcome in hand
         window = self._window()
+        waiting = sum(map(len, self._queues.values()))
         room = window - held
-        if room >= max(1, window // 4) or (room > 0 and not any(self._queues.values())):
+        if waiting < window // 4 and self._held_up(held, window):
+            room = max(room, window // 2)
+        if room >= max(1, window // 4) or (room > 0 and not waiting):
             self._drawing = True
             self._commands.append(Draw(room))
 
@@ -491,6 +496,16 @@ class Dispatcher:
         if self._sizer.bytes and not wide:  # what crosses a border is known to take no more room than it may
             wanted = max(wanted, WINDOW_EACH * self._limit.value)
         return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
+
+    def _held_up(self, held: int, window: int) -> bool:
+        """Whether one task takes so long that outcomes of those behind it fill the window, where that is left to us."""
+        if self._options.buffersize or (self.plan is not None and self.plan.buffersize):
+            return False
+        if self._sizer.bytes:
+            most = WINDOW_BYTES / max(LEAST_BYTES, self._sizer.bytes)
+        else:  # results of calls that compute here, an image each perhaps, may be large
+            most = HELD_UP * window if self.plan is not None and self._inside(self.plan.kind) else 0
+        return self._ledger.waits_for_one and held < most
 
     def _by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""

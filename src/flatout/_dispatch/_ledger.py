@@ -32,6 +32,11 @@ class Ledger:
         """Inputs drawn whose outcomes are not consumed yet."""
         return self.drawn - self.consumed
 
+    @property
+    def waits_for_one(self) -> bool:
+        """Whether the consumer is done with all that could be told in order, so that he waits for the next."""
+        return self.consumed == self._order.next
+
     def wants(self, index: int) -> bool:
         """Whether the outcome of a task still matters."""
         return self.stop is None or index < self.stop.first

@@ -12,22 +12,22 @@ class Order:
 
     def __init__(self, ordered: bool) -> None:
         self._ordered = ordered
-        self._next = 0
+        self.next = 0  # whose turn it is
         self._waiting: dict[int, Settled] = {}
 
     def add(self, settled: Settled) -> list[Settled]:
         """Take outcomes in; return those whose turn has come."""
         if not self._ordered:
             return [settled]
-        if settled.first != self._next:
+        if settled.first != self.next:
             self._waiting[settled.first] = settled
             return []
         due = [settled]
-        self._next = settled.end
+        self.next = settled.end
         # Spans never overlap, so the next index always begins a span.
-        while (head := self._waiting.pop(self._next, None)) is not None:
+        while (head := self._waiting.pop(self.next, None)) is not None:
             due.append(head)
-            self._next = head.end
+            self.next = head.end
         return due if len(due) == 1 else _joined(due)
 
 
