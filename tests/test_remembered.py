@@ -133,6 +133,17 @@ def test_a_first_call_may_be_known_before_it_is_over(
     assert not evidence.within_first
 
 
+def with_first(first: Measurement, others: Statistics) -> Statistics:
+    """What all calls did."""
+    cpu, busy = first.calls * (first.gil + first.free), first.calls * first.seconds
+    return replace(
+        others,
+        succeeded=others.succeeded + first.calls,
+        cpu_seconds=others.cpu_seconds + cpu,
+        busy_seconds=others.busy_seconds + busy,
+    )
+
+
 WAITED = Measurement(0.0002, 0.0001, 0.02, calls=1, peak_bytes=5)
 RUN = Statistics(succeeded=90, failed=10, busy_seconds=9.0, cpu_seconds=0.6)
 
@@ -145,30 +156,43 @@ RUN = Statistics(succeeded=90, failed=10, busy_seconds=9.0, cpu_seconds=0.6)
         (Measurement(0.0, 0.0, 0.0, peak_bytes=5), RUN, 6.0, (0.006, 0.0, 0.084)),  # it took no time that can be told
         (WAITED, RUN, 6.0, (0.006, 0.0, 0.084)),  # with a core that idles nobody waits for another
         (WAITED, replace(RUN, busy_seconds=0.7), 0.6, (0.006, 0.0, 0.001)),  # it was the only one that waited
-        (WAITED, replace(RUN, succeeded=FEWEST - 1, failed=0), 0.6, (0.0002, 0.0001, 0.02)),
+        (
+            WAITED,
+            replace(RUN, succeeded=FEWEST - 2, failed=0),
+            0.6,
+            (0.0002, 0.0001, 0.02),
+        ),  # too few, the first with them
         (WAITED, replace(RUN, cpu_seconds=0.0), 0.6, (0.0002, 0.0001, 0.02)),  # where the system does not tell
         # Calls that compute did all the same, but for so many times as long.
         (replace(WAITED, gil=0.04, free=0.01, wait=0.01), RUN, 0.6, (0.0048, 0.0012, 0.0012)),
     ],
 )
-def test_it_is_remembered_what_all_calls_of_a_run_have_computed(
+def test_it_is_remembered_what_the_other_calls_of_a_run_have_computed(
     first: Measurement, run: Statistics, core_seconds: float, learned: tuple[float, float, float]
 ) -> None:
-    mean = in_the_mean(first, run, core_seconds)
+    mean = in_the_mean(first, with_first(first, run), core_seconds)
     assert (mean.gil, mean.free, mean.wait) == pytest.approx(learned)
     assert mean.peak_bytes == 5
 
 
 def test_what_calls_took_longer_since_all_cores_were_busy_is_none_of_their_own() -> None:
-    run = Statistics(succeeded=100, busy_seconds=0.11, cpu_seconds=0.11)
-    mean = in_the_mean(replace(COMPUTES, gil=0.0009), run, 0.11, crowding=1.1)
+    run, first = Statistics(succeeded=100, busy_seconds=0.11, cpu_seconds=0.11), replace(COMPUTES, gil=0.0009)
+    mean = in_the_mean(first, with_first(first, run), 0.143, crowding=1.1)
     assert mean.gil == pytest.approx(0.001)
 
 
 def test_waiting_that_may_be_for_the_gil_grows_no_more_from_run_to_run() -> None:
     first, before = replace(WAITED, wait=1.0), replace(WAITED, wait=0.05)
-    assert in_the_mean(first, RUN, 0.6, before=before).wait == 0.05
-    assert in_the_mean(first, RUN, 6.0, before=before).wait == pytest.approx(0.084), "where cores idle it is their own"
+    run = with_first(first, RUN)
+    assert in_the_mean(first, run, 0.6, before=before).wait == 0.05
+    assert in_the_mean(first, run, 6.0, before=before).wait == pytest.approx(0.084), "where cores idle it is their own"
+
+
+def test_that_the_first_waited_makes_the_others_none_that_wait() -> None:
+    first, others = replace(WAITED, wait=1.0), Statistics(succeeded=299, busy_seconds=2.4, cpu_seconds=2.4)
+    mean = in_the_mean(first, with_first(first, others), 2.5)
+    assert mean.seconds == pytest.approx(2.4 / 299)
+    assert mean.wait == pytest.approx(0.0)
 
 
 def test_what_went_on_in_two_threads_at_once_did_not_hold_the_gil() -> None:
@@ -226,8 +250,8 @@ def test_a_finalizer_may_remember_in_the_middle_of_it() -> None:
 
 
 def test_first_calls_are_held_against_first_ones_and_one_that_waits_against_all() -> None:
-    assert Known(COMPUTES, WAITS).usual == COMPUTES
-    assert Known(WAITS, COMPUTES).usual == COMPUTES
+    assert Known(COMPUTES, WAITS).alike == (COMPUTES,)
+    assert Known(WAITS, COMPUTES).alike == (COMPUTES, WAITS)
 
 
 def chosen(known: Known | None, left: int) -> Plan:

@@ -146,7 +146,7 @@ class Probe:
         if not self._over:
             with self._lock:
                 settled, known = self._evidence.settled(), self._known
-                agreed = known.mean if known is not None and self._evidence.agrees(known.usual) else None
+                agreed = known.mean if known is not None and any(map(self._evidence.agrees, known.alike)) else None
             if (settled or agreed is not None) and not self._may_settle():
                 self._judge(agreed, AT_IT)
         if self._over:
@@ -257,7 +257,7 @@ class Probe:
         if self.agreed is None or self._known is None:
             return False
         with self._lock:
-            agrees = self._evidence.agrees(self._known.usual)
+            agrees = any(map(self._evidence.agrees, self._known.alike))
         if not agrees:
             self.agreed = None
         return agrees
@@ -433,7 +433,7 @@ class Probe:
         """Whether the first call is under way, and as far as it has come does what is known."""
         if self._known is None or not self._evidence.within_first or (resting and not self._asleep()):
             return False
-        return self._evidence.may_agree(self._known.usual, now, cpu, queued)
+        return any(self._evidence.may_agree(seen, now, cpu, queued) for seen in self._known.alike)
 
     def _without_programs(self) -> bool:
         return self._elsewhere is None or not self._elsewhere.has_children()

@@ -23,15 +23,15 @@ LITTLE = 0.1  # of a call's time on a core, below which few looks fell into that
 
 @record
 class Known:
-    """What calls of a function did: `first` those that a choice was made by, `mean` all of the latest run of that sort."""
+    """What calls of a function did: `first` those that a choice was made by, `mean` the others of the latest run of that sort."""
 
     first: Measurement
     mean: Measurement
 
     @property
-    def usual(self) -> Measurement:
-        """What first calls of a later run are held against: of calls that wait a single one was seen first, which tells little."""
-        return self.first if self.first.wait < self.first.gil + self.first.free else self.mean
+    def alike(self) -> tuple[Measurement, ...]:
+        """What first calls of a later run are held against: any will do. Of calls that wait a single one was seen first."""
+        return (self.first,) if self.first.wait < self.first.gil + self.first.free else (self.mean, self.first)
 
 
 # Without a lock: each access is one operation of a dictionary, and a finalizer or a fork may come in the middle of any.
@@ -62,9 +62,9 @@ def in_the_mean(
     crowding: float = 1.0,
     before: Measurement | None = None,
 ) -> Measurement:
-    """What all calls of a run did, of which the first were looked at. core_seconds: that its cores gave in that time.
-    crowding: how many times as long as alone a call computes where all cores are busy. before: what all did in the run
-    before this one, where that is known.
+    """What the calls of a run did, of which the first were looked at: all others, where there are enough of them.
+    core_seconds: that the cores of the run gave in that time. crowding: how many times as long as alone a call computes
+    where all cores are busy. before: what was the mean in the run before this one, where that is known.
 
     Of calls that compute all is so many times what the first did, and holds the GIL for the same share, but no longer than from
     one call's end to the next: so much of two of them does not go on at once. Of calls that wait
@@ -72,19 +72,21 @@ def in_the_mean(
     waited longer may be for the GIL, where the cores were busy; or the first was the only one that waited. Then it is not
     taken to be more than before either: else each run would have more in flight than the last, and wait for longer.
     """
-    calls, computed, seen = counts.ended, counts.cpu_seconds, first.gil + first.free
-    if calls < FEWEST or not computed:
+    seen, known = first.gil + first.free, first.calls if counts.ended - first.calls >= FEWEST else 0
+    calls, computed = counts.ended - known, counts.cpu_seconds - known * seen
+    if calls < FEWEST or computed <= 0:
         return first
+    each, busy = computed / calls, computed >= IDLE * core_seconds
     if first.wait < seen:
-        longer = computed / calls / crowding / seen
-        gil = min(longer * first.gil, core_seconds / calls)
-        return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=calls)
-    each = computed / calls
-    wait = max(0.0, counts.busy_seconds - computed - counts.queued_seconds) / calls
-    if computed >= IDLE * core_seconds:
+        longer = each / crowding / seen
+        gil = min(longer * first.gil, core_seconds / counts.ended)
+        return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=counts.ended)
+    wait = max(0.0, counts.busy_seconds - known * first.seconds - computed - counts.queued_seconds) / calls
+    if busy:
+        each /= crowding
         wait = min(first.wait, wait, math.inf if before is None else before.wait)
     gil = each if seen <= LITTLE * first.seconds else each * first.gil / seen
-    return replace(first, gil=gil, free=each - gil, wait=wait, calls=calls)
+    return replace(first, gil=gil, free=each - gil, wait=wait, calls=counts.ended)
 
 
 def _subject(func: Any) -> Any:
