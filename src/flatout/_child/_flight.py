@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 # Seconds after which a thread that computes gives the GIL away: 5 ms, CPython's own, pass three times from the end of one
 # task to the start of the next (sending, reading, starting), for which a thread that ought to wait already waits for the GIL.
-BRISK = 0.0005
+# But at each interval all threads wake that wait for it: where nine of ten compute, 0.5 ms cost 4-8 % (measured).
+BRISK = 0.002
 
 
 class Flight:
