@@ -35,7 +35,7 @@ from flatout._events import (
 from flatout._kept_threads import clocks
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._record import replace
-from flatout._workers._threads import ThreadsWorker
+from flatout._workers._threads import FEW, ThreadsWorker
 
 PATIENCE = 60.0  # seconds; only what is broken needs them
 WAITS = Plan("thread", 50, 50, measured=Measurement(0.0, 0.0, 0.02, calls=1))
@@ -48,6 +48,7 @@ class Host:
         self.events = SimpleQueue[Event]()
         self.ended: dict[int, object] = {}
         self.returned: list[int] = []
+        self.errors: list[BaseException] = []
 
     def post(self, event: Event) -> None:
         self.events.put(event)
@@ -70,6 +71,7 @@ class Host:
         while len(self.ended) + len(self.returned) < tasks:
             event = self.events.get(timeout=PATIENCE)
             if isinstance(event, BatchFinished):
+                self.errors += [error.error for error in event.errors]
                 for first, place, count in event.runs():
                     for index in range(first, first + count):
                         assert index not in self.ended, "reported twice"
@@ -262,6 +264,68 @@ def test_calls_that_compute_are_not_all_begun_beside_each_other() -> None:
     host.read(60)
     assert most < 30
     worker.stop()
+
+
+def test_where_calls_come_to_compute_few_threads_go_on_and_more_where_these_wait_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    core = CoreKeptBusy()
+    monkeypatch.setattr("flatout._workers._threads.process_time", core.seconds)
+    together, at_last = threading.Barrier(100), threading.Barrier(50)
+    at_work: list[int] = []
+
+    def func(item: int) -> None:
+        if item < 100:
+            together.wait(PATIENCE)
+        elif item < 600:
+            at_work.append(len(worker.running()))
+            end = time.thread_time() + 0.002
+            while time.thread_time() < end:
+                pass
+        else:
+            core.idle()
+            at_last.wait(PATIENCE)
+
+    worker, host = joined(func)
+    worker.send(Batch(0, range(650)))
+    host.read(650)
+    assert not host.errors
+    assert max(at_work[-200:]) < 2 * FEW, "those that had begun have ended"
+    worker.stop()
+
+
+def test_where_calls_compute_without_the_gil_all_threads_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flatout._workers._threads.process_time", lambda: 4 * time.monotonic())
+    together, again = threading.Barrier(50), threading.Barrier(50)
+
+    def func(item: int) -> None:
+        if item < 50:
+            together.wait(PATIENCE)
+        end = time.thread_time() + 0.002
+        while time.thread_time() < end:
+            pass
+        if item >= 100:
+            again.wait(PATIENCE)
+
+    worker, host = joined(func)
+    worker.send(Batch(0, range(150)))
+    host.read(150)
+    assert not host.errors
+    assert worker._most == math.inf
+    worker.stop()
+
+
+class CoreKeptBusy:
+    """The CPU clock of a process that computes all the time, until it idles."""
+
+    def __init__(self) -> None:
+        self._idle_since: float | None = None
+
+    def seconds(self) -> float:
+        return time.monotonic() if self._idle_since is None else self._idle_since
+
+    def idle(self) -> None:
+        self._idle_since = self._idle_since or time.monotonic()
 
 
 def test_calls_that_wait_begin_though_another_thread_of_the_program_computes() -> None:

@@ -11,7 +11,7 @@ import math
 import os
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from time import monotonic, process_time, sleep
 
@@ -19,6 +19,7 @@ from flatout import _kept_threads
 from flatout._errors import InternalError
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._forks import leave
+from flatout._interrupts import Latch
 from flatout._model import Batch, Work
 from flatout._record import replace
 from flatout._thread_times import read
@@ -32,10 +33,16 @@ if TYPE_CHECKING:
 LATE = 0.002  # seconds for which a thread has waited for the GIL, from which others compute; guessed
 PAUSE = 0.001  # seconds until it is looked again whether they do, and
 PATIENCE = 0.1  # for how long in all; both guessed
-IDLED = 0.05  # seconds over which it is looked whether the calls in a process keep a core busy; guessed
-BUSY = 0.7  # of a core, from which they do; guessed
+IDLED = 0.05  # seconds over which it is looked whether the calls in a process leave a core idle, and
+LOOKED = 0.02  # whether they keep it busy: the system counts in steps of 4 ms; both guessed
+BUSY, FREE = (
+    0.7,
+    1.3,
+)  # of a core: from the first on they do, beyond the second they let go of the GIL for that; guessed
 MOST_GROWTH = 2  # times as many threads at most, where they do not: other calls may be on their way; guessed
 COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
+LATEST, OF_THESE = 8, 3  # where so many of the latest calls did, calls compute; both guessed
+FEW = 8  # threads that take turns at computing then: each that gives the GIL away waits for all others; guessed
 
 
 class Puller:
@@ -71,8 +78,8 @@ class ThreadsWorker:
     """Threads that take tasks from one inbox: as many as it takes for none to wait there, but no more than `most`.
 
     Whoever finds more than one task in the inbox has the next thread look, before it makes its call: so threads are woken
-    one after the other, and do not all want the GIL at once. Where calls turn out to compute, more threads do not begin:
-    what stays in the inbox can be given back. For work without an initializer.
+    one after the other, and do not all want the GIL at once. Where calls turn out to compute, few threads go on: what stays
+    in the inbox can be given back. For work without an initializer.
 
     ceiling: where nothing but these calls computes in this process, up to so many threads begin when `most` leave it idle.
     inbox: an empty one, where the (index, input) of the tasks shall wait in one that knows more.
@@ -92,16 +99,19 @@ class ThreadsWorker:
         self._host = host
         self._most = most
         self._ceiling = most if ceiling is None else ceiling
+        self._least: float = FEW  # of the threads that turned out to be too few there are more
         self._looked_at = monotonic(), process_time()
+        self._computed: deque[float] = deque(maxlen=LATEST)  # seconds, by the latest calls
         self._inbox: deque[tuple[int, Any]] = deque() if inbox is None else inbox
         self._pullers: list[Puller] = []
         self._idle: list[Puller] = []
         self._looking = False  # a thread is about to look into the inbox
+        self._waiting = False  # one waits until there may be more at work
         self._at_reports: set[int] = set()  # threads that look into the inbox again once they have reported
         self._finished: deque[BatchFinished] = deque()
         self._reported_by = 0.0  # when what has finished will have been reported; 0: nobody is about to
         self._held = False  # nothing is to be begun for now
-        self._gone = False
+        self._gone = Latch()
         self._lock = threading.RLock()  # of beginning and the end; the collector may end the run in the middle of it
         self._pid = os.getpid()
 
@@ -118,7 +128,7 @@ class ThreadsWorker:
         with self._lock:
             puller = Puller(self._work, f"flatout-{len(self._pullers) + 1}")
             self._pullers.append(puller)
-            if self._gone:
+            if self._gone.is_set:
                 puller.leave()
         return puller
 
@@ -136,56 +146,101 @@ class ThreadsWorker:
         self._looking = True
         puller = self._free()
         if puller is not None:
-            puller.thread.inbox.put(partial(self._look, puller, monotonic()))
+            puller.thread.inbox.put(partial(self._pull_after, partial(self._look, monotonic()), puller))
             return
         self._looking = False
-        if self._inbox and self._idle:  # meanwhile
+        if self._inbox and self._idle and self._at_work < self._most:  # meanwhile
             self._have_one_look()
+
+    def _have_one_wait(self) -> None:
+        """Have an idle thread look later: those that are in calls might all wait for one that has not begun."""
+        if self._waiting or self._most >= self._ceiling:
+            return
+        with contextlib.suppress(IndexError):
+            puller = self._idle.pop()
+            self._waiting = True
+            puller.thread.inbox.put(partial(self._pull_after, self._wait_for_room, puller))
+
+    @property
+    def _at_work(self) -> int:
+        """Threads that are in a call, or about to be."""
+        return len(self._pullers) - len(self._idle) - self._waiting
 
     def _free(self) -> Puller | None:
         """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
-        with contextlib.suppress(IndexError):
+        if self._at_work >= self._most and not self._grow():
+            self._have_one_wait()
+            return None
+        # Without `contextlib`: 500 calls that wait begin one after the other here, and it takes 1 us a time.
+        try:
             return self._idle.pop()
-        if len(self._pullers) >= self._most and self._most < self._ceiling:
-            self._grow()
-        with contextlib.suppress(RuntimeError):
-            return self._begin() if len(self._pullers) < self._most and not self._gone else None
-        return None
+        except IndexError:
+            pass
+        try:
+            return None if self._gone.is_set else self._begin()
+        except RuntimeError:
+            return None
 
-    def _grow(self) -> None:
-        """Where the core has idled since that was looked at last, or others have had it: as many as would keep it busy."""
+    def _grow(self) -> bool:
+        """Where the core has idled since that was looked at last, or others have had it: as many as would keep it busy.
+
+        More, too, where the calls keep more than one busy. Returns whether there may be more than before.
+        """
+        if self._most >= self._ceiling or (used := self._used(IDLED)) is None or BUSY <= used <= FREE:
+            return False
+        share = max(used, 1 / MOST_GROWTH) if used < BUSY else 1 / MOST_GROWTH
+        self._most = self._least = min(self._ceiling, math.ceil(self._most / share))
+        return True
+
+    def _shrink(self) -> None:
+        """Where calls have come to compute, and keep one core busy, a few threads do as well as many; and others get the GIL."""
+        if sum(cpu >= COMPUTES for cpu in [*self._computed]) >= OF_THESE:
+            used = self._used(LOOKED)
+            if used is not None and BUSY <= used <= FREE:
+                self._most = self._least
+
+    def _used(self, least: float) -> float | None:
+        """Of a core, since that was looked at last; None where that is less than so many seconds ago."""
         (then, before), now = self._looked_at, (monotonic(), process_time())
-        if now[0] - then < IDLED:
-            return
+        if now[0] - then < least:
+            return None
         self._looked_at = now
-        used = (now[1] - before) / (now[0] - then)
-        if used < BUSY:
-            self._most = min(self._ceiling, math.ceil(self._most / max(used, 1 / MOST_GROWTH)))
+        return (now[1] - before) / (now[0] - then)
 
     # In the threads
 
-    def _look(self, puller: Puller, told: float) -> None:
-        """Begin to pull, unless the calls compute: more of them would not end any sooner, but be in each other's way.
-
-        For a while: it may be one that computes, and all the others wait.
-        """
+    def _pull_after(self, wait: Callable[[], None], puller: Puller) -> None:
+        """Begin to pull when that is over."""
         try:
-            if monotonic() > told + LATE:
-                while self._inbox and self._compute() and monotonic() < told + PATIENCE:
-                    pass
-            self._looking = False
+            wait()
             self._pull(puller)
         except BaseException as error:  # of this code: a task has changed what it relies on
             self._host.post(WorkerExited(self._number, InternalError.caused_by(error), fatal=True))
 
+    def _look(self, told: float) -> None:
+        """Wait if the calls compute: more of them would not end any sooner, but be in each other's way.
+
+        For a while: it may be one that computes, and all the others wait.
+        """
+        if monotonic() > told + LATE:
+            while self._inbox and self._compute() and monotonic() < told + PATIENCE:
+                pass
+        self._looking = False
+
+    def _wait_for_room(self) -> None:
+        """Wait until there may be more at work."""
+        while self._inbox and self._at_work >= self._most and not (self._grow() or self._gone.wait(IDLED)):
+            pass
+        self._waiting = False
+
     def _compute(self) -> bool:
         """Whether most calls compute, and keep the GIL from a thread that wakes; looked at for a moment."""
-        began, cpu = monotonic(), self._computed()
+        began, cpu = monotonic(), self._seconds_computed()
         sleep(PAUSE)
         seconds, calls = monotonic() - began, len(self._pullers) - len(self._idle) - 1
-        return seconds > PAUSE + LATE and self._computed() - cpu > seconds * calls / 2
+        return seconds > PAUSE + LATE and self._seconds_computed() - cpu > seconds * calls / 2
 
-    def _computed(self) -> float:
+    def _seconds_computed(self) -> float:
         """CPU seconds of all threads; 0 where the system does not tell."""
         clocks = [puller.thread.clock for puller in list(self._pullers)]
         return sum(read(clock) or 0.0 for clock in clocks if clock is not None)
@@ -193,8 +248,8 @@ class ThreadsWorker:
     def _pull(self, puller: Puller) -> None:
         """Run one task after another, as long as there are any."""
         inbox = self._inbox
-        while not self._gone:
-            task = self._next()
+        while not self._gone.is_set:
+            task = self._next() if self._at_work <= self._most else None
             if task is not None:
                 if inbox:
                     self._have_one_look()
@@ -202,6 +257,9 @@ class ThreadsWorker:
                 continue
             self._idle.append(puller)
             if self._held or not inbox:  # looked at after that: nothing is missed
+                return
+            if self._at_work >= self._most:
+                self._have_one_wait()
                 return
             try:
                 self._idle.remove(puller)
@@ -230,6 +288,9 @@ class ThreadsWorker:
     def _ended(self, event: BatchFinished) -> None:
         self._finished.append(event)
         now, due = monotonic(), self._reported_by
+        self._computed.append(event.cpu_seconds)
+        if event.cpu_seconds >= COMPUTES and self._most > self._least:
+            self._shrink()
         if now < due:
             return
         self._reported_by = now + LATE  # later the next that ends does it
@@ -248,7 +309,7 @@ class ThreadsWorker:
         with contextlib.suppress(IndexError):
             while True:  # others may add to it, or take from it
                 ended.append(self._finished.popleft())
-        return _together(ended) if ended and not self._gone else None
+        return _together(ended) if ended and not self._gone.is_set else None
 
     @property
     def waiting(self) -> int:
@@ -285,7 +346,7 @@ class ThreadsWorker:
     def stop(self) -> None:
         """Let the threads go."""
         with self._lock:
-            self._gone = True
+            self._gone.set()
             self._inbox.clear()
             while self._pullers:
                 self._pullers.pop().leave()
