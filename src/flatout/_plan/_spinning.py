@@ -13,6 +13,7 @@ import time
 from flatout._thread_times import clock_of_native, read, runs
 
 SPINS = 0.25  # seconds at most: OpenBLAS 0.1 (measured), OpenMP of Intel and of LLVM 0.2 (documented, `KMP_BLOCKTIME`)
+_TASKS = "/proc/self/task"
 _AGAIN = 0.001  # seconds between two looks, which take 10 us for each thread (measured)
 
 
@@ -46,17 +47,18 @@ class Spinning:
 
 def _strangers() -> list[int]:
     try:
-        tids = os.listdir("/proc/self/task")
+        # The folder has two links more than threads. To list 500 of them takes 0.7 ms (measured).
+        if os.stat(_TASKS).st_nlink - 2 <= threading.active_count():
+            return []
+        tids = os.listdir(_TASKS)
     except OSError:  # not on Linux
-        return []
-    if len(tids) <= threading.active_count():
         return []
     known = {thread.native_id for thread in threading.enumerate()}
     return [tid for tid in map(int, tids) if tid not in known]
 
 
 def _folder(tid: int) -> str:
-    return f"/proc/self/task/{tid}"
+    return f"{_TASKS}/{tid}"
 
 
 def _cpu(tid: int, gone: float) -> float:
