@@ -58,6 +58,12 @@ from flatout.testing import (
 Hire = Callable[[int, Work, Host], Worker]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_workers_from_before() -> None:
+    """Those that had another share of the cores may have to give way to new ones; here a worker that goes is a fault."""
+    _pool.let_go()
+
+
 class TakenSeat:
     """The seat, and in it somebody who does what a caller's thread does."""
 
