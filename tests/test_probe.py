@@ -534,13 +534,14 @@ def test_a_call_under_way_counts_in_part() -> None:
     assert evidence.measurement(0.101, 0.101, 0.0, Beside()).seconds == pytest.approx(0.050)
 
 
-def test_a_garbage_collection_moves_the_beginning_of_the_call() -> None:
+def test_a_garbage_collection_moves_the_beginning_of_the_call_and_is_spent_all_the_same() -> None:
     evidence = Evidence(gil=True)
     evidence.begun(0.0, 0.0)
     evidence.collected(0.5, 0.4)
     evidence.ended(1, 0.6, 0.5, lambda: 0.0)
-    seconds, cpu, calls = evidence.spent(0.6, 0.5)[0]
-    assert [seconds, cpu, calls] == pytest.approx([0.1, 0.1, 1])
+    measured = evidence.measurement(0.6, 0.5, 0.0, Beside())
+    assert [measured.gil, measured.wait] == pytest.approx([0.1, 0.0])
+    assert list(evidence.spent(0.6, 0.5)[0]) == pytest.approx([0.6, 0.5, 1])
 
 
 def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypatch: pytest.MonkeyPatch) -> None:

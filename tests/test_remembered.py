@@ -13,11 +13,11 @@ import pytest
 import flatout
 from flatout import Plan
 from flatout._machine import gil_enabled
-from flatout._model import Batch, Measurement, Options, Statistics, Work
+from flatout._model import Batch, Measurement, Options, Work
 from flatout._plan import _remembered
 from flatout._plan._chooser import Chooser
 from flatout._plan._evidence import AGREED, Evidence
-from flatout._plan._remembered import FEWEST, Known, in_the_mean, recall, remember
+from flatout._plan._remembered import FEWEST, Known, Others, in_the_mean, recall, remember
 from flatout._record import replace
 
 COMPUTES = Measurement(0.001, 0.0, 0.0, calls=30)
@@ -133,71 +133,50 @@ def test_a_first_call_may_be_known_before_it_is_over(
     assert not evidence.within_first
 
 
-def with_first(first: Measurement, others: Statistics) -> Statistics:
-    """What all calls did."""
-    cpu, busy = first.calls * (first.gil + first.free), first.calls * first.seconds
-    return replace(
-        others,
-        succeeded=others.succeeded + first.calls,
-        cpu_seconds=others.cpu_seconds + cpu,
-        busy_seconds=others.busy_seconds + busy,
-    )
-
-
 WAITED = Measurement(0.0002, 0.0001, 0.02, calls=1, peak_bytes=5)
-RUN = Statistics(succeeded=90, failed=10, busy_seconds=9.0, cpu_seconds=0.6)
+RUN = Others(100, 9.0, 0.6, 0.0, core_seconds=0.6)
 
 
 @pytest.mark.parametrize(
-    ("first", "run", "core_seconds", "learned"),
+    ("first", "others", "learned"),
     [
-        (WAITED, RUN, 0.6, (0.006, 0.0, 0.02)),  # nobody can tell whether so little let go of the GIL
-        (replace(WAITED, gil=0.004, free=0.002), RUN, 0.6, (0.004, 0.002, 0.02)),
-        (Measurement(0.0, 0.0, 0.0, peak_bytes=5), RUN, 6.0, (0.006, 0.0, 0.084)),  # it took no time that can be told
-        (WAITED, RUN, 6.0, (0.006, 0.0, 0.084)),  # with a core that idles nobody waits for another
-        (WAITED, replace(RUN, busy_seconds=0.7), 0.6, (0.006, 0.0, 0.001)),  # it was the only one that waited
+        (WAITED, RUN, (0.006, 0.0, 0.02)),  # nobody can tell whether so little let go of the GIL
+        (replace(WAITED, gil=0.004, free=0.002), RUN, (0.004, 0.002, 0.02)),
+        (Measurement(0.0, 0.0, 0.0, peak_bytes=5), replace(RUN, core_seconds=6.0), (0.006, 0.0, 0.084)),  # in no time
         (
             WAITED,
-            replace(RUN, succeeded=FEWEST - 2, failed=0),
-            0.6,
-            (0.0002, 0.0001, 0.02),
-        ),  # too few, the first with them
-        (WAITED, replace(RUN, cpu_seconds=0.0), 0.6, (0.0002, 0.0001, 0.02)),  # where the system does not tell
+            replace(RUN, core_seconds=6.0),
+            (0.006, 0.0, 0.084),
+        ),  # with a core that idles nobody waits for another
+        (WAITED, replace(RUN, busy=0.7), (0.006, 0.0, 0.001)),  # it was the only one that waited
+        (WAITED, replace(RUN, calls=FEWEST - 1), (0.0002, 0.0001, 0.02)),
+        (WAITED, replace(RUN, cpu=0.0), (0.0002, 0.0001, 0.02)),  # where the system does not tell
         # Calls that compute did all the same, but for so many times as long.
-        (replace(WAITED, gil=0.04, free=0.01, wait=0.01), RUN, 0.6, (0.0048, 0.0012, 0.0012)),
+        (replace(WAITED, gil=0.04, free=0.01, wait=0.01), RUN, (0.0048, 0.0012, 0.0012)),
     ],
 )
 def test_it_is_remembered_what_the_other_calls_of_a_run_have_computed(
-    first: Measurement, run: Statistics, core_seconds: float, learned: tuple[float, float, float]
+    first: Measurement, others: Others, learned: tuple[float, float, float]
 ) -> None:
-    mean = in_the_mean(first, with_first(first, run), core_seconds)
+    mean = in_the_mean(first, others)
     assert (mean.gil, mean.free, mean.wait) == pytest.approx(learned)
     assert mean.peak_bytes == 5
 
 
 def test_what_calls_took_longer_since_all_cores_were_busy_is_none_of_their_own() -> None:
-    run, first = Statistics(succeeded=100, busy_seconds=0.11, cpu_seconds=0.11), replace(COMPUTES, gil=0.0009)
-    mean = in_the_mean(first, with_first(first, run), 0.143, crowding=1.1)
+    mean = in_the_mean(replace(COMPUTES, gil=0.0009), Others(100, 0.11, 0.11, 0.0, core_seconds=0.11), crowding=1.1)
     assert mean.gil == pytest.approx(0.001)
 
 
 def test_waiting_that_may_be_for_the_gil_grows_no_more_from_run_to_run() -> None:
     first, before = replace(WAITED, wait=1.0), replace(WAITED, wait=0.05)
-    run = with_first(first, RUN)
-    assert in_the_mean(first, run, 0.6, before=before).wait == 0.05
-    assert in_the_mean(first, run, 6.0, before=before).wait == pytest.approx(0.084), "where cores idle it is their own"
-
-
-def test_that_the_first_waited_makes_the_others_none_that_wait() -> None:
-    first, others = replace(WAITED, wait=1.0), Statistics(succeeded=299, busy_seconds=2.4, cpu_seconds=2.4)
-    mean = in_the_mean(first, with_first(first, others), 2.5)
-    assert mean.seconds == pytest.approx(2.4 / 299)
-    assert mean.wait == pytest.approx(0.0)
+    assert in_the_mean(first, RUN, before=before).wait == 0.05
+    idle = replace(RUN, core_seconds=6.0)
+    assert in_the_mean(first, idle, before=before).wait == pytest.approx(0.084), "where cores idle it is their own"
 
 
 def test_what_went_on_in_two_threads_at_once_did_not_hold_the_gil() -> None:
-    run = Statistics(succeeded=100, busy_seconds=1.0, cpu_seconds=1.0)
-    mean = in_the_mean(Measurement(0.009, 0.001, 0.0, calls=3), run, 0.5)
+    mean = in_the_mean(Measurement(0.009, 0.001, 0.0, calls=3), Others(100, 1.0, 1.0, 0.0, core_seconds=0.5))
     assert (mean.gil, mean.free) == pytest.approx((0.005, 0.005))
 
 

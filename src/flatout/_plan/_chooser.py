@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 from collections.abc import Callable
 
 from flatout._machine import gil_enabled
@@ -13,7 +14,7 @@ from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
 from flatout._plan._evidence import Spent
 from flatout._plan._probe import Probe
-from flatout._plan._remembered import Known, in_the_mean, recall, remember
+from flatout._plan._remembered import FEWEST, Known, Others, in_the_mean, recall, remember
 from flatout._record import replace
 from flatout._units import duration
 
@@ -75,6 +76,8 @@ class Chooser:
         self._prices: list[float] = []  # seconds to move each of them, as far as that was asked
         self._measured: Measurement | None = None
         self._situation: Situation | None = None
+        self._began = self._chosen = 0.0  # when, by time.perf_counter
+        self._watched: Spent = 0.0, 0.0, 0  # on the calls that it was chosen by
         self._undisturbed: Measurement | None = None  # before the duel
         self._first_over = False
         self._in_first = False  # the choice was made in the middle of the first call
@@ -104,6 +107,7 @@ class Chooser:
         if self._effects is None:
             self._first.append(batch.inputs[0])
             self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
+            self._began = time.perf_counter()
         self._probe.begin()
 
     def ran(self, count: int) -> None:
@@ -132,6 +136,7 @@ class Chooser:
         seen, situation = self._measured, self._situation
         if self.decided and self._in_first and seen is not None and situation is not None:
             self._in_first = False
+            self._watched = self.spent()[0]
             if self._probe.still_agrees():
                 return
             situation = replace(situation, no_process=self._no_process)  # which may have been found out by the choice
@@ -170,9 +175,17 @@ class Chooser:
             return
         known = self._known if self._probe.agreed is not None else None
         first, before = (measured, None) if known is None else (known.first, known.mean)
-        cores = self._cores if spread else 1
         crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
-        remember(self._work.func, first, in_the_mean(first, counts, seconds * cores, crowding, before))
+        others = self._others(counts, seconds, self._cores if spread else 1)
+        remember(self._work.func, first, in_the_mean(first, others, crowding, before))
+
+    def _others(self, counts: Statistics, seconds: float, cores: int) -> Others:
+        """What all calls did but those that were watched; or all, where these were nearly all."""
+        (busy, cpu, calls), chosen = self._watched, self._chosen - self._began
+        if counts.ended - calls < FEWEST:
+            busy, cpu, calls, chosen = 0.0, 0.0, 0, 0.0
+        spent = counts.busy_seconds - busy, counts.cpu_seconds - cpu, counts.queued_seconds
+        return Others(counts.ended - calls, *spent, core_seconds=(seconds - chosen) * cores)
 
     def spent(self) -> tuple[Spent, float]:
         """See `Probe.spent`."""
@@ -273,6 +286,7 @@ class Chooser:
         if plan.kind == "process" and (written := self._effects_possible()):
             plan = self.without_processes(written)
         if self._claim():
+            self._chosen, self._watched = time.perf_counter(), self.spent()[0]
             self.adopt(plan)
         return None
 

@@ -116,6 +116,7 @@ class Evidence:
         self._left_out = Totals()
         self._began: float | None = None
         self._cpu_began = 0.0
+        self._collecting = self._cpu_collecting = 0.0  # garbage, in the middle of calls
         self._in_hand = 0  # calls of those under way that are over
         self._reached = Totals()  # with these, when the last of them was seen to be over
 
@@ -157,6 +158,7 @@ class Evidence:
         if self._began is not None:
             self._began += seconds
             self._cpu_began += cpu
+            self._collecting, self._cpu_collecting = self._collecting + seconds, self._cpu_collecting + cpu
             self.turn += 1
 
     def missed(self, kept_out: float, present: float, computed: float, queued: float) -> None:
@@ -200,10 +202,14 @@ class Evidence:
         return self._finished.seconds
 
     def spent(self, now: float, cpu: float) -> tuple[Spent, float]:
-        """Seconds of all calls so far, of these on a core, and how many have begun; seconds of the one under way."""
+        """Seconds of all calls so far, of these on a core, and how many have begun; seconds of the one under way.
+
+        With the garbage collections that came in the middle of them.
+        """
         past, (under_way, computed) = self._finished, self.under_way(now, cpu)
         calls = past.calls + (self._in_hand + 1 if self._began is not None else 0)
-        return (past.seconds + under_way, past.cpu + computed, calls), under_way
+        spent = past.seconds + under_way + self._collecting, past.cpu + computed + self._cpu_collecting
+        return (*spent, calls), under_way
 
     @property
     def one_that_waits(self) -> bool:

@@ -14,7 +14,6 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-    from flatout._model import Statistics
 
 FEWEST = 8  # calls whose means say more than a single one; guessed
 IDLE = 0.5  # of the cores that calls keep busy, up to which hardly one waits for another; guessed
@@ -32,6 +31,20 @@ class Known:
     def alike(self) -> tuple[Measurement, ...]:
         """What first calls of a later run are held against: any will do. Of calls that wait a single one was seen first."""
         return (self.first,) if self.first.wait < self.first.gil + self.first.free else (self.mean, self.first)
+
+
+@record
+class Others:
+    """What the calls of a run did that came after those it was chosen by.
+
+    Seconds in all that they took, computed and waited for a core; core_seconds: that the cores of the run gave meanwhile.
+    """
+
+    calls: int
+    busy: float
+    cpu: float
+    queued: float
+    core_seconds: float
 
 
 # Without a lock: each access is one operation of a dictionary, and a finalizer or a fork may come in the middle of any.
@@ -56,15 +69,12 @@ def remember(func: Any, first: Measurement, mean: Measurement | None = None) -> 
 
 
 def in_the_mean(
-    first: Measurement,
-    counts: Statistics,
-    core_seconds: float,
-    crowding: float = 1.0,
-    before: Measurement | None = None,
+    first: Measurement, others: Others, crowding: float = 1.0, before: Measurement | None = None
 ) -> Measurement:
-    """What the calls of a run did, of which the first were looked at: all others, where there are enough of them.
-    core_seconds: that the cores of the run gave in that time. crowding: how many times as long as alone a call computes
-    where all cores are busy. before: what was the mean in the run before this one, where that is known.
+    """What the calls of a run did that came after the first, which were looked at.
+
+    crowding: how many times as long as alone a call computes where all cores are busy. before: what was the mean in the
+    run before this one, where that is known.
 
     Of calls that compute all is so many times what the first did, and holds the GIL for the same share, but no longer than from
     one call's end to the next: so much of two of them does not go on at once. Of calls that wait
@@ -72,21 +82,19 @@ def in_the_mean(
     waited longer may be for the GIL, where the cores were busy; or the first was the only one that waited. Then it is not
     taken to be more than before either: else each run would have more in flight than the last, and wait for longer.
     """
-    seen, known = first.gil + first.free, first.calls if counts.ended - first.calls >= FEWEST else 0
-    calls, computed = counts.ended - known, counts.cpu_seconds - known * seen
-    if calls < FEWEST or computed <= 0:
+    if others.calls < FEWEST or others.cpu <= 0.0:
         return first
-    each, busy = computed / calls, computed >= IDLE * core_seconds
+    seen, each, calls = first.gil + first.free, others.cpu / others.calls, first.calls + others.calls
     if first.wait < seen:
         longer = each / crowding / seen
-        gil = min(longer * first.gil, core_seconds / counts.ended)
-        return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=counts.ended)
-    wait = max(0.0, counts.busy_seconds - known * first.seconds - computed - counts.queued_seconds) / calls
-    if busy:
+        gil = min(longer * first.gil, others.core_seconds / others.calls)
+        return replace(first, gil=gil, free=longer * seen - gil, wait=longer * first.wait, calls=calls)
+    wait = max(0.0, others.busy - others.cpu - others.queued) / others.calls
+    if others.cpu >= IDLE * others.core_seconds:
         each /= crowding
         wait = min(first.wait, wait, math.inf if before is None else before.wait)
     gil = each if seen <= LITTLE * first.seconds else each * first.gil / seen
-    return replace(first, gil=gil, free=each - gil, wait=wait, calls=counts.ended)
+    return replace(first, gil=gil, free=each - gil, wait=wait, calls=calls)
 
 
 def _subject(func: Any) -> Any:
