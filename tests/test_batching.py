@@ -110,7 +110,7 @@ def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_
 
 def test_the_seat_has_smaller_batches() -> None:
     sizer = measured(*[(100, 1e-4)] * 5)
-    assert sizer.size(PLENTY, 1, INLINE_TARGET) == 20 < sizer.size(PLENTY, 1) == 100
+    assert sizer.size(PLENTY, 1, INLINE_TARGET) == 20 < sizer.size(PLENTY, 1) == 200
 
 
 def test_no_more_travels_together_than_can_be_moved_at_once() -> None:
