@@ -77,6 +77,8 @@ def nothing_known(monkeypatch: pytest.MonkeyPatch) -> None:
         (after(6, 0.001, 0.001, held=0.5), COMPUTES, False),  # or to let go of the GIL
         (after(6, 0.001, 0.001), LETS_GO, False),  # nobody has looked, and so it may hold it
         (after(6, 0.001, 0.001, held=0.1), LETS_GO, True),
+        (after(6, 0.001, 0.001, held=0.35), LETS_GO, True),  # where most lets go of it, the rest is hard to tell
+        (after(6, 0.001, 0.001, held=0.5), LETS_GO, False),
         (after(6, 0.001, 0.001), Measurement(0.0, 0.0, 0.0), False),
     ],
 )
