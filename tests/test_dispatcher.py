@@ -976,6 +976,12 @@ def test_behind_a_slow_one_not_many_are_held_where_nobody_knows_how_large_they_a
     assert held <= held_at_last(dispatcher, size=0) < held + 2 * plan.concurrency + 1
 
 
+def test_a_consumer_who_asks_for_no_order_waits_for_no_one_in_particular() -> None:
+    dispatcher = Dispatcher(Options(on_error="return"), Plan("process", 2), None, ordered=False)
+    crew_of(dispatcher, 2, 8)
+    assert held_at_last(dispatcher) == 64, "he is busy with what he was told first"
+
+
 def test_behind_a_slow_one_no_more_is_held_than_was_asked_for() -> None:
     dispatcher = brain(Plan("process", 2), on_error="return", buffersize=20)
     crew_of(dispatcher, 2, 20)

@@ -294,6 +294,31 @@ def test_where_calls_come_to_compute_few_threads_go_on_and_more_where_these_wait
     worker.stop()
 
 
+def test_few_calls_that_compute_may_wait_for_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    core = CoreKeptBusy()
+    monkeypatch.setattr("flatout._workers._threads.process_time", core.seconds)
+    together, at_last = threading.Barrier(FEW), threading.Barrier(FEW + 1)
+
+    def func(item: int) -> None:
+        if item < FEW:
+            together.wait(PATIENCE)
+        elif item < 200:
+            end = time.thread_time() + 0.002
+            while time.thread_time() < end:
+                pass
+        else:
+            core.idle()
+            at_last.wait(PATIENCE)
+
+    worker, host = joined(func)
+    worker.send(Batch(0, range(FEW)))
+    host.read(FEW)
+    worker.send(Batch(FEW, range(FEW, 200 + FEW + 1)))
+    host.read(200 + FEW + 1)
+    assert not host.errors
+    worker.stop()
+
+
 def test_where_calls_compute_without_the_gil_all_threads_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flatout._workers._threads.process_time", lambda: 4 * time.monotonic())
     together, again = threading.Barrier(50), threading.Barrier(50)

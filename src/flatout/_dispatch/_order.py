@@ -12,12 +12,13 @@ class Order:
 
     def __init__(self, ordered: bool) -> None:
         self._ordered = ordered
-        self.next = 0  # whose turn it is
+        self.next = 0  # whose turn it is; how many were given on, where order is not asked for
         self._waiting: dict[int, Settled] = {}
 
     def add(self, settled: Settled) -> list[Settled]:
         """Take outcomes in; return those whose turn has come."""
         if not self._ordered:
+            self.next += len(settled)
             return [settled]
         if settled.first != self.next:
             self._waiting[settled.first] = settled

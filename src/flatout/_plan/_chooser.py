@@ -286,7 +286,6 @@ class Chooser:
         if plan.kind == "process" and (written := self._effects_possible()):
             plan = self.without_processes(written)
         if self._claim():
-            self._chosen, self._watched = time.perf_counter(), self.spent()[0]
             self.adopt(plan)
         return None
 
@@ -308,6 +307,8 @@ class Chooser:
         """Whether the decision is the claimant's: it falls once, and more than one thread may come to it."""
         with self._lock:
             decided, self.decided = self.decided, True
+        if not decided:
+            self._chosen, self._watched = time.perf_counter(), self.spent()[0]
         return not decided
 
     def _computing(self, each: float) -> Callable[[], None] | None:

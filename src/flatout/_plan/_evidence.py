@@ -24,7 +24,8 @@ RESTS = 0.002  # seconds of waiting that are enough for that where calls were se
 # By which what is seen may differ from what was seen before: of the share of its time that a call computes; of all computing,
 # for the share that holds the GIL. Guessed.
 ALIKE = 0.2
-MOSTLY_FREE = 0.4  # of computing, with the GIL held: up to that most lets go of it (measured with thumbnails: 0-0.35 by turns)
+# Of computing, with the GIL held: up to that most lets go of it. (Measured with thumbnails: 0-0.35, from run to run.)
+MOSTLY_FREE = 0.4
 BOOT_AFTER = 0.005  # seconds of computing after which the zygote is started in case it is wanted
 ALONE = 0.130  # seconds from which a first call that computes speaks for the others, which would be kept waiting else; guessed
 FEW = 0.1  # of the computing watched, below which looks that tell less must help; guessed

@@ -35,10 +35,8 @@ PAUSE = 0.001  # seconds until it is looked again whether they do, and
 PATIENCE = 0.1  # for how long in all; both guessed
 IDLED = 0.05  # seconds over which it is looked whether the calls in a process leave a core idle, and
 LOOKED = 0.02  # whether they keep it busy: the system counts in steps of 4 ms; both guessed
-BUSY, FREE = (
-    0.7,
-    1.3,
-)  # of a core: from the first on they do, beyond the second they let go of the GIL for that; guessed
+BUSY = 0.7  # of a core, from which they do, and
+FREE = 1.3  # beyond which they let go of the GIL for that; both guessed
 MOST_GROWTH = 2  # times as many threads at most, where they do not: other calls may be on their way; guessed
 COMPUTES = 0.001  # seconds that a call computes from which others do not let go of the GIL soon; guessed
 LATEST, OF_THESE = 8, 3  # where so many of the latest calls did, calls compute; both guessed
@@ -153,13 +151,15 @@ class ThreadsWorker:
             self._have_one_look()
 
     def _have_one_wait(self) -> None:
-        """Have an idle thread look later: those that are in calls might all wait for one that has not begun."""
+        """Have a thread look later: those that are in calls might all wait for one that has not begun."""
         if self._waiting or self._most >= self._ceiling:
             return
-        with contextlib.suppress(IndexError):
-            puller = self._idle.pop()
-            self._waiting = True
+        self._waiting = True
+        puller = self._idle_or_new()
+        if puller is not None:
             puller.thread.inbox.put(partial(self._pull_after, self._wait_for_room, puller))
+        else:
+            self._waiting = False
 
     @property
     def _at_work(self) -> int:
@@ -167,10 +167,13 @@ class ThreadsWorker:
         return len(self._pullers) - len(self._idle) - self._waiting
 
     def _free(self) -> Puller | None:
-        """One that is idle, or one more; where none can be had, those that are there come to the tasks in time."""
+        """One more, unless there are as many at work as may be: those come to the tasks in time."""
         if self._at_work >= self._most and not self._grow():
             self._have_one_wait()
             return None
+        return self._idle_or_new()
+
+    def _idle_or_new(self) -> Puller | None:
         # Without `contextlib`: 500 calls that wait begin one after the other here, and it takes 1 us a time.
         try:
             return self._idle.pop()
