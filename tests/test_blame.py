@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -51,3 +52,26 @@ def test_the_same_with_further_attempts() -> None:
 def test_tasks_that_hang_among_those_that_crash() -> None:
     whats = ["square", "hang", "die", "square", "spoil", "square", "hang", "scribble", "square"]
     check([(what, n) for n, what in enumerate(whats)], chunksize=3, max_concurrency=2, timeout=2.0)
+
+
+def interrupts_itself(n: int) -> int:
+    MADE.append(n)
+    if n % 5 == 3:
+        raise KeyboardInterrupt(n)
+    return n
+
+
+MADE: list[int] = []
+
+
+@pytest.mark.parametrize("chunksize", [1, 4, 20])
+def test_an_interrupt_of_a_task_s_own_in_a_thread_fails_that_task_alone_and_nothing_is_run_twice(
+    chunksize: int,
+) -> None:
+    MADE.clear()
+    how: dict[str, Any] = {"via": "thread", "chunksize": chunksize, "on_error": "return"}
+    outcomes: list[Any] = flatout.map(interrupts_itself, range(20), **how).results()
+    assert [o.error.args if isinstance(o, Failure) else o for o in outcomes] == [
+        (n,) if n % 5 == 3 else n for n in range(20)
+    ]
+    assert sorted(MADE) == list(range(20))

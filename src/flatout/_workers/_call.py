@@ -24,22 +24,29 @@ CLOSING_SECONDS = 1.0  # for coroutines that are left to clean up
 
 
 class Caller:
-    """Runs tasks one after another in the thread that calls it, each in its own copy of the run's context."""
+    """Runs tasks one after another in the thread that calls it, each in its own copy of the run's context.
 
-    def __init__(self, work: Work, await_result: Await) -> None:
+    ends_all: what is no failure of a task, but meant for the whole run. (In other threads than the main one Python raises no
+    KeyboardInterrupt: there it is the task's own.)
+    """
+
+    def __init__(
+        self, work: Work, await_result: Await, ends_all: tuple[type[BaseException], ...] = (KeyboardInterrupt,)
+    ) -> None:
         self.current: tuple[int, float] | None = None  # (task, when it began by time.monotonic)
         self._func = work.func
         self._star = work.star
         self._timed = work.timed
         self._context = work.context
         self._await = await_result
+        self._ends_all = ends_all
         self._batch: _InHand | None = None
         self._lock = threading.RLock()  # of the batch in hand; who holds it may be ended by the garbage collector
         self._end = 0  # behind the last task of the batch before that was left to this one
         self._plain: set[type] = set()  # types of results that are not to be awaited
 
     def run(self, batch: Batch, worker: int, await_result: Await | None = None) -> BatchFinished:
-        """Run a batch, or what `give_back` leaves of it. KeyboardInterrupt is not caught: it is meant for the whole run.
+        """Run a batch, or what `give_back` leaves of it.
 
         await_result: what to do with what is to be awaited, None: await it.
         """
@@ -90,7 +97,7 @@ class Caller:
                 context = self._context.copy()
                 try:
                     over = context.run(self._calls, inputs, values, context)
-                except KeyboardInterrupt:
+                except self._ends_all:
                     _abandon(values)
                     raise
                 except BaseException as error:
@@ -156,7 +163,7 @@ class Caller:
                 self.current = (batch.first + position, time.monotonic())
             try:
                 values[position] = self._context.copy().run(await_result or self._await, value)
-            except KeyboardInterrupt:
+            except self._ends_all:
                 _abandon(values[position + 1 :])
                 raise
             except BaseException as error:

@@ -30,7 +30,7 @@ class ThreadWorker:
         self._work = work
         self._host = host
         self._loop = OwnLoop()
-        self._caller = Caller(work, self._loop)
+        self._caller = Caller(work, self._loop, ends_all=())
         self._left_behind = False
         self._pid = os.getpid()
         self._name = f"flatout-{number}"
@@ -124,9 +124,6 @@ class ThreadWorker:
             return
         try:
             event = self._caller.run(batch, self._number)
-        except KeyboardInterrupt as error:  # raised by the task itself: signals go to the main thread
-            index = self._caller.current[0] if self._caller.current else batch.first
-            self._give_up(WorkerExited(self._number, error, [index]))
         except BaseException as error:  # of what a class of the user's does when it is only asked for its name
             self._give_up(WorkerExited(self._number, error, range(batch.first, batch.end)))
         else:

@@ -49,7 +49,7 @@ class Puller:
     def __init__(self, work: Work, name: str) -> None:
         self.name = name
         self.loop = OwnLoop()
-        self.caller = Caller(work, self.loop)
+        self.caller = Caller(work, self.loop, ends_all=())
         self.thread = _kept_threads.take(name)
 
     def leave(self) -> None:
@@ -281,7 +281,7 @@ class ThreadsWorker:
     def _run(self, caller: Caller, task: Batch) -> BatchFinished:
         try:
             event = caller.run(task, self._number)
-        except BaseException as error:  # a KeyboardInterrupt of the task's own: signals go to the main thread
+        except BaseException as error:  # of what a class of the user's does when it is only asked for its name
             caller.current = None
             event = BatchFinished(self._number, task.first, [None], (TaskError(0, error),))
         if os.getpid() != self._pid:  # a child that the task has forked
