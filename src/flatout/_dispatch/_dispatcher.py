@@ -251,7 +251,7 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
-        self._sizer.finished(count, event.seconds, event.size)
+        self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size)
         if self._trial is not None:
             self._trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
