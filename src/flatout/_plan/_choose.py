@@ -29,7 +29,9 @@ PROCESS_TASK = (
 PARENT_TASK = (
     0.4e-6  # what this process takes of it where it is what holds up the others: two cores do not show that; guessed
 )
-PROCESS_BATCH = 90e-6  # for the batch (CPU seconds measured: 50 in this one, 40 in that)
+PROCESS_BATCH = (
+    400e-6  # for the batch (CPU seconds measured beside calls that fill the caches: 300 in this one, 50-100 in that)
+)
 # Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; where two share
 # what one has, they do less: that is not known beforehand, and the report shows it in the time of a call).
 ALL_BUSY = 0.94
@@ -183,7 +185,7 @@ def _threads(measured: Measurement, situation: Situation) -> Prediction:
     gil /= less
     k = _clamp(less * useful, m, n, situation.most, MOST_THREADS)
     alone = measured.seconds >= EACH and wait > measured.seconds / 2
-    handling = THREAD_TASK + THREAD_BATCH * (1.0 if alone else _batches_per_call(measured.seconds))
+    handling = THREAD_TASK + THREAD_BATCH * (1.0 if alone else _batches_per_call(n, measured.seconds, k))
     each = _law.thread_seconds_per_call(gil + handling, free, wait, situation.masters, k, own)
     # The GIL is held for the start of threads, and for the rest of the call that goes on in the caller's.
     kept = min(k, situation.kept)
@@ -205,7 +207,7 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     impossible = situation.no_process or measured.unpicklable
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
     k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
-    batch = PROCESS_BATCH * _batches_per_call(measured.seconds + transfer)
+    batch = PROCESS_BATCH * _batches_per_call(n, measured.seconds + transfer, k)
     moving, parent = transfer + PROCESS_TASK + batch, (transfer + batch) / 2 + PARENT_TASK
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
     start = _starting(situation, k)
@@ -231,9 +233,14 @@ def _mixture(measured: Measurement, situation: Situation) -> Prediction:
     return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
 
 
-def _batches_per_call(seconds: float) -> float:
-    """Short calls travel together."""
-    return min(1.0, seconds / BATCH)
+def _batches_per_call(calls: int, seconds: float, in_flight: int) -> float:
+    """Short calls travel together: as many as make a batch, and ever fewer once so many batches are no longer left.
+
+    Then the dispatcher sends a share of what is left, and 2 in_flight ln(largest) batches more than of the largest (for
+    what that is, guided self-scheduling, see `_dispatch/_batching.py`).
+    """
+    largest = max(1.0, min(BATCH / max(seconds, 1e-9), calls / (2 * in_flight)))
+    return min(1.0, 1.0 / largest + 2 * in_flight * math.log(largest) / max(1, calls))
 
 
 def _starting(situation: Situation, processes: int) -> float:
