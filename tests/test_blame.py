@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import random
 from typing import Any
 
@@ -75,3 +76,27 @@ def test_an_interrupt_of_a_task_s_own_in_a_thread_fails_that_task_alone_and_noth
         (n,) if n % 5 == 3 else n for n in range(20)
     ]
     assert sorted(MADE) == list(range(20))
+
+
+class InterruptsWhenCompared:
+    def __eq__(self, other: object) -> bool:
+        raise KeyboardInterrupt
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+COMPARED: contextvars.ContextVar[object] = contextvars.ContextVar("COMPARED")
+
+
+def leaves_what_interrupts(n: int) -> int:
+    if n % 5 == 3:
+        COMPARED.set(InterruptsWhenCompared())
+    return n
+
+
+def test_what_interrupts_when_contexts_are_compared_in_a_thread_fails_nobody() -> None:
+    def run() -> list[int]:
+        COMPARED.set(InterruptsWhenCompared())
+        return flatout.map(leaves_what_interrupts, range(20), via="thread", chunksize=4).results()
+
+    assert contextvars.copy_context().run(run) == list(range(20))

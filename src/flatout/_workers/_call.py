@@ -125,7 +125,7 @@ class Caller:
             try:
                 if context != unchanged:
                     return False
-            except KeyboardInterrupt:
+            except self._ends_all:
                 raise
             except BaseException:  # by the == of a user's object, which is only asked for one that is new
                 return False
