@@ -161,6 +161,20 @@ def test_coroutines_that_fill_their_loop_are_spread_over_processes() -> None:
     assert pids[0] == os.getpid()
 
 
+async def hold_up_and_compute(milliseconds: float) -> int:
+    """The first holds up its loop before any other can have ended."""
+    if milliseconds == 4:
+        time.sleep(0.05)
+    return await nap_and_compute(3)
+
+
+@needs_cores
+def test_they_are_spread_though_the_loop_is_held_up_at_the_start() -> None:
+    run = flatout.map(hold_up_and_compute, [4] + [3] * 399)
+    run.wait()
+    assert run.plan.way == "process of loops"
+
+
 def test_in_the_callers_own_loop_they_stay() -> None:
     async def main() -> set[int]:
         return set(await flatout.map(nap_and_compute, [2] * 150))
