@@ -90,6 +90,26 @@ def joined(
     return worker, host
 
 
+def spin(seconds: float) -> None:
+    end = time.thread_time() + seconds
+    while time.thread_time() < end:
+        pass
+
+
+class CoreKeptBusy:
+    """The CPU clock of a process that computes all the time, until it idles."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._idle_since: float | None = None
+        monkeypatch.setattr("flatout._workers._threads.process_time", self._seconds)
+
+    def _seconds(self) -> float:
+        return time.monotonic() if self._idle_since is None else self._idle_since
+
+    def idle(self) -> None:
+        self._idle_since = self._idle_since or time.monotonic()
+
+
 def test_all_that_it_is_sent_is_under_way_at_once() -> None:
     barrier = threading.Barrier(100)
     worker, host = joined(lambda _: barrier.wait(PATIENCE))
@@ -254,9 +274,7 @@ def test_calls_that_compute_are_not_all_begun_beside_each_other() -> None:
     def compute(item: int) -> int:
         nonlocal most
         most = max(most, len(worker.running()))
-        end = time.thread_time() + 0.02
-        while time.thread_time() < end:
-            pass
+        spin(0.02)
         return item
 
     worker, host = joined(compute)
@@ -269,8 +287,7 @@ def test_calls_that_compute_are_not_all_begun_beside_each_other() -> None:
 def test_where_calls_come_to_compute_few_threads_go_on_and_more_where_these_wait_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    core = CoreKeptBusy()
-    monkeypatch.setattr("flatout._workers._threads.process_time", core.seconds)
+    core = CoreKeptBusy(monkeypatch)
     together, at_last = threading.Barrier(100), threading.Barrier(50)
     at_work: list[int] = []
 
@@ -279,9 +296,7 @@ def test_where_calls_come_to_compute_few_threads_go_on_and_more_where_these_wait
             together.wait(PATIENCE)
         elif item < 600:
             at_work.append(len(worker.running()))
-            end = time.thread_time() + 0.002
-            while time.thread_time() < end:
-                pass
+            spin(0.002)
         else:
             core.idle()
             at_last.wait(PATIENCE)
@@ -295,17 +310,14 @@ def test_where_calls_come_to_compute_few_threads_go_on_and_more_where_these_wait
 
 
 def test_few_calls_that_compute_may_wait_for_one_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    core = CoreKeptBusy()
-    monkeypatch.setattr("flatout._workers._threads.process_time", core.seconds)
+    core = CoreKeptBusy(monkeypatch)
     together, at_last = threading.Barrier(FEW), threading.Barrier(FEW + 1)
 
     def func(item: int) -> None:
         if item < FEW:
             together.wait(PATIENCE)
         elif item < 200:
-            end = time.thread_time() + 0.002
-            while time.thread_time() < end:
-                pass
+            spin(0.002)
         else:
             core.idle()
             at_last.wait(PATIENCE)
@@ -326,9 +338,7 @@ def test_where_calls_compute_without_the_gil_all_threads_go_on(monkeypatch: pyte
     def func(item: int) -> None:
         if item < 50:
             together.wait(PATIENCE)
-        end = time.thread_time() + 0.002
-        while time.thread_time() < end:
-            pass
+        spin(0.002)
         if item >= 100:
             again.wait(PATIENCE)
 
@@ -338,19 +348,6 @@ def test_where_calls_compute_without_the_gil_all_threads_go_on(monkeypatch: pyte
     assert not host.errors
     assert worker._most == math.inf
     worker.stop()
-
-
-class CoreKeptBusy:
-    """The CPU clock of a process that computes all the time, until it idles."""
-
-    def __init__(self) -> None:
-        self._idle_since: float | None = None
-
-    def seconds(self) -> float:
-        return time.monotonic() if self._idle_since is None else self._idle_since
-
-    def idle(self) -> None:
-        self._idle_since = self._idle_since or time.monotonic()
 
 
 def test_calls_that_wait_begin_though_another_thread_of_the_program_computes() -> None:
@@ -515,9 +512,7 @@ def wait_or_compute(item: int) -> int:
     if item < 100:
         time.sleep(0.01)
     else:
-        end = time.thread_time() + 0.005
-        while time.thread_time() < end:
-            pass
+        spin(0.005)
     return -item
 
 

@@ -18,7 +18,7 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
-TARGET = 0.020  # seconds in a batch: with 10 ms calls of 2-3 ms take 3-6 % longer, with 40 none takes less (measured)
+TARGET = 0.020  # seconds in a batch: with 10 ms calls of 2-3 ms take 2-6 % longer, with 40 hardly less (measured)
 INLINE_TARGET = 0.002  # seconds that a result may wait for its neighbours in the caller's own thread
 CHEAP = 0.010  # seconds: tasks shorter than this are sent one batch ahead, so that a worker never waits for the next
 SHORT = 0.0003  # seconds: tasks that wait for less share a thread: to wake one for each takes longer (measured with 0.05-5 ms)

@@ -482,10 +482,13 @@ class Dispatcher:
             self._drawing = True
             self._commands.append(Draw(room))
 
+    @property
+    def _buffersize(self) -> int | None:
+        return self._options.buffersize or (self.plan.buffersize if self.plan else None)
+
     def _window(self) -> int:
-        buffersize = self._options.buffersize or (self.plan.buffersize if self.plan else None)
-        if buffersize is not None:
-            return buffersize
+        if self._buffersize is not None:
+            return self._buffersize
         if self._by_seat():
             return self._next_size(INLINE_TARGET) + len(self._delayed)
         least = 4 * self._limit.value
@@ -499,7 +502,7 @@ class Dispatcher:
 
     def _held_up(self, held: int, window: int) -> bool:
         """Whether one task takes so long that outcomes of those behind it fill the window, where that is left to us."""
-        if self._options.buffersize or (self.plan is not None and self.plan.buffersize):
+        if self._buffersize is not None:
             return False
         if self._sizer.bytes:
             most = WINDOW_BYTES / max(LEAST_BYTES, self._sizer.bytes)

@@ -29,9 +29,9 @@ PROCESS_TASK = (
 PARENT_TASK = (
     0.4e-6  # what this process takes of it where it is what holds up the others: two cores do not show that; guessed
 )
-PROCESS_BATCH = (
-    400e-6  # for the batch (CPU seconds measured beside calls that fill the caches: 300 in this one, 50-100 in that)
-)
+# The same for the batch, in CPU seconds: the driver's thread needs 0.2-0.4 ms beside calls that fill the caches (measured); what
+# the consumer and the worker need is guessed.
+PROCESS_BATCH = 400e-6
 # Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; where two share
 # what one has, they do less: that is not known beforehand, and the report shows it in the time of a call).
 ALL_BUSY = 0.94
@@ -41,7 +41,7 @@ MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process 
 MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
 AMPLE = 4  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
 # Times as long where just enough processes wait by turns: now and then all of a core's do. (200 calls of 5 ms asleep and 5 ms of
-# Python: 4 processes 750 ms, 6 670, 16 threads in two processes 650, measured.)
+# Python: 4 processes 720-750 ms, 6 655-685, 16 threads in two processes 630-670, measured.)
 JUST_ENOUGH = 1.1
 MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
