@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -36,6 +37,9 @@ from flatout._kept_threads import clocks
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._record import replace
 from flatout._workers._threads import FEW, ThreadsWorker
+
+if TYPE_CHECKING:
+    from flatout._workers._call import Ended
 
 PATIENCE = 60.0  # seconds; only what is broken needs them
 WAITS = Plan("thread", 50, 50, measured=Measurement(0.0, 0.0, 0.02, calls=1))
@@ -217,14 +221,14 @@ def test_two_threads_of_a_process_may_report_at_once() -> None:
     worker, _ = joined(lambda item: item)
     reports: list[Event | None] = []
 
-    class Taken(deque[BatchFinished]):
-        def popleft(self) -> BatchFinished:  # in between, another thread reports what is there
+    class Taken(deque["Ended"]):
+        def popleft(self) -> Ended:  # in between, another thread reports what is there
             if len(reports) == 0:
                 reports.append(None)
                 reports.append(worker._report())
             return super().popleft()
 
-    worker._finished = Taken([BatchFinished(7, 0, [0])])
+    worker._finished = Taken([(0, 0, None, 0.0, 0.0)])
     assert worker._report() is None
     assert reports == [None, BatchFinished(7, 0, [0])]
     worker.stop()

@@ -13,6 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from time import monotonic, process_time, sleep
 
 from flatout import _kept_threads
@@ -21,7 +22,6 @@ from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExite
 from flatout._forks import leave
 from flatout._interrupts import Latch
 from flatout._model import Batch, Work
-from flatout._record import replace
 from flatout._thread_times import read
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
@@ -29,6 +29,8 @@ from flatout._workers._call import Caller, OwnLoop
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
+
+    from flatout._workers._call import Ended
 
 LATE = 0.002  # seconds for which a thread has waited for the GIL, from which others compute; guessed
 PAUSE = 0.001  # seconds until it is looked again whether they do, and
@@ -106,7 +108,7 @@ class ThreadsWorker:
         self._looking = False  # a thread is about to look into the inbox
         self._waiting = False  # one waits until there may be more at work
         self._at_reports: set[int] = set()  # threads that look into the inbox again once they have reported
-        self._finished: deque[BatchFinished] = deque()
+        self._finished: deque[Ended] = deque()
         self._reported_by = 0.0  # when what has finished will have been reported; 0: nobody is about to
         self._held = False  # nothing is to be begun for now
         self._gone = Latch()
@@ -269,35 +271,28 @@ class ThreadsWorker:
             except ValueError:  # it has been told to look again
                 return
 
-    def _next(self) -> Batch | None:
-        if self._held:
-            return None
+    def _next(self) -> tuple[int, Any] | None:
         try:
-            index, item = self._inbox.popleft()
+            return None if self._held else self._inbox.popleft()
         except IndexError:
             return None
-        return Batch(index, [item])
 
-    def _run(self, caller: Caller, task: Batch) -> BatchFinished:
-        try:
-            event = caller.run(task, self._number)
-        except BaseException as error:  # of what a class of the user's does when it is only asked for its name
-            caller.current = None
-            event = BatchFinished(self._number, task.first, [None], (TaskError(0, error),))
+    def _run(self, caller: Caller, task: tuple[int, Any]) -> Ended:
+        ended = caller.call(*task)
         if os.getpid() != self._pid:  # a child that the task has forked
-            leave(event.errors[-1].error if event.errors else None)
-        return event
+            leave(ended[2])
+        return ended
 
-    def _ended(self, event: BatchFinished) -> None:
-        self._finished.append(event)
-        now, due = monotonic(), self._reported_by
-        self._computed.append(event.cpu_seconds)
-        if event.cpu_seconds >= COMPUTES and self._most > self._least:
+    def _ended(self, ended: Ended) -> None:
+        self._finished.append(ended)
+        now, due, computed = monotonic(), self._reported_by, ended[4]
+        self._computed.append(computed)
+        if computed >= COMPUTES and self._most > self._least:
             self._shrink()
         if now < due:
             return
         self._reported_by = now + LATE  # later the next that ends does it
-        if not due and event.cpu_seconds < COMPUTES:
+        if not due and computed < COMPUTES:
             sleep(0)  # others that have ended get the GIL, and are reported, too
         self._at_reports.add(threading.get_ident())
         try:
@@ -308,11 +303,11 @@ class ThreadsWorker:
     def _report(self) -> BatchFinished | None:
         """All that has ended since the last report."""
         self._reported_by = 0.0  # before it is looked what has: nothing is missed
-        ended = []
+        ended: list[Ended] = []
         with contextlib.suppress(IndexError):
             while True:  # others may add to it, or take from it
                 ended.append(self._finished.popleft())
-        return _together(ended) if ended and not self._gone.is_set else None
+        return _together(self._number, ended) if ended and not self._gone.is_set else None
 
     @property
     def waiting(self) -> int:
@@ -363,19 +358,10 @@ class ThreadsWorker:
         """Nothing of the host is held."""
 
 
-def _together(ended: list[BatchFinished]) -> BatchFinished:
-    """One event for events of a single task each."""
-    if len(ended) == 1:
-        return ended[0]
-    ended.sort(key=lambda event: event.first)
-    indices = [event.first for event in ended]
-    errors = [replace(error, offset=place) for place, event in enumerate(ended) for error in event.errors]
-    return BatchFinished(
-        ended[0].worker,
-        indices[0],
-        [event.values[0] for event in ended],
-        tuple(errors),
-        sum(event.seconds for event in ended),
-        sum(event.cpu_seconds for event in ended),
-        indices=indices if indices[-1] - indices[0] >= len(indices) else (),
-    )
+def _together(worker: int, ended: list[Ended]) -> BatchFinished:
+    """One event for all of them."""
+    ended.sort(key=itemgetter(0))
+    tasks, values, failed, seconds, cpu_seconds = map(list, zip(*ended, strict=True))
+    errors = tuple(TaskError(place, error) for place, error in enumerate(failed) if error is not None)
+    gaps = tasks if tasks[-1] - tasks[0] >= len(tasks) else ()
+    return BatchFinished(worker, tasks[0], values, errors, sum(seconds), sum(cpu_seconds), indices=gaps)
