@@ -19,7 +19,9 @@ ENOUGH = 0.030  # seconds of calls after which they are judged: some six switch 
 CLEAR = 0.008  # seconds of watched computing after which calls are judged that all let go of the GIL, or all hold it; guessed
 WAITED = 0.005  # seconds of calls that did next to nothing but wait, after which they are judged; guessed
 MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, or something was made ready; guessed
-AGREED = 0.005  # seconds of calls after which they are taken to do what was seen of them before; guessed
+AGREED = (
+    0.002  # seconds of calls after which they are taken to do what was seen of them before: some four looks; guessed
+)
 RESTS = 0.0004  # seconds of waiting, one look, that are enough for that where calls were seen to mostly wait; guessed
 # By which what is seen may differ from what was seen before: of the share of its time that a call computes; of all computing,
 # for the share that holds the GIL. Guessed.
