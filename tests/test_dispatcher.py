@@ -16,7 +16,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS
-from flatout._dispatch._dispatcher import MOST_STARTING, WINDOW_BYTES, Dispatcher
+from flatout._dispatch._dispatcher import Dispatcher
+from flatout._dispatch._staffing import MOST_STARTING
+from flatout._dispatch._window import BYTES
 from flatout._errors import InputError, TaskTimeout, WorkerDied
 from flatout._events import (
     SEAT,
@@ -966,7 +968,7 @@ def test_behind_a_slow_one_that_the_consumer_waits_for_the_others_go_on(plan: Pl
 def test_behind_a_slow_one_no_more_is_held_than_memory_is_given_for(plan: Plan) -> None:
     dispatcher = brain(plan, on_error="return")
     crew_of(dispatcher, 2, 4 * plan.concurrency)
-    assert 200 <= held_at_last(dispatcher, size=WINDOW_BYTES // 200) <= 300
+    assert 200 <= held_at_last(dispatcher, size=BYTES // 200) <= 300
 
 
 @pytest.mark.parametrize(("plan", "held"), [(Plan("thread", 2), 64), (Plan("async", 100), 1600)])
@@ -988,7 +990,7 @@ def test_behind_a_slow_one_no_more_is_held_than_was_asked_for() -> None:
     assert held_at_last(dispatcher) == 20
 
 
-@pytest.mark.parametrize(("size", "held"), [(WINDOW_BYTES // 16, 16), (WINDOW_BYTES, 8), (1, 64)])
+@pytest.mark.parametrize(("size", "held"), [(BYTES // 16, 16), (BYTES, 8), (1, 64)])
 def test_of_large_inputs_few_are_held(size: int, held: int) -> None:
     dispatcher = brain(Plan("process", 2), collect=True)
     assert of(dispatcher.handle(Tick(), 0.0), Draw) == [Draw(8)], "they may be large"

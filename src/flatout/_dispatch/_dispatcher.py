@@ -8,13 +8,14 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from flatout._dispatch._apart import Apart
-from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._batching import Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._deaths import BarrenDeaths, guilty_and_suspects
 from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
+from flatout._dispatch._staffing import Staffing
 from flatout._dispatch._trial import Trial
+from flatout._dispatch._window import Window
 from flatout._errors import InputError, TaskTimeout
 from flatout._events import (
     SEAT,
@@ -36,7 +37,6 @@ from flatout._events import (
     ReadCpu,
     RoomChanged,
     SendBatch,
-    StartWorker,
     StopWorker,
     TakeBack,
     TaskError,
@@ -48,7 +48,7 @@ from flatout._events import (
     WorkerReady,
 )
 from flatout._limits._governor import Governor
-from flatout._model import Batch, Failure, Inside, Kind, Options, Plan, Settled, Statistics, short_repr
+from flatout._model import Batch, Failure, Kind, Options, Plan, Settled, Statistics, short_repr
 from flatout._record import replace
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -57,15 +57,6 @@ if TYPE_CHECKING:
 
     from flatout._limits._line import Beginning
 
-# Tasks held at least where `buffersize` is left to us, in all and for each process: room for the quick beside a slow one,
-# which 16 processes use up eight times as fast as two; guessed.
-WINDOW, WINDOW_EACH = 64, 32
-WINDOW_BYTES = 1 << 28  # that the tasks held may take where that is left to us; guessed
-LEAST_BYTES = 1 << 8  # that one is taken to take with all that tells of it; guessed
-HELD_UP = 4  # times the window, behind a call that waits, where nobody knows how many bytes a task takes; guessed
-MOST_STARTING = (
-    16  # threads at a time: to start one takes the driver 0.1 ms, and those that are ready want work; guessed
-)
 LONGEST = 1e9  # seconds that a batch may be said to have taken: 30 years
 UNRESPONSIVE = 5.0  # seconds, or `timeout` if longer, that a process may have tasks in hand and begin none; guessed
 
@@ -91,13 +82,9 @@ class Dispatcher:
         joined: bool = False,
         date: Callable[[], float] | None = None,
     ) -> None:
-        self.plan: Plan | None = None
         self.finished = False
         self._options = options
         self._total = total
-        self._sends_ahead = ahead
-        self._may_join_threads = joined and options.chunksize is None
-        self._joins_threads = False
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
         self._sizer = Sizer(options.chunksize)
         self._limit = Governor(options.max_per_second, date)
@@ -110,9 +97,10 @@ class Dispatcher:
         self._queues: dict[Kind | None, Queue] = {None: Queue()}
         self._delayed: list[tuple[float, int, Batch]] = []  # failed tasks that wait for their next attempt
         self._alone: set[int] = set()  # tasks that were among several suspects: each is a batch of its own
-        self._apart = Apart()
-        self._room_for: int | None = None  # worker processes that there is memory for, where that is known
-        self._no_more: int | None = None  # processes of a mixture that can be had, where more could not
+        self._staffing = Staffing(
+            options, self._crew, self._limit, self._sizer, self._queues, self._left, ahead=ahead, joined=joined
+        )
+        self._window = Window(options.buffersize, self._ledger, self._sizer, self._staffing)
         self._deadlines: list[tuple[float, int]] = []  # (when a task of a worker may be overdue, the worker)
         self._commands: list[Command] = []
         self._drawing = False  # an order to draw is out
@@ -137,14 +125,13 @@ class Dispatcher:
             CancelRequested: self._cancel_requested,
             Tick: lambda _event, _now: None,
         }
-        self._trial: Trial | None = None
         if plan is not None:
             self._adopt(plan)
 
     def try_out(self, shares: int) -> None:
         """Have an event loop show what its tasks do before it is given more than one of so many shares of them."""
         if self._total is not None and self._total > Trial.FEWEST:
-            self._trial = Trial(-(-self._total // shares))
+            self._staffing.trial = Trial(-(-self._total // shares))
 
     # The door
 
@@ -167,10 +154,15 @@ class Dispatcher:
         if self.finished:
             return None
         due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
-        trial = self._trial
+        trial = self._staffing.trial
         until = trial.until if trial is not None else None
         due += [at for at in (self._next_start, self._gauge.look_at, until) if at is not None]
         return min(due, default=None)
+
+    @property
+    def plan(self) -> Plan | None:
+        """What tasks without a route are run by; None: only the seat works yet."""
+        return self._staffing.plan
 
     @property
     def quickest(self) -> float:
@@ -224,7 +216,7 @@ class Dispatcher:
         self._let_go_of_surplus()
 
     def _room_changed(self, event: RoomChanged, now: float) -> None:
-        self._room_for = event.processes
+        self._staffing.room_for = event.processes
         self._let_go_of_surplus()
 
     def _worker_ready(self, event: WorkerReady, now: float) -> None:
@@ -252,8 +244,8 @@ class Dispatcher:
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
         self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size)
-        if self._trial is not None:
-            self._trial.ended(count, now)
+        if self._staffing.trial is not None:
+            self._staffing.trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
         overloads = [one for one in judged if one is not None] if judged else ()
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
@@ -265,12 +257,11 @@ class Dispatcher:
         errors = {error.offset: error for error in event.errors}
         for batch, shift in taken:
             self._in_hand -= len(batch)
-            self._apart.ended(batch)
+            self._staffing.apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
                 worker.overdue.difference_update(range(batch.first, batch.end))
-        if self._joins_threads and self._sizer.short:  # what is short travels in batches
-            self._joins_threads = False
+        if self._staffing.parts_threads():
             self._let_go_of_surplus()
         else:
             self._freed(worker)
@@ -315,11 +306,11 @@ class Dispatcher:
 
     def _loop_idle(self, event: LoopIdle, now: float) -> None:
         worker = self._crew.workers.get(event.worker)
-        if worker is not None and self._room(worker.kind) <= 0:  # no matter whether the next inputs have come yet
+        if worker is not None and self._staffing.full(worker.kind):  # no matter whether the next inputs have come yet
             self._limit.idle(now)
 
     def _cpu_read(self, event: CpuRead, now: float) -> None:
-        if self._gauge.idle(event.seconds, now, self._looks_at_threads) and self._room("thread") <= 0:
+        if self._gauge.idle(event.seconds, now, self._looks_at_threads) and self._staffing.full("thread"):
             self._limit.idle(now)
 
     def _worker_exited(self, event: WorkerExited, now: float) -> None:
@@ -340,7 +331,7 @@ class Dispatcher:
             self._alone |= guilty  # one of them may have kept the others from ending in time
         if event.starved and not worker.killed:
             self._alone |= guilty
-            self._apart.add(guilty | suspects)
+            self._staffing.apart.add(guilty | suspects)
         blamed, spared = split(worker.hands, guilty)
         # The spared go first: a failure that ends the run looks for what is left before it.
         for span in reversed(spared):
@@ -352,20 +343,13 @@ class Dispatcher:
         if event.fatal:
             self._finish(event.error)
         elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
-            self._can_have_no_more(worker)  # descriptors, memory, ...
+            self._staffing.can_have_no_more(worker)  # descriptors, memory, ...
         elif blamed:
             self._barren_deaths.got_on()  # the run gets on
         elif event.error is not None and not (suspects or worker.killed):
             given_up = self._barren_deaths.died(worker, self._crew.last, event.error, now)
             if given_up is not None:
                 self._finish(given_up)
-
-    def _can_have_no_more(self, worker: Worker) -> None:
-        active = self._crew.active(worker.kind)
-        if worker.wide:
-            self._no_more = active
-        else:
-            self._limit.pin(active, "no more workers can be had")
 
     def _outcomes_consumed(self, event: Consumed, now: float) -> None:
         self._ledger.consumed += event.count
@@ -448,14 +432,14 @@ class Dispatcher:
             self._requeue(heapq.heappop(self._delayed)[2])
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
-        if self._trial is not None and self._trial.over(now):
-            self._trial = None
+        if self._staffing.trial is not None and self._staffing.trial.over(now):
+            self._staffing.trial = None
         self._draw()
         for route, queue in self._queues.items():
             if queue:
                 self._staff(route, queue, now)
         waiting = any(self._queues.values())
-        self._saturated = waiting and self._room(self.plan.kind if self.plan else "inline") <= 0
+        self._saturated = waiting and self._staffing.full()
         self._next_start = self._pace.ready_at if waiting and self._pace.paused(now) else None
         if self._looks_at_threads:
             self._look_at_threads(now)
@@ -470,175 +454,31 @@ class Dispatcher:
     def _draw(self) -> None:
         if self._drawing or self._ended or self._ledger.stop is not None:
             return
-        held = self._ledger.held
-        if self._by_seat() and held > len(self._delayed):
-            return  # who draws would wait for the next input with an outcome in hand
-        window = self._window()
         waiting = sum(map(len, self._queues.values()))
-        room = window - held
-        if waiting < window // 4 and self._held_up(held, window):
-            room = max(room, window // 2)
-        if room >= max(1, window // 4) or (room > 0 and not waiting):
+        room = self._window.room(self._limit.value, waiting, len(self._delayed))
+        if room:
             self._drawing = True
             self._commands.append(Draw(room))
 
-    @property
-    def _buffersize(self) -> int | None:
-        return self._options.buffersize or (self.plan.buffersize if self.plan else None)
-
-    def _window(self) -> int:
-        if self._buffersize is not None:
-            return self._buffersize
-        if self._by_seat():
-            return self._next_size(INLINE_TARGET) + len(self._delayed)
-        least = 4 * self._limit.value
-        wide = self.plan is not None and self._inside(self.plan.kind) != ""
-        wanted = least * (1 if wide else self._next_size(TARGET))
-        if not self._sizer.measured:
-            return wanted  # they may be large
-        if self._sizer.bytes and not wide:  # what crosses a border is known to take no more room than it may
-            wanted = max(wanted, WINDOW_EACH * self._limit.value)
-        return max(least, min(max(WINDOW, wanted), int(WINDOW_BYTES / max(1.0, self._sizer.bytes))))
-
-    def _held_up(self, held: int, window: int) -> bool:
-        """Whether one task takes so long that outcomes of those behind it fill the window, where that is left to us."""
-        if self._buffersize is not None:
-            return False
-        if self._sizer.bytes:
-            most = WINDOW_BYTES / max(LEAST_BYTES, self._sizer.bytes)
-        else:  # results of calls that compute here, an image each perhaps, may be large
-            most = HELD_UP * window if self.plan is not None and self._inside(self.plan.kind) else 0
-        return self._ledger.waits_for_one and held < most
-
-    def _by_seat(self) -> bool:
-        """Whether the caller's own thread does the work, and draws the inputs."""
-        return self.plan is None or self.plan.kind == "inline"
-
-    def _next_size(self, target: float) -> int:
-        """Tasks in the next batch."""
-        workers = self._limit.value
+    def _left(self) -> int | None:
+        """Tasks that no worker has been given, where that is known."""
+        waiting = len(self._queues[None])
         if self._total is not None:
-            left = max(1, self._total - self._ledger.drawn + len(self._queues[None]))
-        else:
-            left = len(self._queues[None]) if self._ended else 2 * workers * MOST
-        return self._sizer.size(left, workers, target)
+            return max(1, self._total - self._ledger.drawn + waiting)
+        return waiting if self._ended else None
 
     def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
-        kind = route or (self.plan.kind if self.plan else "inline")
-        if self._inside(kind):
-            self._feed_wide(kind, queue, now)
-        else:
-            self._feed(kind, queue, now)
-        if queue and kind != "inline":
-            self._hire(kind, self._pace.room(len(queue), now))
-            if kind == "process" and route is None:
-                self._stand_in(queue, now)
-
-    def _room(self, kind: Kind) -> int:
-        """How many more tasks may begin in workers of this kind."""
-        running, most = self._crew.running(kind), self._options.max_concurrency
-        room = self._value(kind) - running
-        if self._trial is not None and kind == "async":
-            room = min(room, self._trial.room(running))
-        return room if most is None else min(room, most - self._crew.running_in_all())
-
-    def _value(self, kind: Kind) -> int:
-        """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
-        if kind != "process" or self._inside(kind) or self._room_for is None:
-            return self._limit.value
-        return max(1, min(self._limit.value, self._room_for))
-
-    def _inside(self, kind: Kind) -> Inside:
-        """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
-        if kind == "async":
-            return "async"
-        if kind == "thread":
-            return "thread" if self._joins_threads else ""
-        return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""
-
-    def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> None:
-        """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
-        workers = self._crew.wide(kind)
-        while workers and queue and not self._held_back(kind, queue):
-            worker = next((worker for worker in workers if not self._crowded(worker)), None)
-            if worker is None:
-                return
-            alone = queue.first_alone is not None
-            shares = max(1, self._most(kind))  # those that are starting have theirs, too
-            share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
-            room = self._pace.room(min(self._room(kind), share - worker.hands.count), now)
-            if room <= 0 or (alone and worker.hands.count):
-                return
-            worker.alone = alone
-            self._send(worker, queue.take(min(room, self._sizer.fixed or room)), now)
-            workers = self._crew.wide(kind)
-
-    def _crowded(self, worker: Worker) -> bool:
-        """Whether as many other processes are at work as there is memory for."""
-        if self._room_for is None or worker.kind != "process":
-            return False
-        others = (w for w in self._crew.workers.values() if w.kind == "process" and w is not worker)
-        return sum(other.hands.count > 0 for other in others) >= max(1, self._room_for)
-
-    def _feed(self, kind: Kind, queue: Queue, now: float) -> None:
-        target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and not self._waits(kind, queue, now) and (worker := self._free(kind)) is not None:
-            self._send(worker, queue.take(self._pace.room(self._next_size(target), now)), now)
-
-    def _waits(self, kind: Kind, queue: Queue, now: float) -> bool:
-        """Whether nothing of a queue may begin now."""
-        return self._pace.paused(now) or self._held_back(kind, queue)
-
-    def _held_back(self, kind: Kind, queue: Queue) -> bool:
-        return kind == "process" and self._apart.hold_back(queue, self._queues.values(), self._crew)
-
-    def _free(self, kind: Kind) -> Worker | None:
-        """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
-        worker = self._crew.take_idle(kind) if self._room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
-            worker = self._crew.take_busy(kind)
-        return worker
-
-    def _ahead(self, kind: Kind) -> bool:
-        """Whether workers should have their next batch waiting, so that none of them ever waits for it.
-
-        A process returns what waits behind a long task, but only after a while: towards the end it would be missed.
-        """
-        if kind == "inline" or not self._sends_ahead or self._pace.bounded:
-            return False
-        return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
-
-    def _hire(self, kind: Kind, waiting: int) -> None:
-        if self._crew.has_idle(kind):
-            return  # what waits is held back by a limit
-        starting, inside = self._crew.starting(kind), self._inside(kind)
-        joined = kind == "thread" and inside != ""
-        # Beside threads that are workers of their own, and end what they are on.
-        active = self._crew.joined if joined else self._crew.active(kind)
-        wanted = min(self._most(kind) - active, waiting - starting)
-        for _ in range(min(wanted, MOST_STARTING - starting) if kind == "thread" else wanted):
-            self._commands.append(StartWorker(self._crew.hire(kind, inside).number, kind, inside))
-
-    def _most(self, kind: Kind) -> int:
-        """Workers of a kind that this run has use for."""
-        if kind not in self._queues and (self.plan is None or self.plan.kind != kind):
-            return 0
-        if kind == "async":
-            return 1
-        if self.plan is None or not self._inside(kind):
-            return self._value(kind)
-        bounds = [bound for bound in (self._room_for, self._no_more) if bound is not None]
-        return max(1, min([self.plan.processes or 1, *bounds]))
-
-    def _stand_in(self, queue: Queue, now: float) -> None:
-        """While processes are starting, the caller goes on by itself with what does not take long, and has killed nobody."""
-        if self._sizer.cheap and not self._died and self._crew.active("process") == self._crew.starting("process"):
-            self._feed("inline", queue, now)
+        for worker, batch in self._staffing.assign(route, queue, now):
+            self._send(worker, batch, now)
+        self._commands += self._staffing.hire(route, queue, now)
+        if not self._died:  # of one of these tasks, perhaps
+            for worker, batch in self._staffing.stand_in(route, queue, now):
+                self._send(worker, batch, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
-        if self._trial is not None:
-            self._trial.begun(now)
+        if self._staffing.trial is not None:
+            self._staffing.trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
         self._limit.started(range(batch.first, batch.end), now, _beginning(worker, batch))
@@ -653,10 +493,8 @@ class Dispatcher:
 
     def _freed(self, worker: Worker) -> None:
         """A worker may have got its hands free: let it go, if there are too many."""
-        surplus = worker.number != SEAT and (
-            self._crew.active(worker.kind) > self._most(worker.kind) or worker.inside != self._inside(worker.kind)
-        )
-        if surplus and not worker.hands.count and not worker.killed:
+        idle = not worker.hands.count and not worker.killed
+        if idle and self._staffing.has_no_use_for(worker):
             self._crew.remove(worker)
             self._commands.append(StopWorker(worker.number))
         else:
@@ -741,19 +579,9 @@ class Dispatcher:
     # Small helpers
 
     def _adopt(self, plan: Plan) -> None:
-        self.plan = plan
-        self._no_more = None
-        most = self._options.max_concurrency
-        start = plan.concurrency if most is None else min(plan.concurrency, most)
-        ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
-        measured = plan.measured if plan.kind == "thread" else None
-        waits = measured is not None and measured.wait > measured.seconds / 2
-        fits = self._may_join_threads and plan.chunksize is None and not self._sizer.short
-        self._joins_threads = fits and waits
-        self._limit.adopt(start, ceiling, (waits and most is None) or ceiling > start, self._in_hand)
+        self._staffing.adopt(plan, self._in_hand)
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
-        self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def _queue(self, route: Kind | None) -> Queue:
         if route not in self._queues:
