@@ -1,19 +1,8 @@
-"""One run from start to end: puts source, dispatcher, driver and workers together, and moves the driver where it belongs.
-
-Where the driver lives:
-
-    kind      iterated by `for`                          iterated by `async for`
-    inline    the caller's thread pumps it               a helper thread pumps it
-    thread    a driver thread                            a driver thread
-    process   a driver thread                            a driver thread
-    async     an event loop in a thread of flatout's     the caller's own event loop
-    auto      starts like inline, then moves to where the chosen kind has it
-"""
+"""One run from start to end: puts source, dispatcher, driver and workers together, and goes from one plan to the next."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -23,18 +12,17 @@ from flatout import _inputs
 from flatout._daemons import Daemon
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._driver import Driver, Observer, Outlet, Source
-from flatout._errors import InputError, NotPicklable, RunError, TaskTimeout
-from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Event, PlanChosen, Tick, WorkerExited
+from flatout._errors import InputError, NotPicklable
+from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
 from flatout._hiring import Hiring
-from flatout._hosts import LoopHost, ThreadHost
 from flatout._interrupts import LONGEST_WAIT, Bell, put_off
-from flatout._loop_thread import LoopThread, clock_of, ended_by, name_of
 from flatout._machine import gil_enabled, usable_cores, why_not_chosen
-from flatout._model import Batch, Choice, Kind, Measurement, Options, Plan, Prediction, Statistics, Work
+from flatout._model import Batch, Choice, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
 from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._record import replace
+from flatout._residence import Residence
 from flatout._units import duration
 from flatout._workers import zygote_age
 from flatout._workers._inline import Seat
@@ -91,12 +79,9 @@ class Engine:
         self._seat = Seat(work, self._driver, self._news.ring)
         self._overseer: Overseer | None = None
         self._looked_at = False  # whether there is somebody to look at the choice again
-        self._loop_thread: LoopThread | None = None
-        self._lost_loop: BaseException | None = None  # what has ended it
-        self._callers_loop: asyncio.AbstractEventLoop | None = None
+        self._residence = Residence(self._driver, self._hiring, self._news, self._settled)
         self._async_inputs: _inputs.AsyncInputs | None = None
         self._pauses: Pauses | None = None
-        self._pid = 0
         self._started: float | None = None
         self._ended: float | None = None
         self._process_seconds = 0.0  # CPU time of this process when the run ended
@@ -117,7 +102,7 @@ class Engine:
 
     def start_in(self, loop: asyncio.AbstractEventLoop, notify: Callable[[], None]) -> None:
         """Begin, for a consumer in a running event loop; `notify` is called in any thread when there is news."""
-        self._callers_loop = loop
+        self._residence.callers_loop = loop
         self.outlet.notify = notify
         self._begin()
         if self._by_seat():
@@ -126,7 +111,6 @@ class Engine:
 
     def _begin(self) -> None:
         self._started = self._driver.clock()
-        self._pid = os.getpid()
         if self._options.timeout is not None:
             self._note_pauses()
         self._driver.source = self._source()
@@ -144,7 +128,8 @@ class Engine:
         else:
             if plan.kind == "process":
                 self._hiring.set_up(plan)
-            self._move_to(plan.kind, Tick())  # nobody is there yet to report anything: have it look what to do
+            # Nobody is there yet to report anything: have it look what to do.
+            self._residence.move_to(plan.kind, Tick())
 
     def _look_again(self, situation: Callable[[], Situation]) -> SecondLook:
         """Have the choice looked at again as the run goes on."""
@@ -165,16 +150,11 @@ class Engine:
         self._dispatcher.try_out(2 * usable_cores())
         self._look_again(partial(self._situation_of_loops, tie)).adopted(plan, self.statistics())
 
-    def _lose_loop(self, error: BaseException) -> None:
-        """In the thread of flatout's own loop, which something in it has ended."""
-        self._lost_loop = error
-        self._news.ring()
-
     def _may_spread(self) -> bool:
         """Whether coroutines may go to other processes: not where they were promised the caller's loop, nor a timeout
         by which a loop that is blocked would be left behind.
         """
-        free = self._options.via == "auto" and self._callers_loop is None and self._options.timeout is None
+        free = self._options.via == "auto" and self._residence.callers_loop is None and self._options.timeout is None
         return free and usable_cores() > 1 and not why_not_chosen()
 
     def _situation_of_loops(self, tie: Tie) -> Situation:
@@ -215,18 +195,12 @@ class Engine:
                 return _inputs.Inputs(self._iterables, self._work.context)
             except Exception as error:
                 raise InputError(f"iter() of the inputs raised {type(error).__name__}: {error}") from error
-        if self._callers_loop is not None:
+        if self._residence.callers_loop is not None:
             self._async_inputs = _inputs.AsyncInputs(self._iterables, self._driver.post)
         else:
             make = lambda: _inputs.AsyncInputs(self._iterables, self._driver.post)  # noqa: E731
-            self._async_inputs = self._own_loop().call(make)
+            self._async_inputs = self._residence.own_loop().call(make)
         return self._async_inputs
-
-    def _own_loop(self) -> LoopThread:
-        if self._loop_thread is None:
-            self._loop_thread = LoopThread(self._lose_loop)
-            self._loop_thread.start()
-        return self._loop_thread
 
     # Moving on
 
@@ -245,7 +219,7 @@ class Engine:
         if plan.kind != "inline":
             self._seat.give_back()
             try:
-                return self._move_to(plan.kind, PlanChosen(plan))
+                return self._residence.move_to(plan.kind, PlanChosen(plan))
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
@@ -336,46 +310,11 @@ class Engine:
             return plan
         return self.chooser.without_processes(f"they need {duration(seconds)} to load the function with its data")
 
-    def _move_to(self, kind: Kind, event: Event) -> None:
-        """Have the driver live where this kind needs it, and only then give it the event that has it hire."""
-        if kind == "process":
-            self._hiring.watch_machine()
-        if kind != "async":
-            self._driver.hand_over()
-            self._driver.post(event)
-        elif self._callers_loop is not None:
-            if self._in_callers_loop():
-                self._live_in(self._callers_loop, True, event)
-            else:
-                self._callers_loop.call_soon_threadsafe(self._live_in, self._callers_loop, True, event)
-        else:
-            loop = self._own_loop()
-            loop.call(lambda: self._live_in(loop.loop, False, event))
-
-    def _in_a_fork(self) -> bool:
-        """Whether this is a copy of the process in which the run goes on."""
-        return os.getpid() != self._pid
-
-    def _in_callers_loop(self) -> bool:
-        if self._callers_loop is None:
-            return False
-        import asyncio
-
-        with contextlib.suppress(RuntimeError):
-            return asyncio.get_running_loop() is self._callers_loop
-        return False
-
-    def _live_in(self, loop: asyncio.AbstractEventLoop, draws_here: bool, event: Event) -> None:
-        with self._driver.lock:
-            self._started = clock_of(loop)() - self.seconds  # on the loop's clock, which may be a virtual one
-            self._driver.clock = clock_of(loop)
-            self._driver.draws_here = draws_here
-            self._driver.host = host = LoopHost(loop)
+    def _settled(self, clock: Callable[[], float], whose: str) -> None:
+        """The driver is about to live in an event loop, and to go by its clock, which may be a virtual one."""
+        self._started = clock() - self.seconds
         if self._plan is not None:
-            whose = "the caller's loop" if draws_here else "a loop in a thread of flatout's own"
-            self._plan = replace(self._plan, reason=f"{self._plan.reason}; on {whose} ({name_of(loop)})")
-        self._driver.post(event)  # a worker's end must be known before it is asked whether its tasks are overdue
-        host.run(self._driver)
+            self._plan = replace(self._plan, reason=f"{self._plan.reason}; on {whose}")
 
     # The caller's thread
 
@@ -404,39 +343,14 @@ class Engine:
         batch = self._seat.take()
         if batch is not None:
             self._sit(batch)
-        elif self._lost_loop is not None:
-            raise ended_by(self._lost_loop)
         else:
-            if self._driver.host is not None and self._in_a_fork():
-                raise RunError(
-                    "a run goes on in the process that has begun it, not in a fork of that: call flatout.map there"
-                )
+            self._residence.check()
             wake_at = self._driver.wake_at if self._driver.host is None else None
             self._news.wait(
                 LONGEST_WAIT if wake_at is None else min(max(0.0, wake_at - self._driver.clock()), LONGEST_WAIT)
             )
-            if self._options.timeout is not None and self._loop_thread is not None and not self.outlet.ready:
-                self._heed(self._options.timeout, self._loop_thread)
-
-    def _heed(self, timeout: float, loop: LoopThread) -> None:
-        """Where a task has blocked its event loop for longer than it may take, leave both behind, and go on in another."""
-        worker, host = self._hiring.loop_worker, self._driver.host
-        if loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT or worker is None or not isinstance(host, LoopHost):
-            return
-        suspects = worker.suspects()
-        whose = f"task {suspects[0]}" if len(suspects) == 1 else "a task"
-        error = TaskTimeout(
-            f"{whose} ran longer than its timeout of {timeout:g} s, and in all that time it did not await anything: "
-            "the event loop in which it ran is left behind"
-        )
-        if host.watching or self._async_inputs is not None:
-            raise error  # more than coroutines lives there
-        host.leave()
-        if (ended := worker.leave_behind()) is not None:
-            self._driver.post(ended)
-        loop.leave_behind(f"in {whose}")
-        self._loop_thread = None
-        self._move_to("async", WorkerExited(worker.number, error, suspects))
+            if self._options.timeout is not None and not self.outlet.ready:
+                self._residence.heed(self._options.timeout, self._async_inputs is not None)
 
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
@@ -499,7 +413,7 @@ class Engine:
 
     def end(self) -> None:
         """Cancel what is left and wait for the end, which does not take long."""
-        if sys.is_finalizing() or self._in_a_fork():
+        if sys.is_finalizing() or self._residence.in_a_fork:
             return  # no other thread runs any more
         try:
             self._seat.end()
@@ -508,32 +422,27 @@ class Engine:
                 self._end(time.monotonic() + ENDING_SECONDS)
 
     def _end(self, deadline: float) -> None:
-        host = self._driver.host
-        here = isinstance(host, ThreadHost | LoopHost) and host.here
         if not self.outlet.finished:
             self.cancel()
             self._driver.pump_unless_busy()
-            if self._in_callers_loop():
-                self._pump_in_loop()
-            elif not here:  # as when a run is collected in the very thread that carries it out
+            if self._residence.in_callers_loop():
+                self._residence.pump_in_loop()
+            elif not self._residence.here:
                 self.outlet.over.wait(ENDING_SECONDS)
         self._note_end()
-        if host is not None:
-            host.join(max(0.0, deadline - time.monotonic()))
-        if self._loop_thread is not None:
-            self._loop_thread.end(max(0.0, deadline - time.monotonic()))
+        self._residence.close(deadline)
 
     async def end_in_loop(self) -> None:
         """The same in the caller's loop, where cancelled coroutines are given the time to clean up."""
         import asyncio
 
-        if self._callers_loop is None:  # it was iterated by a plain `for`, which ends it in its own way
+        if self._residence.callers_loop is None:  # it was iterated by a plain `for`, which ends it in its own way
             self.end()
             return
         if not self.outlet.finished:
             self.cancel()
             self._driver.pump_unless_busy()
-            self._pump_in_loop()
+            self._residence.pump_in_loop()
         deadline = self._driver.clock() + ENDING_SECONDS
         try:
             while not self.outlet.finished and self._driver.clock() < deadline:
@@ -551,11 +460,6 @@ class Engine:
             self.cancel()
             self._driver.pump_unless_busy()
         self._note_end()
-
-    def _pump_in_loop(self) -> None:
-        """In the loop in which the driver lives, if it lives in one: nothing else would pump it by now."""
-        if isinstance(self._driver.host, LoopHost):
-            self._driver.pump()
 
     def _note_end(self) -> None:
         self._iterables = ()
