@@ -13,12 +13,11 @@ Here is what reads clocks; what follows from the readings is up to `_evidence`.
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import cycle
 
 from flatout._daemons import Daemon
@@ -26,8 +25,10 @@ from flatout._interrupts import put_off
 from flatout._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._brisk import brisk
+from flatout._plan._collections import Collections
 from flatout._plan._elsewhere import LEAST, Elsewhere
 from flatout._plan._evidence import NAP, Beside, Evidence, Spent
+from flatout._plan._imports import Imports
 from flatout._plan._peak import Peak
 from flatout._record import replace
 from flatout._thread_times import RunQueue, clock_of, read
@@ -74,19 +75,15 @@ class Probe:
         self._over = False
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
-        self._at_work = 0
-        self._modules = self._modules_before = 0
+        self._imports = Imports()
         self._thread_clock: int | None = None
         self._queue: RunQueue | None = None  # of the thread that makes the calls
         self._watchers: RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
-        self._modules_then = 0  # modules that were loaded when it was made
         self._own_thread: int | None = None  # the clock of the watcher
         self._peak: Peak | None = None
         self._own_clock = 0.0
-        self._heeds_collections = False
-        self._collecting: tuple[float, float] | None = None  # when, on the clocks, a garbage collection began
-        self._collected: list[tuple[float, float]] = []  # seconds, on the clocks, of some that nobody has heeded yet
+        self._collections = Collections(self._now)
         self._noted = 0.0, 0.0, 0.0  # what the watcher has told of, on the clocks and its own
         self._waited = 0.0  # seconds that it has waited for a core, when that was asked last
         self._looked: threading.Event | None = None  # somebody waits for the end of a look
@@ -96,12 +93,12 @@ class Probe:
         if self._thread_clock is None:
             self._thread_clock = clock_of(threading.get_ident())
             if self._alone:
-                self._look_elsewhere_anew()
+                self._elsewhere = Elsewhere(time.thread_time())
                 self._peak = Peak()
             with put_off():
                 blocked = _blocked_count()
                 self._noted = *self._now(), 0.0
-                self._modules = self._modules_before = len(sys.modules)
+                self._imports.begin()
                 Daemon(self._watch, "flatout-probe", (blocked,)).start()
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
                 self._queue = RunQueue()
@@ -123,8 +120,8 @@ class Probe:
             self._note_imports(now, cpu)
             self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
-        if self._elsewhere is not None and len(sys.modules) != self._modules_then and not self._over:
-            self._look_elsewhere_anew()
+        if self._elsewhere is not None and self._imports.mark() and not self._over:
+            self._elsewhere = Elsewhere(time.thread_time())  # threads that were started thereby may spin for a while
 
     def _let_in(self, now: float, cpu: float) -> None:
         """Others may have held the GIL, which both the calls and the watcher wanted: it says so before these are over."""
@@ -134,11 +131,6 @@ class Probe:
             self._looked = threading.Event()
             self._looked.wait(LET_IN)
             self._looked = None
-
-    def _look_elsewhere_anew(self) -> None:
-        """The call has imported something: threads that this has started may spin for a while."""
-        self._modules_then = len(sys.modules)
-        self._elsewhere = Elsewhere(time.thread_time())
 
     def end(self, calls: int) -> None:
         """So many calls have ended since `begin`: they are judged, if that is enough."""
@@ -178,11 +170,7 @@ class Probe:
             if self._queue is not None:
                 self._queue.close()
             with self._lock:
-                heeds, self._heeds_collections = self._heeds_collections, False
-            if heeds:
-                import gc
-
-                gc.callbacks.remove(self._note_collection)
+                self._collections.ignore()
 
     def _be_brisk(self, on: bool) -> None:
         """Have other threads let in quickly, or no longer so; without the GIL nobody is kept out."""
@@ -195,29 +183,14 @@ class Probe:
 
     def _heed_collections(self) -> None:
         """From now on; where the program has not loaded `gc` only once calls last, lest it be loaded for short ones."""
-        with self._own_work():
-            import gc
-
-        with self._lock:
-            if not (self._over or self._heeds_collections):
-                self._heeds_collections = True
-                gc.callbacks.append(self._note_collection)
-
-    def _note_collection(self, phase: str, info: dict[str, int]) -> None:
-        """A garbage collection begins or ends, in whatever thread, whatever locks this may hold: all others wait meanwhile."""
-        if info["generation"] < 2 or self._over:
-            return
-        now, cpu = self._now()
-        if phase == "start":
-            self._collecting = now, cpu
-        elif self._collecting is not None:
-            self._collected.append((now - self._collecting[0], cpu - self._collecting[1]))
-            self._collecting = None
+        with self._imports.own_work(), self._lock:
+            if not self._over:
+                self._collections.heed()
 
     def _take_out_collections(self) -> None:
         """Those that have ended; under the lock."""
-        while self._collected:
-            seconds, computed = self._collected.pop()
+        seconds, computed = self._collections.take()
+        if seconds:
             self._evidence.collected(seconds, computed)
             then, cpu_then, own = self._noted
             self._noted = then + seconds, cpu_then + computed, own
@@ -284,16 +257,8 @@ class Probe:
         return time.perf_counter(), _read(self._thread_clock)
 
     def _note_imports(self, now: float, cpu: float) -> None:
-        if len(sys.modules) != self._modules and not self._at_work and not self._over:
-            self._modules = len(sys.modules)
+        if not self._over and self._imports.came():
             self._evidence.imported(now, cpu)
-
-    def _importing(self) -> bool:
-        """Whether a module that was not there before is still being loaded."""
-        if len(sys.modules) <= self._modules_before:
-            return False
-        specs = (getattr(module, "__spec__", None) for module in [*sys.modules.values()][self._modules_before :])
-        return any(getattr(spec, "_initializing", False) for spec in specs)
 
     def _tell_computing(self) -> None:
         with self._lock:
@@ -305,20 +270,8 @@ class Probe:
             self._told = prepare is not None
         if prepare is not None:
             # Between two calls: another thread would have to get the GIL from them for each file that it imports.
-            with self._own_work():
+            with self._imports.own_work():
                 prepare()
-
-    @contextlib.contextmanager
-    def _own_work(self) -> Iterator[None]:
-        """What is imported meanwhile is none of the calls'."""
-        before = len(sys.modules)
-        self._at_work += 1
-        try:
-            yield
-        finally:
-            self._modules = len(sys.modules)
-            self._modules_then += self._modules - before
-            self._at_work -= 1
 
     def _judge(self, agreed: Measurement | None, patience: float = 0.0) -> None:
         """agreed: what is known of all calls, where the first do what first ones did; None: they are judged by what was seen of them.
@@ -339,7 +292,7 @@ class Probe:
                 # Hundreds of threads may follow, each of which looks for the GIL at every interval. Now, since who decides
                 # may find himself dealing with what the run brings, as long as there is more of it.
                 self._be_brisk(False)
-            with self._own_work():
+            with self._imports.own_work():
                 wait = self._enough()
             if wait is None:
                 self._over = True
@@ -360,7 +313,7 @@ class Probe:
             self._note_missed()
             if self._over:
                 break
-            busy, turn, undisturbed = self._evidence.within, self._evidence.turn, not self._at_work
+            busy, turn, undisturbed = self._evidence.within, self._evidence.turn, not self._imports.at_work
             waits = 0 if blocked is None else blocked()
             then, cpu_then = self._noted[:2]
             time.sleep(nap)
@@ -373,10 +326,10 @@ class Probe:
                 then += queued - queued_then
             if now - then > 1.1 * (cpu - cpu_then):
                 theirs = self._queued()
-            if busy and self._evidence.within and self._collecting is None:
+            if busy and self._evidence.within and not self._collections.under_way:
                 with self._lock:
                     self._take_out_collections()
-                    whole = turn == self._evidence.turn and undisturbed and not self._at_work
+                    whole = turn == self._evidence.turn and undisturbed and not self._imports.at_work
                     self._evidence.saw(now - then, cpu - cpu_then, waited, theirs, whole)
                     self._note_imports(now, cpu)
                 self._noted = now, cpu, self._own_clock
@@ -412,11 +365,11 @@ class Probe:
             shown = agreed is not None or self._evidence.shown(
                 now, cpu, queued, resting, self._asleep, self._without_programs
             )
-            if shown and self._importing():
+            if shown and self._imports.under_way():
                 self._evidence.imported(now, cpu)
                 return
             present, long = self._evidence.present(now, cpu, queued), self._evidence.long(now)
-        if present > HEEDED and not self._heeds_collections:
+        if present > HEEDED and not self._collections.heeded:
             self._heed_collections()
         if shown and present >= self._not_before and not self._may_settle():
             self._judge(agreed)
