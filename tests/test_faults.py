@@ -1046,10 +1046,18 @@ def test_at_chunksize_1_no_task_runs_twice_when_a_worker_dies(tmp_path: Path) ->
     assert {int(file.name): file.read_text() for file in tmp_path.iterdir()} == dict.fromkeys(range(30), "x")
 
 
-def makes_much(note: Path, x: int) -> list[int]:
+class SlowToPack:
+    """Made at once, so that no machine is too busy for a task that makes one."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        time.sleep(0.15)
+        return (str, ())
+
+
+def makes_much(note: Path, x: int) -> list[object]:
     with note.open("a") as file:
         file.write(f"{x}\n")
-    return list(range(x, x + 3_000_000))
+    return [x] * 3_000_000 + [SlowToPack()]
 
 
 def test_a_process_whose_results_take_long_to_pack_and_to_send_is_not_taken_for_silent(
