@@ -351,6 +351,32 @@ def test_what_a_first_call_returns_is_waited_for_a_while() -> None:
     assert [thing.i for thing in run.results()] == list(range(6))
 
 
+def until_others_have_ended(task: tuple[str, int, int]) -> int:
+    """In the process of that number it goes on until there is a note, which a call in another process leaves."""
+    note, here, least = task
+    until = time.monotonic() + 0.1
+    while time.monotonic() < until or (os.getpid() == here and least and not os.path.exists(note)):
+        assert time.monotonic() < until + 60, "nobody else has begun"
+        compute(10_000)
+    if os.getpid() != here:
+        with open(note, "w"):
+            pass
+    return os.getpid()
+
+
+@pytest.mark.skipif(not gil_enabled(), reason="there it falls by a duel, which wants to know how long a call takes")
+@pytest.mark.usefixtures("patience")
+def test_what_results_such_calls_have_is_known_where_they_were_in_processes_before(tmp_path: Path) -> None:
+    here, note = os.getpid(), tmp_path / "note"
+    first = flatout.map(until_others_have_ended, [(str(note), here, 0)] * 8)
+    assert first.results()[0] == here
+    assert first.plan.kind == "process"
+    note.unlink()
+    again = flatout.map(until_others_have_ended, [(str(note), here, 1)] * 8)
+    assert again.results()[0] == here
+    assert "judged by an earlier run" in str(again.plan)
+
+
 @pytest.mark.parametrize("options", [{"chunksize": 50}, {"buffersize": 1}, {"chunksize": 25, "max_concurrency": 1}])
 def test_where_the_options_let_one_call_be_under_way_at_a_time_nothing_is_started_for_more(options: Any) -> None:
     run = flatout.map(time.sleep, [0.002] * 50, **options)

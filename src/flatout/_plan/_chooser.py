@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Seconds that others wait for the end of the first call before they go to processes: its result may be one that cannot be
 # sent, and many a call notes something in the caller's memory as its last act. Where that could be seen they wait for as
 # long as it takes. Three times what it takes to judge, little beside what processes are worth their start for; guessed.
+# Where such calls were in processes in an earlier run, and none failed there, this is known.
 PATIENCE = 0.1
 
 
@@ -177,7 +178,8 @@ class Chooser:
         first, before = (measured, None) if known is None else (known.first, known.mean)
         crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
         others = self._others(counts, seconds, self._cores if spread else 1)
-        remember(self._work.func, first, in_the_mean(first, others, crowding, before))
+        sent = spread and others.calls > 0 and not counts.failed
+        remember(self._work.func, first, in_the_mean(first, others, crowding, before), sent)
 
     def _others(self, counts: Statistics, seconds: float, cores: int) -> Others:
         """What all calls did but those that were watched; or all, where these were nearly all."""
@@ -280,7 +282,8 @@ class Chooser:
         if duel and plan.kind != "process":
             return math.inf  # it has to be known how long a call takes
         if plan.kind == "process" and not over:
-            wait, self._patience = self._patience, 0.0
+            sent = agreed is not None and self._known is not None and self._known.sent
+            wait, self._patience = 0.0 if sent else self._patience, 0.0
             if wait or self._watches_effects():
                 return wait if not self._watches_effects() else math.inf
         if plan.kind == "process" and (written := self._effects_possible()):

@@ -22,10 +22,14 @@ LITTLE = 0.1  # of a call's time on a core, below which few looks fell into that
 
 @record
 class Known:
-    """What calls of a function did: `first` those that a choice was made by, `mean` the others of the latest run of that sort."""
+    """What calls of a function did: `first` those that a choice was made by, `mean` the others of the latest run of that sort.
+
+    sent: results of theirs have come from processes.
+    """
 
     first: Measurement
     mean: Measurement
+    sent: bool = False
 
     @property
     def alike(self) -> tuple[Measurement, ...]:
@@ -57,15 +61,15 @@ def recall(func: Any) -> Known | None:
     return _seen.get(subject) if subject is not None else None
 
 
-def remember(func: Any, first: Measurement, mean: Measurement | None = None) -> None:
-    """So much for the next run, whose inputs may be others to pickle. mean: by default what the first did.
+def remember(func: Any, first: Measurement, mean: Measurement | None = None, sent: bool = False) -> None:
+    """So much for the next run, whose inputs may be others to pickle. mean: by default what the first did. sent: see `Known`.
 
     Not of calls that have threads or programs of their own: to see those takes its time.
     """
     subject = _subject(func)
     if subject is not None and first.calls and not first.own:
         first, mean = (replace(each, transfer=0.0, unpicklable="") for each in (first, mean or first))
-        _seen[subject] = Known(first, mean)
+        _seen[subject] = Known(first, mean, sent)
 
 
 def in_the_mean(
