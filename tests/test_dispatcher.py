@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flatout._dispatch._callers_core import LOOK
 from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._dispatch._staffing import MOST_STARTING
@@ -1594,6 +1595,53 @@ def test_a_task_whose_worker_has_died_never_runs_in_the_caller() -> None:
     dispatcher.handle(BatchFinished(1, 1, [1], seconds=1e-6), 0.0)
     dispatcher.handle(inputs(2, 3), 0.0)
     assert not [c for c in sent(dispatcher.handle(WorkerExited(1, POISON, [2]), 0.0)) if c[0] == SEAT]
+
+
+COMPUTES = Measurement(1.0, 0.0, 0.0)
+
+
+def on_the_first_call(plan: Plan) -> tuple[Dispatcher, list[Command]]:
+    """The caller's thread is on a call, and this plan was chosen meanwhile; what came of two workers that are ready."""
+    dispatcher = brain(None, chunksize=1, ahead=False)
+    dispatcher.handle(WorkerReady(SEAT), 0.0)
+    assert sent(dispatcher.handle(inputs(0, 1), 0.0)) == [(SEAT, [0])]
+    commands = dispatcher.handle(PlanChosen(plan), 0.0)
+    commands += dispatcher.handle(inputs(1, 9), 0.0)
+    for number in (1, 2):
+        commands += dispatcher.handle(WorkerReady(number), 0.0)
+    return dispatcher, commands
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_the_core_on_which_the_caller_computes_is_not_given_to_another(kind: Kind) -> None:
+    dispatcher, commands = on_the_first_call(Plan(kind, 2, measured=COMPUTES))
+    assert sent(commands) == [(1, [1])]
+    assert of(commands, ReadCpu)
+    assert not sent(dispatcher.handle(CpuRead(5.0), 1.0))
+    assert dispatcher.wake_at == 1.0 + LOOK
+    assert of(dispatcher.handle(Tick(), 1.0 + LOOK), ReadCpu)
+    assert not sent(dispatcher.handle(CpuRead(5.0 + 0.9 * LOOK), 1.0 + LOOK))
+    assert sent(dispatcher.handle(BatchFinished(1, 1, ["b"], seconds=1.0), 1.5)) == [(1, [2])]
+    assert sent(dispatcher.handle(BatchFinished(SEAT, 0, ["a"], seconds=2.0), 2.0)) == [(2, [3])]
+    assert not of(dispatcher.handle(Tick(), 9.0), ReadCpu)
+
+
+def test_a_caller_who_comes_to_wait_needs_no_core() -> None:
+    dispatcher, _ = on_the_first_call(Plan("process", 2, measured=COMPUTES))
+    dispatcher.handle(CpuRead(5.0), 1.0)
+    dispatcher.handle(Tick(), 1.0 + LOOK)
+    assert sent(dispatcher.handle(CpuRead(5.0 + 0.1 * LOOK), 1.0 + LOOK)) == [(2, [2])]
+
+
+@pytest.mark.parametrize("plan", [Plan("process", 2), Plan("process", 2, measured=Measurement(0.1, 0.0, 1.0))])
+def test_beside_a_caller_of_whom_it_is_not_known_that_he_computes_all_are_at_work(plan: Plan) -> None:
+    _, commands = on_the_first_call(plan)
+    assert sorted(sent(commands)) == [(1, [1]), (2, [2])]
+
+
+def test_one_is_at_work_in_any_case() -> None:
+    _, commands = on_the_first_call(Plan("process", 1, measured=COMPUTES))
+    assert sent(commands) == [(1, [1])]
 
 
 def test_a_reading_that_comes_when_nobody_looks_any_more_wakes_nobody_later() -> None:

@@ -117,6 +117,7 @@ def test_what_was_not_seen_to_its_end_is_not_remembered(measured: Measurement) -
         (0.006, 0.006, COMPUTES, False),  # it takes much longer
         (0.006, 0.0, Measurement(0.003, 0.0, 0.02, calls=30), True),
         (0.006, 0.006, Measurement(0.003, 0.0, 0.02, calls=30), True),  # it may compute first
+        (0.004, 0.004, Measurement(0.003, 0.0, 0.02, calls=30), False),  # but then that is to be seen for a while
         (0.009, 0.009, Measurement(0.003, 0.0, 0.02, calls=30), False),  # not for so long
         (0.006, 0.001, Measurement(0.0001, 0.0, 0.02, calls=30), True),  # as first calls do
         (0.006, 0.002, Measurement(0.0001, 0.0, 0.02, calls=30), False),

@@ -156,7 +156,8 @@ class Dispatcher:
         due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
         trial = self._staffing.trial
         until = trial.until if trial is not None else None
-        due += [at for at in (self._next_start, self._gauge.look_at, until) if at is not None]
+        looks = self._gauge.look_at, self._staffing.callers_core.look_at
+        due += [at for at in (self._next_start, *looks, until) if at is not None]
         return min(due, default=None)
 
     @property
@@ -213,6 +214,8 @@ class Dispatcher:
 
     def _plan_chosen(self, event: PlanChosen, now: float) -> None:
         self._adopt(event.plan)
+        if self._staffing.shares_cores and self._seat_is_on_a_call:
+            self._staffing.callers_core.take(now)
         self._let_go_of_surplus()
 
     def _room_changed(self, event: RoomChanged, now: float) -> None:
@@ -310,6 +313,7 @@ class Dispatcher:
             self._limit.idle(now)
 
     def _cpu_read(self, event: CpuRead, now: float) -> None:
+        self._staffing.callers_core.read(event.seconds, now)
         if self._gauge.idle(event.seconds, now, self._looks_at_threads) and self._staffing.full("thread"):
             self._limit.idle(now)
 
@@ -434,6 +438,11 @@ class Dispatcher:
             self._observe(heapq.heappop(self._deadlines)[1])
         if self._staffing.trial is not None and self._staffing.trial.over(now):
             self._staffing.trial = None
+        core = self._staffing.callers_core
+        if core.taken and not self._seat_is_on_a_call:
+            core.free()
+        elif core.due(now):
+            self._commands.append(ReadCpu())
         self._draw()
         for route, queue in self._queues.items():
             if queue:
@@ -450,6 +459,11 @@ class Dispatcher:
         self._looks_at_threads = self._limit.starting
         if self._gauge.due(self._looks_at_threads and self._saturated, now):
             self._commands.append(ReadCpu())
+
+    @property
+    def _seat_is_on_a_call(self) -> bool:
+        seat = self._crew.workers.get(SEAT)
+        return seat is not None and seat.hands.count > 0
 
     def _draw(self) -> None:
         if self._drawing or self._ended or self._ledger.stop is not None:
@@ -580,6 +594,7 @@ class Dispatcher:
 
     def _adopt(self, plan: Plan) -> None:
         self._staffing.adopt(plan, self._in_hand)
+        self._staffing.callers_core.free()
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
 

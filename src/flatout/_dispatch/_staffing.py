@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from flatout._dispatch._apart import Apart
 from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._callers_core import CallersCore
 from flatout._dispatch._crew import Crew, Worker
 from flatout._dispatch._trial import Trial
 from flatout._events import SEAT, StartWorker
@@ -37,6 +38,7 @@ class Staffing:
     ) -> None:
         self.plan: Plan | None = None
         self.apart = Apart()
+        self.callers_core = CallersCore()
         self.trial: Trial | None = None  # of an event loop, as long as it goes on
         self.room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._options = options
@@ -192,6 +194,12 @@ class Staffing:
         """Whether the caller's own thread does the work, and draws the inputs."""
         return self.plan is None or self.plan.kind == "inline"
 
+    @property
+    def shares_cores(self) -> bool:
+        """Whether as many calls are to be under way as there are cores to compute them."""
+        measured = self.plan.measured if self.plan is not None and self.plan.way in ("process", "thread") else None
+        return measured is not None and measured.wait < measured.seconds / 2
+
     def full(self, kind: Kind | None = None) -> bool:
         """Whether nothing more may begin in workers of this kind; by default of the plan's."""
         return self.room(kind or self._kind(None)) <= 0
@@ -202,6 +210,8 @@ class Staffing:
         room = self._value(kind) - running
         if self.trial is not None and kind == "async":
             room = min(room, self.trial.room(running))
+        if self.callers_core.taken and kind == self._kind(None) and running:
+            room -= 1
         return room if most is None else min(room, most - self._crew.running_in_all())
 
     def _value(self, kind: Kind) -> int:

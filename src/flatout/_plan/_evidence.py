@@ -22,6 +22,7 @@ MUCH_LONGER = 2  # times as long as the mean of the others: no-ops came first, o
 AGREED = (
     0.002  # seconds of calls after which they are taken to do what was seen of them before: some four looks; guessed
 )
+MIXES = 0.005  # the same of one that computes, where such calls then wait; guessed
 RESTS = 0.0004  # seconds of waiting, one look, that are enough for that where calls were seen to mostly wait; guessed
 # By which what is seen may differ from what was seen before: of the share of its time that a call computes; of all computing,
 # for the share that holds the GIL. Guessed.
@@ -267,8 +268,11 @@ class Evidence:
     def may_agree(self, known: Measurement, now: float, cpu: float, queued: float) -> bool:
         """Whether the first call, which is under way, does what was seen of such calls before, as far as it has come."""
         counted = self._counted(self._so_far(now, cpu, queued))
-        rests = counted.waits and known.wait > known.seconds / 2
-        if not (RESTS if rests else AGREED) <= counted.present <= MUCH_LONGER * known.seconds:
+        if known.wait < known.seconds / 10:
+            least = AGREED
+        else:
+            least = RESTS if counted.waits and known.wait > known.seconds / 2 else MIXES
+        if not least <= counted.present <= MUCH_LONGER * known.seconds:
             return False
         return self._within(counted, known) and (counted.cpu < counted.present / 2 or _alike(counted, known))
 
