@@ -251,6 +251,103 @@ def test_what_may_be_written_to_is_named(func: Callable[[int], Any], said: str) 
     assert Watch(func, 1).possible() == said
 
 
+class Page:
+    def __init__(self) -> None:
+        self.number = 0
+        self.words: list[str] = []
+
+    def parse(self) -> None:
+        if self.number > 5:
+            self.words.append("x")
+
+
+def flag(page: Page) -> None:
+    if page.number > 5:
+        page.number = -1
+
+
+def fill_in(row: dict[str, int]) -> None:
+    if row.get("x", 0) > 5:
+        row["y"] = 1
+
+
+def keep(kept: list[int], x: int) -> None:
+    if x > 5:
+        kept.append(x)
+
+
+def keep_by_default(x: int, kept: list[int] = []) -> None:  # noqa: B006 - as beginners write it
+    if x > 5:
+        kept.append(x)
+
+
+def set_by_name(page: Page) -> None:
+    if page.number > 5:
+        setattr(page, "number", 0)  # noqa: B010 - by a name, as where that is computed
+
+
+numbers = iter(range(1_000_000))
+
+
+def draw(x: int) -> int:
+    return next(numbers) if x > 5 else x
+
+
+@pytest.mark.parametrize(
+    ("func", "item", "said"),
+    [
+        (flag, Page(), "its argument 'page'"),
+        (Page.parse, Page(), "its argument 'self'"),
+        (lambda one: one.parse(), Page(), "its argument 'one'"),
+        (fill_in, {}, "its argument 'row'"),
+        (partial(keep, []), 1, "its argument 'kept'"),
+        (partial(keep, x=1), [], "its argument 'kept'"),
+        (partial(keep_by_default, kept=[]), 1, "its argument 'kept'"),
+        (keep_by_default, 1, "its argument 'kept'"),
+        (set_by_name, Page(), "its argument 'page'"),
+        (draw, 1, f"the global 'numbers' of module {__name__}"),
+    ],
+)
+def test_what_it_may_write_to_may_be_what_it_is_called_with(
+    func: Callable[[Any], Any], item: object, said: str
+) -> None:
+    assert Watch(func, item).possible() == f"the call may change {said}"
+
+
+def test_of_several_arguments_the_one_that_may_be_written_to_is_named() -> None:
+    assert Watch(keep, ([], 1), star=True).possible() == "the call may change its argument 'kept'"
+
+
+def own_copy(row: dict[str, int]) -> dict[str, int]:
+    row = dict(row)
+    row["y"] = 1
+    row.update(x=2)
+    return row
+
+
+def own_number(x: int) -> int:
+    x += 1
+    return x
+
+
+def own_words(text: str) -> str:
+    text = text.strip()
+    text += "."
+    return text
+
+
+def own_rows(rows: list[int]) -> tuple[list[int], int, int | None]:
+    kept = []
+    for row in rows:
+        kept.append(row)
+    return kept, next(iter(rows)), next((row for row in rows if row), None)
+
+
+@pytest.mark.parametrize(("func", "item"), [(own_copy, {}), (own_number, 1), (own_words, "a"), (own_rows, [1])])
+def test_what_it_makes_of_its_arguments_is_its_own(func: Callable[[Any], Any], item: object) -> None:
+    assert not Watch(func, item).possible()
+
+
 def local_work(x: int) -> dict[int, list[int]]:
     found: dict[int, list[int]] = {}
     found.setdefault(x, []).append(x)

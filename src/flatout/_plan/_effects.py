@@ -50,6 +50,7 @@ class Watch:
 
     def __init__(self, func: Callable[..., Any], item: object, star: bool = False) -> None:
         self._func = func
+        self._arguments = _arguments(func, item, star)
         self._functions = _functions(_handed(func, item, star))
         self._statement = next(filter(None, map(_statement, self._functions)), "")
         self._before: list[tuple[_Place, bytes]] = []
@@ -100,7 +101,7 @@ class Watch:
             from flatout._plan._writes import written
 
         file = self._file and f"the call may read or write the open file in {self._file}"
-        return file or written(self._functions, _innermost(self._func))
+        return file or written(self._functions, _innermost(self._func), *self._arguments)
 
 
 def _streams() -> tuple[Any, ...]:
@@ -175,6 +176,17 @@ def _defaults(func: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _parts(item: object, star: bool) -> tuple[object, ...]:
     return item if star and isinstance(item, tuple) else (item,)
+
+
+def _arguments(func: Any, item: object, star: bool) -> tuple[list[object], dict[str, object]]:
+    """What the innermost function is called with: in order, and by keyword."""
+    arguments: list[object] = [*_parts(item, star)]
+    keywords: dict[str, object] = {}
+    while isinstance(func, (partial, LruCached)):
+        if isinstance(func, partial):
+            arguments, keywords = [*func.args, *arguments], func.keywords | keywords
+        func = func.func if isinstance(func, partial) else func.__wrapped__
+    return arguments, keywords
 
 
 def _handed(func: Any, item: object, star: bool) -> Iterator[object]:

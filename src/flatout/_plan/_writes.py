@@ -1,15 +1,15 @@
 """What code would write to that the call has not made itself: read from its bytecode, where looking on shows nothing.
 
 A call may note something only now and then, or in what is too big to be looked at, or in a class or a module. So the code is
-walked through with a stack of where its values come from: globals, closure variables, the object whose method it is, and
-what is reached from these. An item or attribute assigned there, and a method called there that changes a container, is an
-effect that may come. Code that cannot be followed (what it is handed, what it calls elsewhere) counts as writing nothing.
+walked through with a stack of where its values come from: globals, closure variables, arguments, the object whose method it is,
+and what is reached from these. An item or attribute assigned there, and a method called there that changes a container, is an
+effect that may come. Code that cannot be followed (what it calls elsewhere) counts as writing nothing.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
 
@@ -44,19 +44,40 @@ class Origin:
     value: object = UNKNOWN
 
 
-def written(functions: Sequence[FunctionType], called: object) -> str:
+def written(
+    functions: Sequence[FunctionType], called: object, arguments: Sequence[object], keywords: Mapping[str, object]
+) -> str:
     """What the call may write to, as a phrase ("may change the global 'x' of module m"); empty for nothing found.
 
-    `functions` are those that the call is likely to run; `called` is what is called: a bound method has an object.
+    `functions` are those that the call is likely to run; `called` is what is called, with these arguments: a bound method has
+    an object.
     """
-    receiver = called.__self__ if isinstance(called, MethodType) else called
-    own = called.__func__ if isinstance(called, MethodType) else getattr(type(called), "__call__", None)  # noqa: B004
+    own = called.__func__ if isinstance(called, MethodType) else called
+    receiver = called.__self__ if isinstance(called, MethodType) else None
+    if not isinstance(called, (FunctionType, MethodType)):
+        own, receiver = getattr(type(called), "__call__", None), called  # noqa: B004
     for function in functions:
-        origin = Origin(f"the {_kind(receiver)} whose method it is", receiver) if function is own else None
-        found = _Reader(function, origin).written(LEVELS)
+        handed = _handed(function, receiver, arguments, keywords) if function is own else {}
+        found = _Reader(function, handed).written(LEVELS)
         if found:
             return found
     return ""
+
+
+def _handed(
+    function: FunctionType, receiver: object, arguments: Sequence[object], keywords: Mapping[str, object]
+) -> dict[str, Origin]:
+    """The origins of its parameters: of those by default, too, which all calls share."""
+    code = function.__code__
+    names, defaults = code.co_varnames[: code.co_argcount], function.__defaults__ or ()
+    values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
+    first = () if receiver is None else (receiver,)
+    values |= dict(zip(names[len(first) :], arguments, strict=False))
+    values |= {name: value for name, value in keywords.items() if name in code.co_varnames}
+    handed = {name: Origin(f"its argument {name!r}", value) for name, value in values.items()}
+    if first and names:
+        handed[names[0]] = Origin(f"the {_kind(receiver)} whose method it is", receiver)
+    return handed
 
 
 def _kind(receiver: object) -> str:
@@ -66,9 +87,9 @@ def _kind(receiver: object) -> str:
 class _Reader:
     """Reads the code of one function, and of those defined in it."""
 
-    def __init__(self, function: FunctionType, receiver: Origin | None = None) -> None:
+    def __init__(self, function: FunctionType, handed: Mapping[str, Origin]) -> None:
         self._function = function
-        self._receiver = receiver
+        self._handed = handed  # what it is called with
         self._closure = dict(closure_variables(function))
         self._methods: list[tuple[FunctionType, Origin]] = []  # called on what is not the call's own
 
@@ -77,7 +98,7 @@ class _Reader:
         found = next(self._all(self._function.__code__, frozenset(self._function.__code__.co_freevars)), "")
         if found or not levels:
             return found
-        return next(filter(None, (_Reader(*method).written(levels - 1) for method in self._methods)), "")
+        return next(filter(None, (_method(*method).written(levels - 1) for method in self._methods)), "")
 
     def _all(self, code: CodeType, outer: frozenset[str]) -> Iterator[str]:
         """`outer`: those free variables that lie outside the function that was called."""
@@ -99,10 +120,8 @@ class _Reader:
         return None
 
     def parameters(self, code: CodeType) -> dict[str, Origin | None]:
-        """The origins of the parameters: only the object of a method is known."""
-        if code is self._function.__code__ and code.co_argcount and self._receiver is not None:
-            return {code.co_varnames[0]: self._receiver}
-        return {}
+        """The origins of the parameters."""
+        return {**self._handed} if code is self._function.__code__ else {}
 
     def calls(self, receiver: Origin, name: str) -> None:
         """A method is called; one of a class of the function's own module is read, too."""
@@ -111,6 +130,11 @@ class _Reader:
         method = getattr(method, "__func__", method)
         if isinstance(method, FunctionType) and method.__globals__ is self._function.__globals__:
             self._methods.append((method, receiver))
+
+
+def _method(function: FunctionType, receiver: Origin) -> _Reader:
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    return _Reader(function, {names[0]: receiver} if names else {})
 
 
 class _Walk:
@@ -143,6 +167,8 @@ class _Walk:
         left = self._top(2) if instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=") else None
         if left is not None and _changes_in_place(left.value):
             yield f"the call may change {left.name}"
+        if instruction.opname == _TAKES_ARGUMENTS and (subject := self._subject(instruction.arg or 0)) is not None:
+            yield f"the call may change {subject.name}"
         if _is_method(instruction) and (receiver := self._top()) is not None:
             if instruction.argval in CHANGES and _is_container(receiver.value):
                 yield f"the call may change {receiver.name}"
@@ -172,12 +198,10 @@ class _Walk:
             self._replace(instruction, _part_of(self._top()))
         elif name == "FOR_ITER":
             self._push(instruction, _part_of(self._top()))
-        elif name == "PRECALL":  # which takes the arguments in Python 3.11
-            told = self._told(instruction.arg or 0)
-            self._replace(instruction, told)
+        elif name == _TAKES_ARGUMENTS:  # which in Python 3.11 is not yet the call
+            self._replace(instruction, self._told(instruction.arg or 0))
         elif name == "CALL":
-            told = self._top() if sys.version_info < (3, 12) else self._told(instruction.arg or 0)
-            self._replace(instruction, told)
+            self._replace(instruction, self._top())
         elif name == "COPY":
             self._stack.append(self._top(instruction.arg or 1))
         elif name == "SWAP":
@@ -204,10 +228,23 @@ class _Walk:
             else:
                 self._locals[other] = self._stack.pop() if self._stack else None
 
+    def _called(self, arguments: int) -> Origin | None:
+        """The builtin that is called with so many arguments, where it is one of those that matter here."""
+        below = self._stack[-arguments - 2 : len(self._stack) - arguments]
+        return next((origin for origin in below if origin is not None and origin.name in _TELLING), None)
+
+    def _subject(self, arguments: int) -> Origin | None:
+        """What a builtin changes."""
+        called, subject = self._called(arguments), self._top(arguments)
+        if called is None or subject is None:
+            return None
+        if called.value is next:
+            return subject if isinstance(subject.value, Iterator) else None
+        return subject if called.value in (setattr, delattr) else None
+
     def _told(self, arguments: int) -> Origin | None:
         """What a builtin returns that leads from an object to one that is not the call's own either."""
-        below = self._stack[-arguments - 2 : len(self._stack) - arguments]
-        called = next((origin for origin in below if origin is not None and origin.name in _TELLING), None)
+        called = self._called(arguments)
         if called is None:
             return None
         if called.value is globals:
@@ -237,8 +274,10 @@ class _Walk:
             self._stack[-1], self._stack[-depth] = self._stack[-depth], self._stack[-1]
 
 
-# Builtins that lead on to what is not the call's own.
-_TELLING = {"type": type, "vars": vars, "globals": globals, "iter": iter, "reversed": reversed}
+# Builtins that lead on to what is not the call's own, or change it.
+_LEADING = {"type": type, "vars": vars, "globals": globals, "iter": iter, "reversed": reversed}
+_TELLING: dict[str, object] = {**_LEADING, "setattr": setattr, "delattr": delattr, "next": next}
+_TAKES_ARGUMENTS = "PRECALL" if sys.version_info < (3, 12) else "CALL"
 _STORES = ("STORE_FAST", "STORE_FAST_STORE_FAST", "STORE_FAST_LOAD_FAST")
 _WRITES = {  # how deep on the stack lies what is written to
     "STORE_ATTR": 1,
