@@ -320,6 +320,45 @@ for via in ("process", flatout.Plan("process")):
     assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
 
 
+TOLD = "no module that tasks need may start processes when it is imported"
+
+
+def test_a_module_that_starts_processes_as_it_is_imported_is_told_so_and_starts_no_more(tmp_path: Path) -> None:
+    """Each worker imports it to find the function: it would start workers of its own, and so on."""
+    (tmp_path / "tables.py").write_text(
+        """
+import flatout
+def entry(n):
+    return n
+TABLE = flatout.map(entry, range(4), via="process").results()
+"""
+    )
+    code = f"""
+try:
+    import tables
+except Exception as error:
+    print(type(error).__name__, {TOLD!r} in str(error))
+"""
+    assert script(tmp_path, code).split() == ["PlanError", "True"]
+
+
+def test_nor_may_one_that_has_the_class_of_an_input(tmp_path: Path) -> None:
+    (tmp_path / "kinds.py").write_text(
+        """
+import flatout
+class Kind:
+    pass
+flatout.map(abs, range(4), via="process").wait()
+"""
+    )
+    code = f"""
+import flatout, kinds
+failure, = flatout.map(str, [kinds.Kind()], via="process", on_error="return")
+print(type(failure.error).__name__, {TOLD!r} in str(failure.error))
+"""
+    assert script(tmp_path, code).split() == ["PlanError", "True"]
+
+
 # --- other systems, as far as can be told on this one
 
 ELSEWHERE = f"""

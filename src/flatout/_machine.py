@@ -14,6 +14,7 @@ import contextlib
 import math
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterable
 
@@ -188,6 +189,11 @@ def why_no_processes() -> str:
         return "the program is frozen (sys.frozen), so it holds no Python interpreter to start"
     if not sys.executable:
         return "Python does not know where its own executable is (sys.executable is empty)"
+    if _child.loading == threading.get_ident():  # the next would import it as well, and so on
+        return (
+            "this is a worker process, which imports the module that asks for them to load what it is to call; "
+            "no module that tasks need may start processes when it is imported, but only in a function that others call"
+        )
     return ""
 
 

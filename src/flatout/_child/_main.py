@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from flatout import _child
@@ -120,7 +120,8 @@ class Worker:
             _take_on(setup)
             self._output.take_over()
             if frame.buffers:
-                self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
+                with _loading():
+                    self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
                 self._initialized, self._stops_alarms = False, True
             self._stop_alarm()
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
@@ -159,9 +160,10 @@ class Worker:
         frame = self._take()
         first, _, lengths = _values.load(frame.head)
         began = time.time()
-        inputs, unloadable = _values.unpack(
-            frame.buffers[0], frame.buffers[1:], lengths, lambda position: self._caller.begins(first + position)
-        )
+        with _loading():
+            inputs, unloadable = _values.unpack(
+                frame.buffers[0], frame.buffers[1:], lengths, lambda position: self._caller.begins(first + position)
+            )
         if self._flight is not None:
             self._slots[_page.CURRENT] = 0  # loaded
             self._flight.send(first, inputs, unloadable)
@@ -225,6 +227,16 @@ class Worker:
             noted and name in sys.modules and _changed_at(sys.modules[name]) != noted
             for name, noted in self._modules.items()
         )
+
+
+@contextlib.contextmanager
+def _loading() -> Iterator[None]:
+    """Modules that are imported here must not start processes, or these would import them in turn, and so on."""
+    _child.loading = threading.get_ident()
+    try:
+        yield
+    finally:
+        _child.loading = 0
 
 
 def _take_on(setup: dict[str, Any]) -> None:
