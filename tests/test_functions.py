@@ -417,6 +417,32 @@ def test_definitions_leave_alone_functions_that_remember(script) -> None:
     """)
 
 
+def test_classes_keep_their_slots(script) -> None:
+    script("""
+        import dataclasses
+        @dataclasses.dataclass(slots=True)
+        class Point:
+            x: int
+            y: int = 2
+        class Account:
+            __slots__ = ("__balance",)
+            def __init__(self, balance): self.__balance = balance
+            def balance(self): return self.__balance
+        class Named(Account):
+            __slots__ = "name"
+        class Loose(Account): pass
+        def spend(account, point):
+            made = Named(account.balance() - point.x)
+            made.name = [hasattr(thing, "__dict__") for thing in (account, point, made, Loose(1))]
+            return made, Point(point.x + 1)
+        worker = Worker()
+        worker.unpack(spend)
+        named, point = worker.call(Account(10), Point(3))
+        assert (type(named), named.balance(), named.name) == (Named, 7, [False, False, False, True])
+        assert point == Point(4)
+    """)
+
+
 @pytest.mark.parametrize("shadowed", [False, True])
 @pytest.mark.parametrize("name", ["handmade", "plugin"])
 def test_modules_that_a_worker_cannot_import_go_by_value(script, tmp_path: Path, name: str, shadowed: bool) -> None:

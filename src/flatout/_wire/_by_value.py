@@ -21,7 +21,7 @@ import sys
 import typing
 import weakref
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -92,9 +92,15 @@ class ByValue(cloudpickle.Pickler):  # type: ignore[misc]
 
 
 def _reduce_class(cls: type) -> Any:
-    make, args, (attributes, slots), *rest = _dynamic_class_reduce(cls)
+    make, args, (attributes, rest_of_state), *rest = _dynamic_class_reduce(cls)
     # cloudpickle leaves the qualified name out, without which a nested class cannot be pickled by reference.
-    return make, args, ({**attributes, "__qualname__": cls.__qualname__}, slots), *rest
+    attributes = {**attributes, "__qualname__": cls.__qualname__}
+    if attributes.get("__slots__"):
+        # And it makes the class without slots: its instances would be unlike those that they are to become at home.
+        kind, name, bases, given, *others = args
+        args = kind, name, bases, {**given, "__slots__": attributes.pop("__slots__")}, *others
+        attributes = {key: value for key, value in attributes.items() if not isinstance(value, MemberDescriptorType)}
+    return make, args, (attributes, rest_of_state), *rest
 
 
 def fill_function(func: FunctionType, state: tuple[Any, dict[str, Any]]) -> None:
