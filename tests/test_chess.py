@@ -196,6 +196,11 @@ def test_the_story_names_the_numbers() -> None:
     assert "keep up with 12 tables: (5 + 55) / 5" in text
 
 
+def test_masters_without_a_table_do_not_help() -> None:
+    told = next(line for line in lines(Exhibition(opponents=24, masters=30)) if line.startswith("game after game"))
+    assert told.split()[3:] == ["0:30:00", "0:29:05", "0:30:00"]
+
+
 # --- live
 
 

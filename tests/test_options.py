@@ -258,7 +258,9 @@ def test_an_on_error_of_another_type_is_refused(on_error: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "func", [double, functools.partial(double), Doubler().method, abs], ids=["function", "partial", "method", "builtin"]
+    "func",
+    [double, functools.partial(double), Doubler().method, abs, functools.wraps(double)(lambda x: double(x))],
+    ids=["function", "partial", "method", "builtin", "wrapped"],
 )
 def test_a_plain_function_is_not_for_the_event_loop(func: Callable[..., Any]) -> None:
     message = refused(func, Untouchable(), via="async")
@@ -266,8 +268,17 @@ def test_a_plain_function_is_not_for_the_event_loop(func: Callable[..., Any]) ->
         assert works in message
 
 
-def test_what_may_return_an_awaitable_is_let_through() -> None:
-    assert flatout.map(lambda x: adouble(x), [1, 2], via="async").results() == [2, 4]
+def wrapped(func: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(func)
+    def call(*arguments: Any) -> Any:
+        return func(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("func", [lambda x: adouble(x), wrapped(adouble), wrapped(wrapped(adouble))])
+def test_what_may_return_an_awaitable_is_let_through(func: Callable[[int], Any]) -> None:
+    assert flatout.map(func, [1, 2], via="async").results() == [2, 4]
 
 
 def test_an_initializer_is_a_function_too() -> None:

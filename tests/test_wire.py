@@ -372,6 +372,7 @@ def test_a_group_with_a_member_that_cannot_travel_is_still_a_group() -> None:
     again = crossed(ExceptionGroup("some", [ValueError("v"), ValueError(threading.Lock())]))
     assert isinstance(again, ExceptionGroup)
     assert [type(error) for error in again.exceptions] == [ValueError, RunError]
+    assert again.message == "some"
 
 
 @given(

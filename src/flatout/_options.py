@@ -225,10 +225,12 @@ def _surely_plain(func: Any) -> bool:
     """Whether it returns no awaitable for certain: only of builtins can that be said, and of functions that await nothing.
 
     A plain Python function may return a coroutine that it got elsewhere, so it is given the benefit of the doubt only
-    where its annotation or its being a lambda speaks for it.
+    where its annotation, its being a lambda or what it wraps (`functools.wraps`) speaks for it.
     """
     plain = _underlying(func)
     if isinstance(plain, (FunctionType, MethodType)):
+        if (wrapped := getattr(plain, "__wrapped__", None)) is not None:
+            return not is_async(wrapped) and _surely_plain(wrapped)
         returns = getattr(plain, "__annotations__", {}).get("return")
         return plain.__name__ != "<lambda>" and "Awaitable" not in str(returns) and "Coroutine" not in str(returns)
     return not isinstance(plain, type)

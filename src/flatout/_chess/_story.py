@@ -66,7 +66,7 @@ def _figures(exhibition: Exhibition, stayed: Ends, walked: Ends) -> Iterator[str
     yield f"{'':<22}{'by the law':>12}  {'on a virtual clock':>26}"
     yield f"{'':<22}{'at least':>12}  {'last move':>12}  {'last reply':>12}"
     for name, law, end in (
-        ("game after game", exhibition.law_seconds(masters, masters), stayed),
+        ("game after game", exhibition.law_seconds(min(masters, tables), masters), stayed),
         ("table to table", exhibition.law_seconds(tables, masters), walked),
         (f"  with {2 * masters} masters", doubled.law_seconds(tables, 2 * masters), ends(play_table_to_table(doubled))),
     ):

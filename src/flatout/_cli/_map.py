@@ -134,7 +134,7 @@ def map_(
     \b
     Examples:
       flatout map math:sqrt --json numbers.txt
-      flatout map pathlib:Path.exists -- README.md LICENSE
+      flatout map os.path:getsize -- README.md LICENSE
       flatout map fetch.py:fetch --lines urls.txt --timeout 30 --retry 3
       flatout map parse.py:parse --glob 'data/**/*.xml' --output json --out parsed.jsonl
       tail -f access.log | flatout map report.py:parse --lines -

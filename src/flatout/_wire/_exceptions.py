@@ -99,6 +99,9 @@ def _without_init(cls: type[BaseException], args: tuple[Any, ...], attributes: d
 
 
 def _description(error: BaseException) -> str:
+    """What is told of one that cannot be pickled; of a group what it says itself, since its members come beside it."""
+    if type(error) in (ExceptionGroup, BaseExceptionGroup):
+        return _bounded(_get(error, "message"))
     name = f"{type(error).__module__}.{type(error).__qualname__}"
     try:
         return _bounded(f"{name}: {error}")
