@@ -1050,14 +1050,14 @@ class SlowToPack:
     """Made at once, so that no machine is too busy for a task that makes one."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        time.sleep(0.15)
+        time.sleep(0.06)
         return (str, ())
 
 
 def makes_much(note: Path, x: int) -> list[object]:
     with note.open("a") as file:
         file.write(f"{x}\n")
-    return [x] * 3_000_000 + [SlowToPack()]
+    return [x] * 300_000 + [SlowToPack()]
 
 
 def test_a_process_whose_results_take_long_to_pack_and_to_send_is_not_taken_for_silent(
@@ -1065,6 +1065,6 @@ def test_a_process_whose_results_take_long_to_pack_and_to_send_is_not_taken_for_
 ) -> None:
     monkeypatch.setattr("flatout._dispatch._dispatcher.UNRESPONSIVE", 0.05)
     call = functools.partial(makes_much, tmp_path / "note")
-    run = flatout.map(call, range(6), via="process", chunksize=6, timeout=0.3)
-    assert [values[0] for values in run] == list(range(6))
-    assert (tmp_path / "note").read_text().split() == [str(x) for x in range(6)], "each has run once"
+    run = flatout.map(call, range(20), via="process", chunksize=20, timeout=0.3)
+    assert [values[0] for values in run] == list(range(20))
+    assert (tmp_path / "note").read_text().split() == [str(x) for x in range(20)], "each has run once"

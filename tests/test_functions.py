@@ -417,6 +417,22 @@ def test_definitions_leave_alone_functions_that_remember(script) -> None:
     """)
 
 
+def test_code_says_which_file_it_is_from(script) -> None:
+    script("""
+        class Kept: pass
+        def fails(x):
+            Kept()
+            return (lambda: x / 0)()
+        worker = Worker()
+        worker.unpack(fails)
+        def where():
+            Kept()
+            return fails.__code__.co_filename, where.__code__.co_filename
+        worker.unpack(where)
+        assert [name.rpartition("/")[2] for name in worker.call()] == ["script.py", "script.py"]
+    """)
+
+
 def test_classes_keep_their_slots(script) -> None:
     script("""
         import dataclasses

@@ -21,11 +21,12 @@ import sys
 import typing
 import weakref
 from collections.abc import Callable
-from types import FunctionType, MemberDescriptorType, ModuleType
+from types import CodeType, FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 import cloudpickle
 from cloudpickle.cloudpickle import (
+    _code_reduce,
     _dynamic_class_reduce,
     _function_setstate,
 )
@@ -110,6 +111,12 @@ def fill_function(func: FunctionType, state: tuple[Any, dict[str, Any]]) -> None
     _function_setstate(func, (attributes, {**slots, "__globals__": missing}))
 
 
+def _reduce_code(code: CodeType) -> Any:
+    """cloudpickle leaves the name of the file out, as of 3.1.2: tracebacks and log records would have no line to show."""
+    make, args = _code_reduce(code)
+    return make, tuple([code.co_filename if arg == "<dynamic-code>" else arg for arg in args])
+
+
 def _reduce_cached_property(value: Any) -> Any:
     return functools.cached_property, (value.func,), {"attrname": value.attrname}  # in Python 3.11 it holds a lock
 
@@ -128,6 +135,7 @@ def _reduce_file(file: io.TextIOWrapper) -> Any:
 
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
+    CodeType: _reduce_code,
     io.TextIOWrapper: _reduce_file,
     functools.cached_property: _reduce_cached_property,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
@@ -141,6 +149,20 @@ _TYPING_REDUCERS: dict[type, Callable[[Any], Any]] = {
 }
 if sys.version_info >= (3, 12):
     _TYPING_REDUCERS[typing.TypeAliasType] = lambda made: (typing.TypeAliasType, (made.__name__, made.__value__))
+
+
+class _Alone(cloudpickle.Pickler):  # type: ignore[misc]
+    """Plain cloudpickle, but for the name of the file."""
+
+    def reducer_override(self, obj: Any) -> Any:
+        return _reduce_code(obj) if type(obj) is CodeType else super().reducer_override(obj)
+
+
+def dumps_alone(value: object, buffer_callback: BufferCallback | None) -> bytes:
+    """A pickle of something that shares nothing with what else a worker has. Raises whatever pickling raises."""
+    with io.BytesIO() as file:
+        _Alone(file, protocol=5, buffer_callback=buffer_callback).dump(value)
+        return file.getvalue()
 
 
 def dumps(value: object, buffer_callback: BufferCallback | None) -> tuple[bytes, Definitions]:

@@ -116,11 +116,10 @@ def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> by
     except Exception:
         if not by_value:
             raise
-        import cloudpickle
+        from flatout._wire import _by_value
 
         del buffers[before:]
-        blob: bytes = cloudpickle.dumps(value, 5, buffer_callback=beside(buffers))
-        return blob
+        return _by_value.dumps_alone(value, beside(buffers))
 
 
 def unpack(
