@@ -471,7 +471,7 @@ class Engine:
         if self._overseer is not None:
             self._overseer.end()
         if self.chooser is not None:
-            spread = self._plan is not None and self._plan.kind == "process"
+            spread = self._plan is not None and self._plan.kind == "process" and self._dispatcher.crossed
             self.chooser.stop(self.statistics(), self.seconds, spread)
             if self._plan is None:
                 self._plan = self.chooser.over()

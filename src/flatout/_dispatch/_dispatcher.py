@@ -171,6 +171,11 @@ class Dispatcher:
         return self._limit.quickest
 
     @property
+    def crossed(self) -> bool:
+        """Whether any results have come from processes."""
+        return self._sizer.bytes > 0
+
+    @property
     def in_joined_threads(self) -> int:
         """Tasks that joined threads have in hand; from any thread."""
         workers = list(self._crew.workers.values())

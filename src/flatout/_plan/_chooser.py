@@ -178,8 +178,8 @@ class Chooser:
         first, before = (measured, None) if known is None else (known.first, known.mean)
         crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
         others = self._others(counts, seconds, self._cores if spread else 1)
-        sent = spread and others.calls > 0 and not counts.failed
-        remember(self._work.func, first, in_the_mean(first, others, crowding, before), sent)
+        mean = in_the_mean(first, others, crowding, before)
+        remember(self._work.func, first, mean, sent=spread and not counts.failed)
 
     def _others(self, counts: Statistics, seconds: float, cores: int) -> Others:
         """What all calls did but those that were watched; or all, where these were nearly all."""
