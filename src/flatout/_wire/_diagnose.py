@@ -50,7 +50,9 @@ def not_picklable(value: object, name: str) -> NotPicklable:
 def not_returnable(value: object, name: str, error: BaseException) -> NotPicklable:
     """The error to raise for a value that cannot come home: it has no way but a plain pickle, which raised `error`."""
     where = f"{name}: {_say(error)}" if _failure(value) is None else culprit(value, name)
-    return NotPicklable(f"cannot be brought home from a worker process: {where}. Return plain data instead.")
+    return NotPicklable(
+        f"cannot be brought home from a worker process: {where.rstrip('.')}. Return plain data instead."
+    )
 
 
 def refuses(name: str, error: BaseException) -> NotPicklable:
