@@ -1065,6 +1065,8 @@ def test_a_process_whose_results_take_long_to_pack_and_to_send_is_not_taken_for_
 ) -> None:
     monkeypatch.setattr("flatout._dispatch._dispatcher.UNRESPONSIVE", 0.05)
     call = functools.partial(makes_much, tmp_path / "note")
-    run = flatout.map(call, range(20), via="process", chunksize=20, timeout=0.3)
+    # In a process that has had batches before, a second thread packs what there is as soon as a batch takes long.
+    flatout.map(abs, range(4), via="process", chunksize=1, max_concurrency=1).wait()
+    run = flatout.map(call, range(20), via="process", chunksize=20, max_concurrency=1, timeout=0.3)
     assert [values[0] for values in run] == list(range(20))
     assert (tmp_path / "note").read_text().split() == [str(x) for x in range(20)], "each has run once"

@@ -193,6 +193,7 @@ class Results:
 
     def fail(self, error: BaseException) -> None:
         """The next task raised."""
+        self._note_over()
         with self._lock:
             self._errors.append((len(self.values), error))
             self.values.append(None)
@@ -200,9 +201,13 @@ class Results:
     def end(self) -> None:
         """The batch is finished."""
         self._open = False
+        self._note_over()
         with self._lock:
-            self._slots[_page.CURRENT] = -self._slots[_page.CURRENT]
             self._flush()
+
+    def _note_over(self) -> None:
+        """The latest task runs no longer: to be said before the lock is had, for the postman may be packing for long."""
+        self._slots[_page.CURRENT] = -abs(self._slots[_page.CURRENT])
 
     def _deliver(self) -> None:
         """The postman."""
