@@ -460,6 +460,42 @@ def test_a_signal_handler_that_waits_stops_no_other_thread() -> None:
     assert results == [9] * 20
 
 
+def test_while_a_waiter_reads_it_does_not_hold_what_who_brings_his_result_wants(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A signal handler may come in the middle of it, and wait for the results of others."""
+    held: list[bool] = []
+    with flatout.Executor(1, via="process") as pool:
+        future = pool.submit(time.sleep, 0.02)
+        look = future._condition.__enter__
+
+        def enter() -> Any:
+            held.append(station._host._leader is not None and threading.current_thread() is threading.main_thread())
+            return look()
+
+        station: Any = pool._station
+        monkeypatch.setattr(future, "_condition", _Entered(future._condition, enter))
+        assert future.result(SECONDS) is None
+    assert held
+    assert not any(held)
+
+
+class _Entered:
+    """A condition of which it is noted when its lock is taken."""
+
+    def __init__(self, condition: threading.Condition, enter: Callable[[], Any]) -> None:
+        self._condition, self._enter = condition, enter
+
+    def __enter__(self) -> Any:
+        return self._enter()
+
+    def __exit__(self, *args: Any) -> Any:
+        return self._condition.__exit__(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._condition, name)
+
+
 @pytest.mark.parametrize("via", KINDS)
 def test_a_callback_that_raises_anything_harms_nothing(via: Any, tmp_path: Path) -> None:
     with flatout.Executor(2, via=via) as pool:

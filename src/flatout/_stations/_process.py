@@ -6,6 +6,7 @@ import functools
 import operator
 import time
 from concurrent.futures import Future
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, TypeVar
 
 from flatout._events import StartWorker
@@ -41,8 +42,12 @@ class LedFuture(Future[T]):
         if self.host is None or self.done() or (timeout is not None and timeout <= 0):
             return timeout
         began = time.monotonic()
-        self.host.lead(self.done, timeout)
+        self.host.lead(self._is_over, timeout)
         return None if timeout is None else max(0.0, timeout - (time.monotonic() - began))
+
+    def _is_over(self) -> bool:
+        """Like `done`, but without the lock, which who brings the result wants: a signal handler may come in the middle, and wait."""
+        return self._state in (CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED)
 
 
 class ProcessStation(Station):
