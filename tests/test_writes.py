@@ -343,7 +343,18 @@ def own_rows(rows: list[int]) -> tuple[list[int], int, int | None]:
     return kept, next(iter(rows)), next((row for row in rows if row), None)
 
 
-@pytest.mark.parametrize(("func", "item"), [(own_copy, {}), (own_number, 1), (own_words, "a"), (own_rows, [1])])
+def own_variable(x: int, **rest: Any) -> int:
+    for n in range(x):
+        if n:
+            found.append(n)  # noqa: F821 - of the turn before
+        found: list[int] = []  # noqa: F841
+    return len(rest)
+
+
+@pytest.mark.parametrize(
+    ("func", "item"),
+    [(partial(own_variable, found=[]), 1), (own_copy, {}), (own_number, 1), (own_words, "a"), (own_rows, [1])],
+)
 def test_what_it_makes_of_its_arguments_is_its_own(func: Callable[[Any], Any], item: object) -> None:
     assert not Watch(func, item).possible()
 

@@ -599,7 +599,6 @@ class Dispatcher:
 
     def _adopt(self, plan: Plan) -> None:
         self._staffing.adopt(plan, self._in_hand)
-        self._staffing.callers_core.free()
         self._gauge.forget()
         self._looks_at_threads = plan.kind == "thread"
 

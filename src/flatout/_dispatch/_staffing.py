@@ -56,6 +56,7 @@ class Staffing:
     def adopt(self, plan: Plan, in_hand: int) -> None:
         """From now on by this plan; in_hand: tasks that workers have by the one before."""
         self.plan = plan
+        self.callers_core.free()
         self._no_more = None
         most = self._options.max_concurrency
         start = plan.concurrency if most is None else min(plan.concurrency, most)

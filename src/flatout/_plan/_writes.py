@@ -73,7 +73,8 @@ def _handed(
     values = dict(zip(names[len(names) - len(defaults) :], defaults, strict=True)) | (function.__kwdefaults__ or {})
     first = () if receiver is None else (receiver,)
     values |= dict(zip(names[len(first) :], arguments, strict=False))
-    values |= {name: value for name, value in keywords.items() if name in code.co_varnames}
+    named = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]  # behind them are its other variables
+    values |= {name: value for name, value in keywords.items() if name in named}
     handed = {name: Origin(f"its argument {name!r}", value) for name, value in values.items()}
     if first and names:
         handed[names[0]] = Origin(f"the {_kind(receiver)} whose method it is", receiver)
@@ -276,7 +277,8 @@ class _Walk:
 
 # Builtins that lead on to what is not the call's own, or change it.
 _LEADING = {"type": type, "vars": vars, "globals": globals, "iter": iter, "reversed": reversed}
-_TELLING: dict[str, object] = {**_LEADING, "setattr": setattr, "delattr": delattr, "next": next}
+_CHANGING = {"setattr": setattr, "delattr": delattr, "next": next}
+_TELLING: dict[str, object] = {**_LEADING, **_CHANGING}
 _TAKES_ARGUMENTS = "PRECALL" if sys.version_info < (3, 12) else "CALL"
 _STORES = ("STORE_FAST", "STORE_FAST_STORE_FAST", "STORE_FAST_LOAD_FAST")
 _WRITES = {  # how deep on the stack lies what is written to
