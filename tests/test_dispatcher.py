@@ -874,8 +874,8 @@ def brain(
     return Dispatcher(Options(**options), plan, total, collect=collect, ahead=ahead)
 
 
-def inputs(first: int, end: int, route: Kind | None = None) -> TasksDrawn:
-    return TasksDrawn(Batch(first, list(range(first, end)), route=route))
+def inputs(first: int, end: int, route: Kind | None = None, each: object = None) -> TasksDrawn:
+    return TasksDrawn(Batch(first, list(range(first, end)) if each is None else [each] * (end - first), route=route))
 
 
 def sent(commands: list[Command]) -> list[tuple[int, list[int]]]:
@@ -931,7 +931,16 @@ def test_what_is_returned_goes_to_the_others_first_and_waits_behind_no_long_task
     assert sent(commands)[0][0] == 1
 
 
-def held_at_last(dispatcher: Dispatcher, *, size: int = 9, most: int = 10_000, first_ends: bool = False) -> int:
+def held_at_last(
+    dispatcher: Dispatcher,
+    *,
+    size: int = 9,
+    each: object = None,
+    result: object = "x",
+    seconds: float = 0.02,
+    most: int = 10_000,
+    first_ends: bool = False,
+) -> int:
     """How many of an endless input are drawn, or `most`, until nothing but task 0, which does not end, is in hand."""
     drawn, lowest = dispatcher.statistics().drawn, 0 if first_ends else 1
     while drawn < most:
@@ -940,11 +949,11 @@ def held_at_last(dispatcher: Dispatcher, *, size: int = 9, most: int = 10_000, f
             break
         worker, first, end = min((span for span in spans if span[1] < span[2]), key=lambda span: span[1])
         n = end - first
-        ended = BatchFinished(worker.number, first, ["x"] * n, seconds=0.02 * n, size=size * n)
+        ended = BatchFinished(worker.number, first, [result] * n, seconds=seconds * n, size=size * n)
         commands = dispatcher.handle(ended, 0.0)
         while draws := of(commands, Draw):
             drawn += draws[0].count
-            commands = dispatcher.handle(inputs(drawn - draws[0].count, drawn), 0.0)
+            commands = dispatcher.handle(inputs(drawn - draws[0].count, drawn, each=each), 0.0)
     return drawn
 
 
@@ -977,6 +986,19 @@ def test_behind_a_slow_one_not_many_are_held_where_nobody_knows_how_large_they_a
     dispatcher = brain(plan, on_error="return")
     crew_of(dispatcher, plan.kind == "async" or 2, 4 * plan.concurrency)
     assert held <= held_at_last(dispatcher, size=0) < held + 2 * plan.concurrency + 1
+
+
+LARGE = bytes(BYTES // 200)
+
+
+@pytest.mark.parametrize(("each", "result"), [(None, LARGE), (None, ("name", LARGE)), (LARGE, "x"), ((1, LARGE), "x")])
+@pytest.mark.parametrize("kind", ["thread", "async"])
+def test_what_stays_here_takes_no_more_memory_either_where_it_shows_how_much(
+    kind: Kind, each: object, result: object
+) -> None:
+    dispatcher = brain(Plan(kind, 2), on_error="return")
+    crew_of(dispatcher, kind == "async" or 2, 8)
+    assert 50 <= held_at_last(dispatcher, size=0, each=each, result=result, seconds=1e-6, first_ends=True) <= 300
 
 
 def test_a_consumer_who_asks_for_no_order_waits_for_no_one_in_particular() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -36,7 +37,8 @@ class Sizer:
         self._mean: float | None = None
         self._variance = 0.0
         self._last = 1
-        self.bytes = 0.0  # that a task takes to move
+        self.moved = 0.0  # bytes that a task takes to move
+        self._kept = 0.0  # that it takes here at least, input and result
 
     @property
     def cheap(self) -> bool:
@@ -53,14 +55,21 @@ class Sizer:
         """Whether any task has been."""
         return self._mean is not None
 
-    def finished(self, count: int, seconds: float, size: int = 0) -> None:
-        """So many tasks took so many seconds together, and so many bytes to move."""
+    @property
+    def bytes(self) -> float:
+        """That a task is known to take."""
+        return max(self.moved, self._kept)
+
+    def finished(self, count: int, seconds: float, size: int = 0, one: tuple[Any, Any] = (None, None)) -> None:
+        """So many tasks took so many seconds together, and so many bytes to move; of one of them the input and the result."""
+        kept = sum(map(_least_bytes, one))
         self._last = count
         mean = seconds / count
         if self._mean is None:
-            self._mean, self.bytes = mean, size / count
+            self._mean, self.moved, self._kept = mean, size / count, kept
             return
-        self.bytes += WEIGHT * (size / count - self.bytes)
+        self.moved += WEIGHT * (size / count - self.moved)
+        self._kept += WEIGHT * (kept - self._kept)
         deviation = mean - self._mean
         self._mean += WEIGHT * deviation
         # The mean of `count` tasks varies count times less than a task does.
@@ -85,6 +94,14 @@ class Sizer:
         sigma, mean = math.sqrt(self._variance), max(self._mean, 1e-9)
         in_time = ((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2
         return int(min(in_time, BATCH_BYTES / max(1.0, self.bytes)))
+
+
+def _least_bytes(value: Any) -> int:
+    """All that an array or a string takes, and those in a tuple; of another container only itself: to look in would take long."""
+    try:
+        return sum(map(sys.getsizeof, value)) if type(value) is tuple else sys.getsizeof(value)
+    except Exception:  # it has a `__sizeof__` of its own
+        return 0
 
 
 class Queue:

@@ -173,7 +173,7 @@ class Dispatcher:
     @property
     def crossed(self) -> bool:
         """Whether any results have come from processes."""
-        return self._sizer.bytes > 0
+        return self._sizer.moved > 0
 
     @property
     def in_joined_threads(self) -> int:
@@ -251,7 +251,8 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
-        self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size)
+        one = taken[-1][0].inputs[-1], event.values[-1]
+        self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size, one)
         if self._staffing.trial is not None:
             self._staffing.trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()

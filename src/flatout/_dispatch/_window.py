@@ -55,7 +55,7 @@ class Window:
         wanted = least * (1 if self._wide else self._staffing.next_size(TARGET))
         if not self._sizer.measured:
             return wanted  # they may be large
-        if self._sizer.bytes and not self._wide:  # what crosses a border is known to take no more room than it may
+        if self._sizer.moved and not self._wide:  # what crosses a border is known to take no more room than it may
             wanted = max(wanted, EACH * in_flight)
         return max(least, min(max(LEAST, wanted), int(BYTES / max(1.0, self._sizer.bytes))))
 
@@ -63,8 +63,9 @@ class Window:
         """Whether one task takes so long that outcomes of those behind it fill the window, where that is left to us."""
         if self._buffersize is not None:
             return False
-        if self._sizer.bytes:
-            most = BYTES / max(LEAST_BYTES, self._sizer.bytes)
-        else:  # results of calls that compute here, an image each perhaps, may be large
-            most = HELD_UP * window if self._wide else 0
+        most = BYTES / max(LEAST_BYTES, self._sizer.bytes)
+        if (
+            not self._sizer.moved
+        ):  # results of calls that compute here, an image each perhaps, may be larger than they look
+            most = min(most, HELD_UP * window) if self._wide else 0
         return self._ledger.waits_for_one and held < most
