@@ -131,7 +131,7 @@ class Dispatcher:
     def try_out(self, shares: int) -> None:
         """Have an event loop show what its tasks do before it is given more than one of so many shares of them."""
         if self._total is not None and self._total > Trial.FEWEST:
-            self._staffing.trial = Trial(-(-self._total // shares))
+            self._staffing.trial.start(-(-self._total // shares))
 
     # The door
 
@@ -154,10 +154,8 @@ class Dispatcher:
         if self.finished:
             return None
         due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
-        trial = self._staffing.trial
-        until = trial.until if trial is not None else None
-        looks = self._gauge.look_at, self._staffing.callers_core.look_at
-        due += [at for at in (self._next_start, *looks, until) if at is not None]
+        looks = self._gauge.look_at, self._staffing.callers_core.look_at, self._staffing.trial.until
+        due += [at for at in (self._next_start, *looks) if at is not None]
         return min(due, default=None)
 
     @property
@@ -253,8 +251,7 @@ class Dispatcher:
         self._queued_seconds += event.queued
         one = taken[-1][0].inputs[-1], event.values[-1]
         self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size, one)
-        if self._staffing.trial is not None:
-            self._staffing.trial.ended(count, now)
+        self._staffing.trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
         overloads = [one for one in judged if one is not None] if judged else ()
         # Threads are in each other's way from the first on, so that the quickest tells nothing.
@@ -442,8 +439,7 @@ class Dispatcher:
             self._requeue(heapq.heappop(self._delayed)[2])
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
-        if self._staffing.trial is not None and self._staffing.trial.over(now):
-            self._staffing.trial = None
+        self._staffing.trial.look(now)
         core = self._staffing.callers_core
         if core.taken and not self._seat_is_on_a_call:
             core.free()
@@ -497,8 +493,7 @@ class Dispatcher:
                 self._send(worker, batch, now)
 
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
-        if self._staffing.trial is not None:
-            self._staffing.trial.begun(now)
+        self._staffing.trial.begun(now)
         worker.hands.add(batch)
         self._in_hand += len(batch)
         self._limit.started(range(batch.first, batch.end), now, _beginning(worker, batch))

@@ -39,7 +39,7 @@ class Staffing:
         self.plan: Plan | None = None
         self.apart = Apart()
         self.callers_core = CallersCore()
-        self.trial: Trial | None = None  # of an event loop, as long as it goes on
+        self.trial = Trial()  # of an event loop
         self.room_for: int | None = None  # worker processes that there is memory for, where that is known
         self._options = options
         self._crew = crew
@@ -209,8 +209,8 @@ class Staffing:
         """How many more tasks may begin in workers of this kind."""
         running, most = self._crew.running(kind), self._options.max_concurrency
         room = self._value(kind) - running
-        if self.trial is not None and kind == "async":
-            room = min(room, self.trial.room(running))
+        if kind == "async":
+            room = self.trial.room(room, running)
         if self.callers_core.taken and kind == self._kind(None) and running:
             room -= 1
         return room if most is None else min(room, most - self._crew.running_in_all())

@@ -14,37 +14,43 @@ ENOUGH = 16  # ends after which it is clear; guessed
 
 
 class Trial:
-    """most: tasks in flight as long as the trial goes on."""
+    """Off until `start`. until: when it is over; None: it is off, or has not begun."""
 
     FEWEST = 100  # tasks below which there is nothing to try: they would all be in flight in any case; guessed
 
-    def __init__(self, most: int) -> None:
-        self.until: float | None = None  # when it is over; None: it has not begun
-        self._most = max(most, ENOUGH)
+    def __init__(self) -> None:
+        self.until: float | None = None
+        self._most: int | None = None  # tasks in flight as long as it goes on
         self._ended = 0
+
+    def start(self, most: int) -> None:
+        """From the next task on, so many in flight at most."""
+        self._most = max(most, ENOUGH)
 
     def begun(self, now: float) -> None:
         """Tasks have been sent."""
-        if self.until is None:
+        if self._most is not None and self.until is None:
             self.until = now + PATIENCE
 
     def ended(self, count: int, now: float) -> None:
         """So many tasks have ended."""
+        if self._most is None:
+            return
         if not self._ended:
             self.until = now + VERDICT
         self._ended += count
         if self._ended >= ENOUGH + 1:  # those that ended first tell nothing: see `_plan/_review.py`
             self.until = min(now, self.until or now)
 
-    def room(self, running: int) -> int:
-        """How many more may begin."""
-        return self._most - running
+    def room(self, room: int, running: int) -> int:
+        """How many more may begin of those that there is room for."""
+        return room if self._most is None else min(room, self._most - running)
 
-    def over(self, now: float) -> bool:
-        """Whether it is over. Where the loop was held up, by one of its tasks or for want of a core, the others were, too."""
+    def look(self, now: float) -> None:
+        """End it where its time is over. Where the loop was held up, by one of its tasks or for want of a core, all were."""
         if self.until is None or now < self.until:
-            return False
+            return
         if not self._ended and now > self.until + LATE:
             self.until = now + PATIENCE
-            return False
-        return True
+        else:
+            self.until = self._most = None
