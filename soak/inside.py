@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TextIO
 
 import flatout
-from flatout import _kept_threads
+from flatout._threads import _kept
 from flatout._workers import _pool
 from soak import leftovers
 from soak.account import Account, Scene
@@ -58,7 +58,7 @@ class Soak:
     """Runs of every kind for so many seconds, in five threads, one of which has an event loop."""
 
     def __init__(self, seed: int, seconds: float, kills_per_second: float, diary: Path) -> None:
-        _kept_threads.IDLE_SECONDS = IDLE_SECONDS
+        _kept.IDLE_SECONDS = IDLE_SECONDS
         self.killer = Killer(seed, kills_per_second, lambda: self.account.figures["runs"], diary)
         self.account = Account(self.killer)
         self._seed = seed

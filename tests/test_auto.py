@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._machine import gil_enabled
+from flatout._machine._machine import gil_enabled
 
 
 def compute(n: int) -> int:

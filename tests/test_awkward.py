@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._one_at_a_time import OneAtATime
+from flatout._threads._one_at_a_time import OneAtATime
 from flatout.testing import virtual_run
 
 GUARD = 60.0  # seconds: a test that needs them has failed

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from flatout._daemons import Daemon
+from flatout._threads._daemons import Daemon
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system knows no masks")
 
@@ -49,7 +49,7 @@ def test_one_that_cannot_be_started_leaves_the_signals_of_its_starter_let_in() -
 def test_a_signal_that_the_main_thread_blocks_for_good_keeps_no_thread_from_its_work() -> None:
     code = """
 import os, signal
-from flatout._daemons import Daemon
+from flatout._threads._daemons import Daemon
 signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 os.kill(os.getpid(), signal.SIGINT)
 for _ in range(2):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flatout._machine import open_files_left
+from flatout._machine._machine import open_files_left
 from flatout._model import Plan
 from flatout._plan._descriptors import SPARE, within_open_files
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from flatout._engine import Engine
 from flatout._model import Measurement, Options, Plan, Work
 from flatout._plan._choose import Situation, choose
 from flatout._plan._chooser import Chooser
 from flatout._plan._duel import FRUITLESS, ROUNDS, SCALES, SIDE, Duel, Reading, gain, shared_out
-from flatout._run import Run
+from flatout._run._engine import Engine
+from flatout._run._run import Run
 
 COMPUTES = Measurement(gil=0.0, free=0.010, wait=0.0, transfer=5e-6)  # as the probe has it without a GIL
 NO_GIL = Situation(8, left=1000, gil=False)

@@ -132,7 +132,7 @@ def test_the_zygote_starts_before_what_carries_the_run_out_is_imported() -> None
 import sys
 def hook(event, args):
     if event == "subprocess.Popen":
-        print(*(name for name in ("flatout._engine", "flatout._wire._functions", "pickle") if name in sys.modules))
+        print(*(name for name in ("flatout._run._engine", "flatout._wire._functions", "pickle") if name in sys.modules))
 sys.addaudithook(hook)
 import flatout
 flatout.map(lambda x: x, range(4), via="process").results()

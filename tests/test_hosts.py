@@ -11,8 +11,8 @@ from concurrent import futures
 import pytest
 
 import flatout
-from flatout._hosts import ThreadHost
-from flatout._shared_host import SharedHost
+from flatout._run._hosts import ThreadHost
+from flatout._run._shared_host import SharedHost
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="looks at open files as Linux shows them")
 

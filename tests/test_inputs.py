@@ -15,7 +15,7 @@ import pytest
 
 import flatout
 from flatout import InputError
-from flatout._inputs import Inputs
+from flatout._run._inputs import Inputs
 
 PLAIN = ("auto", "inline", "thread", "process")
 Via = Any

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout import _interrupts
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Outlet
-from flatout._interrupts import Latch, is_raised_by_handler, put_off
+from flatout._run._driver import Driver, Outlet
+from flatout._threads import _interrupts
+from flatout._threads._interrupts import Latch, is_raised_by_handler, put_off
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGALRM"), reason="there are no such signals here")
 SECONDS = 30  # to wait for what must come

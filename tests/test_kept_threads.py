@@ -8,7 +8,7 @@ import time
 import pytest
 
 import flatout
-from flatout import _kept_threads
+from flatout._threads import _kept
 
 
 def me(_: int) -> threading.Thread:
@@ -17,7 +17,7 @@ def me(_: int) -> threading.Thread:
 
 def idle(thread: threading.Thread) -> threading.Thread:
     """The same, once it waits for its next run."""
-    while thread not in _kept_threads._idle:
+    while thread not in _kept._idle:
         time.sleep(0.001)
     return thread
 
@@ -48,11 +48,11 @@ def test_an_initializer_has_threads_of_its_own() -> None:
 
 
 def test_a_thread_that_nobody_needs_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_kept_threads, "IDLE_SECONDS", 0.01)
-    monkeypatch.setattr(_kept_threads, "_idle", [])
+    monkeypatch.setattr(_kept, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(_kept, "_idle", [])
     thread = run_one()
     thread.join()
-    assert _kept_threads._idle == []
+    assert _kept._idle == []
     assert run_one() is not thread
 
 
@@ -79,13 +79,13 @@ def test_a_thread_that_is_given_back_in_the_middle_of_a_job_serves_nobody_before
         began.set()
         over.wait(60)
 
-    thread = _kept_threads.take("busy")
+    thread = _kept.take("busy")
     thread.inbox.put(job)
     assert began.wait(60)
-    _kept_threads.give_back(thread)
-    other = _kept_threads.take("other")
+    _kept.give_back(thread)
+    other = _kept.take("other")
     assert other is not thread
-    _kept_threads.give_back(other)
+    _kept.give_back(other)
     over.set()
     assert idle(thread).name == "flatout-idle"
 

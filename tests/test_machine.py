@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from flatout import Machine, PlanError, machine
-from flatout import _machine as reader
+from flatout._machine import _cgroups
+from flatout._machine import _machine as reader
 
 MIB = 2**20
 GIB = 2**30
@@ -74,9 +75,9 @@ def v1(tree: Tree) -> Tree:
 
 
 def test_without_cgroups_nothing_is_limited(tree: Tree) -> None:
-    assert reader.cpu_quota(str(tree)) is None
+    assert _cgroups.cpu_quota(str(tree)) is None
     assert reader.memory(str(tree)) == (16 * GIB, 8 * GIB, 8 * GIB)
-    assert reader.oom_group(str(tree)) is False
+    assert _cgroups.oom_group(str(tree)) is False
 
 
 def test_without_proc_memory_comes_from_psutil(tmp_path: Path) -> None:
@@ -101,16 +102,16 @@ class TestUnified:
     def test_tightest_quota_counts(self, v2: Tree, own: str, parent: str, quota: float | None) -> None:
         v2.group("/sys/fs/cgroup/pod/box", cpu_max=own)
         v2.group("/sys/fs/cgroup/pod", cpu_max=parent)
-        assert reader.cpu_quota(str(v2)) == quota
+        assert _cgroups.cpu_quota(str(v2)) == quota
 
     def test_quota_of_root_of_container(self, tree: Tree) -> None:
         tree.mount("cgroup2", "/sys/fs/cgroup")
         tree.member("0::/")
         tree.group("/sys/fs/cgroup", cpu_max="250000 100000")
-        assert reader.cpu_quota(str(tree)) == 2.5
+        assert _cgroups.cpu_quota(str(tree)) == 2.5
 
     def test_files_that_are_missing_limit_nothing(self, v2: Tree) -> None:
-        assert reader.cpu_quota(str(v2)) is None
+        assert _cgroups.cpu_quota(str(v2)) is None
         assert reader.memory(str(v2))[2] == 8 * GIB
 
     def test_memory_is_limit_less_working_set(self, v2: Tree) -> None:
@@ -135,7 +136,7 @@ class TestUnified:
     def test_oom_group(self, v2: Tree, own: int, parent: int, kills: bool) -> None:
         v2.write("/sys/fs/cgroup/pod/box/memory.oom.group", own)
         v2.write("/sys/fs/cgroup/pod/memory.oom.group", parent)
-        assert reader.oom_group(str(v2)) is kills
+        assert _cgroups.oom_group(str(v2)) is kills
 
 
 class TestSeparateHierarchies:
@@ -143,11 +144,11 @@ class TestSeparateHierarchies:
     def test_tightest_quota_counts(self, v1: Tree, own: int, parent: int, quota: float | None) -> None:
         v1.group("/sys/fs/cgroup/cpu,cpuacct/pod/box", cpu_cfs_quota_us=own, cpu_cfs_period_us=100000)
         v1.group("/sys/fs/cgroup/cpu,cpuacct/pod", cpu_cfs_quota_us=parent, cpu_cfs_period_us=100000)
-        assert reader.cpu_quota(str(v1)) == quota
+        assert _cgroups.cpu_quota(str(v1)) == quota
 
     def test_quota_without_period_limits_nothing(self, v1: Tree) -> None:
         v1.group("/sys/fs/cgroup/cpu,cpuacct/pod", cpu_cfs_quota_us=100000)
-        assert reader.cpu_quota(str(v1)) is None
+        assert _cgroups.cpu_quota(str(v1)) is None
 
     def test_memory_counts_cache_of_children_too(self, v1: Tree) -> None:
         unlimited = 9223372036854771712  # what the kernel shows for "no limit"
@@ -166,7 +167,7 @@ class TestSeparateHierarchies:
         tree.member("5:cpu:/docker/abc/inner")
         tree.group("/sys/fs/cgroup/cpu/inner", cpu_cfs_quota_us=-1, cpu_cfs_period_us=100000)
         tree.group("/sys/fs/cgroup/cpu", cpu_cfs_quota_us=150000, cpu_cfs_period_us=100000)
-        assert reader.cpu_quota(str(tree)) == 1.5
+        assert _cgroups.cpu_quota(str(tree)) == 1.5
 
 
 def test_hybrid_takes_the_tightest_of_both(v1: Tree) -> None:
@@ -174,15 +175,15 @@ def test_hybrid_takes_the_tightest_of_both(v1: Tree) -> None:
     v1.member("0::/pod/box")
     v1.group("/sys/fs/cgroup/cpu,cpuacct/pod", cpu_cfs_quota_us=300000, cpu_cfs_period_us=100000)
     v1.group("/sys/fs/cgroup/unified/pod", cpu_max="200000 100000")
-    assert reader.cpu_quota(str(v1)) == 2.0
+    assert _cgroups.cpu_quota(str(v1)) == 2.0
     v1.group("/sys/fs/cgroup/cpu,cpuacct/pod/box", cpu_cfs_quota_us=100000, cpu_cfs_period_us=100000)
-    assert reader.cpu_quota(str(v1)) == 1.0
+    assert _cgroups.cpu_quota(str(v1)) == 1.0
 
 
 def test_group_outside_of_mount_falls_back_to_its_top() -> None:
-    mount = reader.Mount(("cpu",), "/docker/abc", "/sys/fs/cgroup/cpu")
-    assert reader.ancestors("/docker/abcd", mount) == ["/sys/fs/cgroup/cpu"]
-    assert reader.ancestors("/../other", replace(mount, root="/")) == ["/sys/fs/cgroup/cpu"]
+    mount = _cgroups.Mount(("cpu",), "/docker/abc", "/sys/fs/cgroup/cpu")
+    assert _cgroups.ancestors("/docker/abcd", mount) == ["/sys/fs/cgroup/cpu"]
+    assert _cgroups.ancestors("/../other", replace(mount, root="/")) == ["/sys/fs/cgroup/cpu"]
 
 
 def test_of_two_mounts_the_one_that_shows_more_is_read(tree: Tree) -> None:
@@ -191,14 +192,14 @@ def test_of_two_mounts_the_one_that_shows_more_is_read(tree: Tree) -> None:
     tree.mount("cgroup2", "/elsewhere", root="/other")
     tree.member("0::/pod/box")
     tree.group("/sys/fs/cgroup/pod", cpu_max="100000 100000")
-    assert reader.cpu_quota(str(tree)) == 1.0
+    assert _cgroups.cpu_quota(str(tree)) == 1.0
 
 
 def test_mount_point_with_a_space(tree: Tree) -> None:
     tree.mount("cgroup2", r"/my\040groups")
     tree.member("0::/a:b")
     tree.group("/my groups/a:b", cpu_max="100000 100000")
-    assert reader.cpu_quota(str(tree)) == 1.0
+    assert _cgroups.cpu_quota(str(tree)) == 1.0
 
 
 def python(code: str) -> str:
@@ -210,7 +211,7 @@ def test_affinity_binds_a_real_process() -> None:
     code = """
 import os
 os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-from flatout._machine import machine, usable_cores
+from flatout._machine._machine import machine, usable_cores
 print(usable_cores(), machine().affinity, machine().cores <= 1)
 """
     assert python(code) == "1 1 True"
@@ -234,7 +235,9 @@ def test_cores_of_the_environment_must_make_sense(text: str, monkeypatch: pytest
 
 
 def test_cores_alone_load_nothing_heavy() -> None:
-    code = "import sys; from flatout._machine import usable_cores; usable_cores(); print('psutil' in sys.modules)"
+    code = (
+        "import sys; from flatout._machine._machine import usable_cores; usable_cores(); print('psutil' in sys.modules)"
+    )
     assert python(code) == "False"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import flatout
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Plan
 
 NAMES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS", "RAYON_NUM_THREADS")

@@ -19,14 +19,14 @@ from queue import SimpleQueue
 import pytest
 
 import flatout
-from flatout import _kept_threads
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Measurement
 from flatout._plan import _probe, _spinning
 from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
-from flatout._thread_times import Queued, clock_of_native, read
+from flatout._threads import _kept
+from flatout._threads._times import Queued, clock_of_native, read
 
 BIG = bytes(2_000_000)
 TEXT = "x" * 40_000
@@ -363,7 +363,7 @@ def test_threads_of_an_earlier_run_that_are_still_at_its_end_are_not_taken_for_t
         while not over.is_set():
             hashlib.sha256(BIG).digest()
 
-    _kept_threads.take("of an earlier run").inbox.put(compute_on)
+    _kept.take("of an earlier run").inbox.put(compute_on)
     try:
         assert measure(functools.partial(time.sleep, 0.005)).own == 0.0
     finally:
@@ -551,7 +551,7 @@ def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypat
     thread.start()
     thread.join()
     monkeypatch.setattr(
-        "flatout._thread_times.seconds_of",
+        "flatout._threads._times.seconds_of",
         lambda folder: (0.0, 7.0 if folder.endswith(f"/{thread.native_id}") else 0.0),
     )
     assert made[0].since(3.0) == 3.0

@@ -12,7 +12,7 @@ import pytest
 
 import flatout
 from flatout import Plan
-from flatout._machine import gil_enabled
+from flatout._machine._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Work
 from flatout._plan import _remembered
 from flatout._plan._chooser import Chooser

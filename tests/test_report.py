@@ -12,7 +12,7 @@ import pytest
 import flatout
 from flatout._model import Choice, Measurement, Prediction, Statistics
 from flatout._record import replace
-from flatout._report import Chosen
+from flatout._run._report import Chosen
 
 KINDS = ("auto", "inline", "thread", "process")
 
@@ -144,7 +144,7 @@ def chosen_of(choice: Choice, plan: flatout.Plan = PLAN, done: int = 45, seconds
 
 
 def test_predicted_and_measured_speak_of_the_tasks_after_the_choice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flatout._report.usable_cores", lambda: 2)
+    monkeypatch.setattr("flatout._run._report.usable_cores", lambda: 2)
     chosen = chosen_of(CHOICE)
     assert chosen
     assert (chosen.tasks, chosen.seconds, chosen.predicted) == (40, 0.25, 0.2)

@@ -14,10 +14,10 @@ from groups import control_group
 
 import flatout
 from flatout._events import RoomChanged
-from flatout._memory import ASSUMED, FILLING, LEAST, LONGEST, REMEMBERED, SHORTEST, Need, next_look
+from flatout._machine._memory import ASSUMED, FILLING, LEAST, LONGEST, REMEMBERED, SHORTEST, Need, next_look
+from flatout._machine._resources import CORES_EVERY, Resources, _size_and_peak
 from flatout._model import Plan
 from flatout._plan._choose import for_cores
-from flatout._resources import CORES_EVERY, Resources, _size_and_peak
 
 GUARD = 100  # seconds after which a test is taken to hang
 MIB = 1 << 20

@@ -33,9 +33,9 @@ from flatout._events import (
     WorkerExited,
     WorkerReady,
 )
-from flatout._kept_threads import clocks
 from flatout._model import Batch, Measurement, Options, Plan, Work
 from flatout._record import replace
+from flatout._threads._kept import clocks
 from flatout._workers._threads import FEW, ThreadsWorker
 
 if TYPE_CHECKING:

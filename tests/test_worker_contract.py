@@ -28,12 +28,12 @@ from test_faults import GUARD, wait_until_gone
 
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Outlet
 from flatout._events import SEAT, BatchFinished, Event, Tick, WorkerExited, WorkerReady
-from flatout._hosts import LoopHost
-from flatout._inputs import Inputs
-from flatout._inside import Loop, Threads
 from flatout._model import Batch, Options, Plan, Statistics, Work
+from flatout._run._driver import Driver, Outlet
+from flatout._run._hosts import LoopHost
+from flatout._run._inputs import Inputs
+from flatout._run._inside import Loop, Threads
 from flatout._workers import _pool
 from flatout._workers._base import Host, Worker
 from flatout._workers._inline import Seat

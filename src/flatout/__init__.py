@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from flatout._errors import WorkerDied as WorkerDied
     from flatout._executor import Executor as Executor
     from flatout._explain import Explanation as Explanation
-    from flatout._machine import Machine as Machine
-    from flatout._machine import machine as machine
+    from flatout._machine._machine import Machine as Machine
+    from flatout._machine._machine import machine as machine
     from flatout._model import Done as Done
     from flatout._model import Failure as Failure
     from flatout._model import Plan as Plan
     from flatout._model import Retry as Retry
-    from flatout._report import Report as Report
-    from flatout._run import Run as Run
+    from flatout._run._report import Report as Report
+    from flatout._run._run import Run as Run
 
 __version__ = "0.1.0"
 
@@ -46,20 +46,20 @@ _HOME = {
     "FlatoutError": "_errors",
     "InputError": "_errors",
     "InternalError": "_errors",
-    "Machine": "_machine",
+    "Machine": "_machine._machine",
     "NotPicklable": "_errors",
     "Plan": "_model",
     "PlanError": "_errors",
-    "Report": "_report",
+    "Report": "_run._report",
     "Retry": "_model",
-    "Run": "_run",
+    "Run": "_run._run",
     "RunCancelled": "_errors",
     "RunError": "_errors",
     "TaskTimeout": "_errors",
     "WorkerDied": "_errors",
     "explain": "_api",
     "gather": "_api",
-    "machine": "_machine",
+    "machine": "_machine._machine",
     "map": "_api",
 }
 

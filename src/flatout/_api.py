@@ -9,22 +9,22 @@ import contextvars
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from contextlib import suppress
 
-from flatout._interrupts import put_off
-from flatout._machine import gil_enabled, usable_cores, why_not_chosen
+from flatout._machine._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Kind, Options, Plan, Retry, Work
 from flatout._options import check_callable, check_iterables, check_options, is_async, need_processes
 from flatout._plan._choose import MOST_THREADS, START, async_plan
 from flatout._record import replace
-from flatout._run import Run, Watcher
+from flatout._run._run import Run, Watcher
+from flatout._threads._interrupts import put_off
 from flatout._workers import idle_workers, zygote_age
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any, Literal, TypeVar, overload
 
-    from flatout._engine import Engine
     from flatout._explain import Explanation
     from flatout._plan._chooser import Chooser
+    from flatout._run._engine import Engine
 
     R = TypeVar("R")
 
@@ -115,7 +115,7 @@ def map(
         with put_off():  # not in the middle of a start or an import
             if plan is not None and plan.kind == "process":
                 _boot_ahead()
-            from flatout._engine import Engine
+            from flatout._run._engine import Engine
 
             chooser = _chooser(work, options, not gil_enabled(), known=True) if plan is None else None
         return Engine(work, iterables, options, plan, chooser=chooser, **how)

@@ -14,7 +14,7 @@ from contextlib import closing
 from typing import Any, Literal, TypeVar
 
 from flatout._child._chunk import call_each
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Kind
 from flatout._options import check_callable, check_executor_via, is_async, need_processes
 from flatout._plan._choose import MOST_TASKS

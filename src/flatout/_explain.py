@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from flatout import _inputs
 from flatout._awaitable import is_awaitable
 from flatout._dispatch._trial import Trial
 from flatout._errors import PlanError
@@ -29,6 +28,7 @@ from flatout._plan._law import useful_in_flight
 from flatout._plan._review import LOOP_WORTH, loops_in_flight, loops_seconds
 from flatout._plan._second_look import Tie
 from flatout._record import record, replace
+from flatout._run import _inputs
 from flatout._units import duration
 
 LOOP_CALL = 10e-6  # seconds that an event loop needs for a call among many (CPU seconds measured: 10-12 us for a sleep)

@@ -13,15 +13,15 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from flatout._awaitable import is_awaitable
-from flatout._engine import Engine
 from flatout._errors import NotPicklable, PlanError
 from flatout._events import InputEnded, TasksDrawn
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Batch, Kind, OnError, Options, Plan, Work
 from flatout._options import check_callable, check_on_error, is_async
 from flatout._plan._effects import Watch
 from flatout._plan._probe import Probe
-from flatout._run import Run
+from flatout._run._engine import Engine
+from flatout._run._run import Run
 from flatout._wire import _functions
 
 DEAR = 0.001  # seconds of computing from which the next calls are worth sending away, as in `_stations/_auto.py`

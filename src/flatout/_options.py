@@ -9,7 +9,7 @@ from collections.abc import AsyncIterable, Awaitable, Callable, Iterable
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType
 
 from flatout._errors import PlanError
-from flatout._machine import why_no_processes
+from flatout._machine._machine import why_no_processes
 from flatout._model import KINDS, Options, Plan, Retry
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import

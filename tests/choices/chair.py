@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from choices.model import PORT, Case, Choice
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 
 ROOT = Path(__file__).parents[2]
 LONGEST = 120.0  # seconds for one process; what the longest case takes is a tenth of it, guessed for slow machines

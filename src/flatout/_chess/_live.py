@@ -13,7 +13,7 @@ from flatout._chess._exhibition import (
     Hall,
 )
 from flatout._errors import PlanError
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import KINDS, Kind
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 
 from flatout._child._end import DescriptorLost, give_up
-from flatout._thread_times import Queued, clock_of
+from flatout._threads._times import Queued, clock_of
 from flatout._wire import _exceptions, _frames, _page, _values
 from flatout._wire._arena import Arena
 from flatout._wire._frames import Piece, Sender

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from flatout._machine import gil_enabled
+from flatout._machine._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._duel import Duel, Round, shared_out

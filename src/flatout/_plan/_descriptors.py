@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flatout._machine import open_files_left
+from flatout._machine._machine import open_files_left
 from flatout._model import Plan
 from flatout._record import replace
 

@@ -16,8 +16,8 @@ from functools import cache, partial
 from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
-from flatout._interrupts import put_off
 from flatout._record import record
+from flatout._threads._interrupts import put_off
 from flatout._wire._code import closure_variables, global_variables
 from flatout._wire._modules import LruCached
 

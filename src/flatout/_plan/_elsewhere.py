@@ -14,7 +14,7 @@ import time
 
 from flatout import _child
 from flatout._plan._spinning import Spinning
-from flatout._thread_times import read, seconds_of
+from flatout._threads._times import read, seconds_of
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
 LEAST = 0.001  # seconds in all: to start these threads takes 0.1-0.2 ms (measured)
@@ -32,7 +32,7 @@ class Elsewhere:
         self._own_thread = own_thread
         # Before the clock of the process here, and behind it in `seconds`: where this thread is interrupted in between,
         # what is known to be of others is overrated, rather than taken for the calls'.
-        self._kept = {clock: read(clock) or 0.0 for clock in _kept_threads()}
+        self._kept = {clock: read(clock) or 0.0 for clock in _kept()}
         self._process = time.process_time()
         self._reaped = _reaped_children()
         self._known = {pid: _cpu(pid) for pid in self._children()}
@@ -66,13 +66,13 @@ class Elsewhere:
             return []
 
 
-def _kept_threads() -> list[int]:
+def _kept() -> list[int]:
     """The CPU clocks of threads of flatout's that are at work for other runs, or at the end of one."""
-    if "flatout._kept_threads" not in sys.modules:
+    if "flatout._threads._kept" not in sys.modules:
         return []  # no thread was ever needed
-    import flatout._kept_threads  # another thread may be about to: this waits for it
+    import flatout._threads._kept  # another thread may be about to: this waits for it
 
-    return flatout._kept_threads.clocks()
+    return flatout._threads._kept.clocks()
 
 
 def _reaped_children() -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flatout._machine import process_memory
+from flatout._machine._machine import process_memory
 
 
 class Peak:

@@ -20,9 +20,7 @@ import time
 from collections.abc import Callable
 from itertools import cycle
 
-from flatout._daemons import Daemon
-from flatout._interrupts import put_off
-from flatout._machine import gil_enabled, usable_cores
+from flatout._machine._machine import gil_enabled, usable_cores
 from flatout._model import Measurement
 from flatout._plan._brisk import brisk
 from flatout._plan._collections import Collections
@@ -31,7 +29,9 @@ from flatout._plan._evidence import NAP, Beside, Evidence, Spent
 from flatout._plan._imports import Imports
 from flatout._plan._peak import Peak
 from flatout._record import replace
-from flatout._thread_times import RunQueue, clock_of, read
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import put_off
+from flatout._threads._times import RunQueue, clock_of, read
 
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed

@@ -6,13 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
-from flatout._daemons import Daemon
 from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
-from flatout._interrupts import Latch, put_off
 from flatout._model import Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation
 from flatout._plan._effects import Watch, bound_to_a_loop
 from flatout._plan._review import Review
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import Latch, put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class SecondLook:
         self._asked_once = False
 
     def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
-        """See `flatout._driver.Observer`."""
+        """See `flatout._run._driver.Observer`."""
         if type(seen) is BatchFinished:
             if seen.worker == SEAT and self._in_the_loop:
                 self._look_at_the_loop(seen)
@@ -140,7 +140,7 @@ class Tie:
         self._first: list[Any] = []
 
     def __call__(self, seen: Event | Command, statistics: Callable[[], Statistics]) -> None:
-        """See `flatout._driver.Observer`."""
+        """See `flatout._run._driver.Observer`."""
         if type(seen) is SendBatch and self._watch is None:
             self.begins(seen.batch.inputs[0])
         elif type(seen) is BatchFinished and self._first and not (seen.errors and seen.errors[0].offset == 0):

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from flatout._thread_times import clock_of_native, read, runs
+from flatout._threads._times import clock_of_native, read, runs
 
 SPINS = 0.25  # seconds at most: OpenBLAS 0.1 (measured), OpenMP of Intel and of LLVM 0.2 (documented, `KMP_BLOCKTIME`)
 _TASKS = "/proc/self/task"

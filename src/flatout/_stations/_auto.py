@@ -17,8 +17,7 @@ from typing import Any
 
 from flatout._child._chunk import call_each
 from flatout._errors import NotPicklable
-from flatout._interrupts import Latch
-from flatout._machine import usable_cores, why_not_chosen
+from flatout._machine._machine import usable_cores, why_not_chosen
 from flatout._model import Batch, Kind, Options, Plan, Work
 from flatout._options import is_async
 from flatout._plan._chooser import Chooser
@@ -35,6 +34,7 @@ from flatout._stations._base import (
 )
 from flatout._stations._process import LedFuture
 from flatout._stations._verdicts import Verdict, Verdicts
+from flatout._threads._interrupts import Latch
 from flatout._wire import _functions
 from flatout._workers import _pool
 

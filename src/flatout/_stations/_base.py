@@ -24,13 +24,13 @@ from contextvars import Context, copy_context
 from typing import Any, NamedTuple, Protocol
 
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Outlet
 from flatout._errors import RunCancelled
 from flatout._events import CancelRequested, InputEnded, StartWorker, TasksDrawn, Tick
-from flatout._hosts import LoopHost
-from flatout._interrupts import Latch
 from flatout._model import Batch, Kind, Options, Plan
-from flatout._shared_host import SharedHost
+from flatout._run._driver import Driver, Outlet
+from flatout._run._hosts import LoopHost
+from flatout._run._shared_host import SharedHost
+from flatout._threads._interrupts import Latch
 from flatout._workers._base import Worker
 
 Initializer = Callable[[], Any]

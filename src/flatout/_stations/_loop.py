@@ -10,10 +10,10 @@ from typing import Any
 from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
 from flatout._events import StartWorker
-from flatout._hosts import LoopHost
-from flatout._loop_thread import LoopThread, ended_by
 from flatout._model import Settled, Work
+from flatout._run._hosts import LoopHost
 from flatout._stations._base import Call, Initializer, Station, settle
+from flatout._threads._loop import LoopThread, ended_by
 from flatout._workers._base import Worker
 from flatout._workers._loop import LoopWorker
 

@@ -10,9 +10,9 @@ from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from typing import Any, TypeVar
 
 from flatout._events import StartWorker
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Batch, Settled, Work
-from flatout._shared_host import SharedHost
+from flatout._run._shared_host import SharedHost
 from flatout._stations._base import Call, Initializer, Station
 from flatout._workers._base import Worker
 from flatout._workers._home import emit

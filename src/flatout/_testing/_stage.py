@@ -13,8 +13,8 @@ from types import TracebackType
 from typing import Any, TypeVar
 
 from flatout._events import BatchFinished, Event, LoopIdle, WorkerExited, WorkerReady
-from flatout._hosts import LoopHost, ThreadHost
 from flatout._model import Batch, Work
+from flatout._run._hosts import LoopHost, ThreadHost
 from flatout._workers._base import Host, Worker
 
 T = TypeVar("T")

@@ -13,6 +13,6 @@ def zygote_age() -> float | None:
 
 def idle_workers() -> tuple[int, int]:
     """How many worker processes, and how many threads, wait for a run; found out in the same way."""
-    homes = (sys.modules.get(name) for name in ("flatout._workers._pool", "flatout._kept_threads"))
+    homes = (sys.modules.get(name) for name in ("flatout._workers._pool", "flatout._threads._kept"))
     processes, threads = (getattr(home, "idle", None) for home in homes)
     return (int(processes()) if processes is not None else 0, int(threads()) if threads is not None else 0)

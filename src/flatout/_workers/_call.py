@@ -11,8 +11,8 @@ from types import GeneratorType
 from flatout._awaitable import awaited, is_awaitable
 from flatout._errors import trimmed
 from flatout._events import BatchFinished, TaskError
-from flatout._loop_thread import LoopThread
 from flatout._model import Batch, Work
+from flatout._threads._loop import LoopThread
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:

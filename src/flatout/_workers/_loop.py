@@ -27,9 +27,9 @@ from weakref import getweakrefcount
 from flatout._awaitable import is_awaitable
 from flatout._errors import InternalError, trimmed
 from flatout._events import BatchFinished, LoopIdle, TaskError, WorkerExited, WorkerReady
-from flatout._loop_thread import clock_of
 from flatout._model import Batch, Work
-from flatout._thread_times import Queued
+from flatout._threads._loop import clock_of
+from flatout._threads._times import Queued
 from flatout._workers._base import Host
 
 EMPTY_TURN = 1e-4  # seconds of computing: a turn of the loop below it had nothing to run (measured: 5-25 us); guessed

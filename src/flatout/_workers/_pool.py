@@ -19,7 +19,7 @@ import weakref
 
 from flatout import _child
 from flatout._child import _zygote
-from flatout._machine import oom_kills
+from flatout._machine._machine import oom_kills
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
 

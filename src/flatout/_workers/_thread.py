@@ -10,11 +10,11 @@ import os
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from flatout import _kept_threads
 from flatout._awaitable import is_awaitable
 from flatout._events import BatchFinished, WorkerExited, WorkerReady
 from flatout._forks import leave
 from flatout._model import Batch, Work
+from flatout._threads import _kept
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 
@@ -35,12 +35,12 @@ class ThreadWorker:
         self._pid = os.getpid()
         self._name = f"flatout-{number}"
         self._keep = keep and work.initializer is None
-        self._thread: _kept_threads.KeptThread | None = None
+        self._thread: _kept.KeptThread | None = None
 
     def start(self) -> None:
         """Start the thread."""
         try:
-            self._thread = (_kept_threads.take if self._keep else _kept_threads.begin)(self._name)
+            self._thread = (_kept.take if self._keep else _kept.begin)(self._name)
         except RuntimeError as error:  # no more threads to be had
             self._host.post(WorkerExited(self._number, error))
             return
@@ -68,7 +68,7 @@ class ThreadWorker:
         elif self._loop.open:
             self._do(self._rest)
         elif self._thread is not None:
-            _kept_threads.give_back(self._thread)
+            _kept.give_back(self._thread)
 
     def _rest(self) -> None:
         """In the thread: only then may others have it, since to close a loop may take long."""
@@ -76,7 +76,7 @@ class ThreadWorker:
         try:
             self._loop.close()
         finally:
-            _kept_threads.give_back(self._thread)
+            _kept.give_back(self._thread)
 
     def kill(self) -> None:
         """Leave the thread behind; its name tells, in a debugger, what it was left with."""

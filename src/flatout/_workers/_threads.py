@@ -16,13 +16,13 @@ from functools import partial
 from operator import itemgetter
 from time import monotonic, process_time, sleep
 
-from flatout import _kept_threads
 from flatout._errors import InternalError
 from flatout._events import BatchFinished, TaskError, TasksReturned, WorkerExited, WorkerReady
 from flatout._forks import leave
-from flatout._interrupts import Latch
 from flatout._model import Batch, Work
-from flatout._thread_times import read
+from flatout._threads import _kept
+from flatout._threads._interrupts import Latch
+from flatout._threads._times import read
 from flatout._workers._base import Host
 from flatout._workers._call import Caller, OwnLoop
 
@@ -52,7 +52,7 @@ class Puller:
         self.name = name
         self.loop = OwnLoop()
         self.caller = Caller(work, self.loop, ends_all=())
-        self.thread = _kept_threads.take(name)
+        self.thread = _kept.take(name)
 
     def leave(self) -> None:
         """Let the thread serve others; or leave it behind, where it is in a call: then it ends with that."""
@@ -64,14 +64,14 @@ class Puller:
         elif self.loop.open or self.thread.at_work:
             self.thread.inbox.put(self._rest)
         else:
-            _kept_threads.give_back(self.thread)
+            _kept.give_back(self.thread)
 
     def _rest(self) -> None:
         """In the thread: only then may others have it, since to close a loop may take long."""
         try:
             self.loop.close()
         finally:
-            _kept_threads.give_back(self.thread)
+            _kept.give_back(self.thread)
 
 
 class ThreadsWorker:

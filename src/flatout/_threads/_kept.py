@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
 
-from flatout._daemons import Daemon
-from flatout._thread_times import clock_of
+from flatout._threads._daemons import Daemon
+from flatout._threads._times import clock_of
 
 IDLE_SECONDS = (
     60.0  # that a thread waits, which takes 24 KB (measured); guessed: from run to run, not from hour to hour

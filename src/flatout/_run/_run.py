@@ -10,16 +10,16 @@ from contextlib import closing, suppress
 from types import TracebackType
 
 from flatout._errors import PlanError, RunCancelled
-from flatout._interrupts import put_off
-from flatout._machine import gil_enabled
+from flatout._machine._machine import gil_enabled
 from flatout._model import Done, Failure, Kind, OnError, Plan, Settled, Statistics
+from flatout._threads._interrupts import put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol, TypeVar
 
-    from flatout._engine import Engine
-    from flatout._report import Report
+    from flatout._run._engine import Engine
+    from flatout._run._report import Report
 
     T = TypeVar("T", covariant=True)
 else:
@@ -43,7 +43,7 @@ class Watcher(Protocol):
         """The run begins; `total`: number of inputs where known."""
 
     def __call__(self, event: Any, statistics: Callable[[], Statistics]) -> None:
-        """See `flatout._driver.Observer`."""
+        """See `flatout._run._driver.Observer`."""
 
     def stop(self) -> None:
         """The run is over."""
@@ -173,7 +173,7 @@ class Run(Iterator["T"]):
     @property
     def report(self) -> Report:
         """What it has cost so far."""
-        from flatout._report import Report
+        from flatout._run._report import Report
 
         engine = self._engine
         if engine is None:
@@ -232,7 +232,7 @@ def _shareable(values: Generator[T, None, None]) -> Iterator[T]:
     """The same, for threads that share it."""
     if gil_enabled():
         return values
-    from flatout._one_at_a_time import OneAtATime
+    from flatout._threads._one_at_a_time import OneAtATime
 
     return OneAtATime(values)
 

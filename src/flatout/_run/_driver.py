@@ -36,17 +36,17 @@ from flatout._events import (
     WorkerObserved,
     WorkerReady,
 )
-from flatout._hosts import LoopHost, ThreadHost
-from flatout._interrupts import Latch, is_raised_by_handler, put_off
 from flatout._model import Settled, Statistics
+from flatout._run._hosts import LoopHost, ThreadHost
+from flatout._threads._interrupts import Latch, is_raised_by_handler, put_off
 from flatout._workers._base import Worker
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any, Protocol
 
-    from flatout._resources import Resources
-    from flatout._shared_host import SharedHost
+    from flatout._machine._resources import Resources
+    from flatout._run._shared_host import SharedHost
 else:
     Protocol = object
 

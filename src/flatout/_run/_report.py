@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Choice, Plan, Statistics
 from flatout._plan._choose import UNKNOWN
 from flatout._record import record

@@ -15,10 +15,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, It
 from contextvars import Context
 from itertools import islice
 
-from flatout._daemons import Daemon
 from flatout._errors import InputError
 from flatout._events import InputEnded, TasksDrawn
 from flatout._model import Batch
+from flatout._threads._daemons import Daemon
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:

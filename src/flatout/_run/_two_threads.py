@@ -6,11 +6,11 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 
-from flatout._daemons import Daemon
 from flatout._events import SEAT, BatchFinished
 from flatout._model import Batch, Work
 from flatout._plan._duel import Reading, Round
 from flatout._record import replace
+from flatout._threads._daemons import Daemon
 from flatout._workers._call import Caller
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from flatout._child._flight import Flight
 from flatout._child._results import Outcomes
 from flatout._events import BatchFinished, LoopIdle, WorkerExited, WorkerReady
-from flatout._interrupts import Bell
 from flatout._model import Batch, Work
+from flatout._threads._interrupts import Bell
 from flatout._workers._call import Caller, OwnLoop
 from flatout._workers._threads import ThreadsWorker
 
@@ -71,7 +71,7 @@ class Loop:
     """An event loop in a thread of its own."""
 
     def __init__(self, func: Func, star: bool, initializer: Initializer, flight: Flight) -> None:
-        from flatout._loop_thread import LoopThread
+        from flatout._threads._loop import LoopThread
 
         self._work = Work(func, star, initializer)
         self._flight = flight
@@ -116,7 +116,7 @@ class Loop:
         self._thread.end(ENDING_SECONDS)
 
     def let_go(self) -> None:
-        """The loop goes no further than the `await` that comes next. See `_loop_thread`."""
+        """The loop goes no further than the `await` that comes next. See `_loop`."""
         self._worker.let_go()
 
 

@@ -1,34 +1,28 @@
 """What this machine can give to this process: cores, memory, the GIL, open files.
 
 That is less than the machine has where the process is bound to some CPUs (affinity) or lives in a cgroup with limits,
-as in every container. A limit of a cgroup binds all that is below it, so of all the cgroups from ours up to the root
-the tightest counts. Version 1, version 2 and both together (hybrid) are read; what is missing or unreadable limits
-nothing.
-
-Parsing is kept apart from reading: `parse_*` get text, the readers get `root`, which is "/" except in tests.
+as in every container. What is missing or unreadable limits nothing. `root` is "/" except in tests.
 """
 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 import threading
-import time
 from collections.abc import Iterable
 
 from flatout import _child
 from flatout._errors import PlanError
+from flatout._machine import _cgroups
+from flatout._machine._cgroups import integer, read
 from flatout._record import record
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Literal
 
-UNIFIED = ""  # cgroup v2 has one hierarchy for all controllers; /proc/self/cgroup leaves its name empty
 GIB = 2**30
-SAME_CGROUP = 1.0  # seconds for which we are taken to be in the same cgroup; guessed: a process is hardly ever moved
 
 
 @record
@@ -100,7 +94,7 @@ def machine() -> Machine:
     return Machine(
         cores=_cores(),
         affinity=affinity(),
-        quota=cpu_quota(),
+        quota=_cgroups.cpu_quota(),
         memory_total_bytes=total,
         memory_free_bytes=free,
         memory_allowed_bytes=allowed,
@@ -108,7 +102,7 @@ def machine() -> Machine:
         processes=why_no_processes(),
         open_files=soft,
         open_files_hard=hard,
-        oom_group=oom_group(),
+        oom_group=_cgroups.oom_group(),
         python=platform.python_version(),
         implementation=platform.python_implementation(),
     )
@@ -145,19 +139,11 @@ def affinity(thread: int = 0) -> int:
     return here
 
 
-def cpu_quota(root: str = "/") -> float | None:
-    """CPUs worth of time by the tightest quota from our cgroup up to the root, None without one."""
-    quotas = [_unified_quota(group) for group in _cgroups(root, UNIFIED)]
-    quotas += [_cfs_quota(group) for group in _cgroups(root, "cpu")]
-    return min((quota for quota in quotas if quota is not None), default=None)
-
-
 def memory(root: str = "/") -> tuple[int, int, int]:
     """Bytes of memory: of the machine, free on the machine, allowed to this process."""
-    total, free = parse_meminfo(_read(f"{root}/proc/meminfo")) or _memory_off_linux()
-    rooms = [_unified_room(group) for group in _cgroups(root, UNIFIED)]
-    rooms += [_room_v1(group) for group in _cgroups(root, "memory")]
-    return total, free, min([free, *(room for room in rooms if room is not None)])
+    total, free = parse_meminfo(read(f"{root}/proc/meminfo")) or _memory_off_linux()
+    room = _cgroups.memory_room(root)
+    return total, free, free if room is None else min(free, room)
 
 
 def process_memory(pid: int | str = "self") -> dict[str, int]:
@@ -165,20 +151,15 @@ def process_memory(pid: int | str = "self") -> dict[str, int]:
 
     Empty where it is gone, and elsewhere than on Linux.
     """
-    lines = (line.partition(":") for line in _read(f"/proc/{pid}/status").splitlines())
-    sizes = {name: _integer(rest.removesuffix("kB")) for name, _, rest in lines if name.startswith(("Vm", "Rss"))}
+    lines = (line.partition(":") for line in read(f"/proc/{pid}/status").splitlines())
+    sizes = {name: integer(rest.removesuffix("kB")) for name, _, rest in lines if name.startswith(("Vm", "Rss"))}
     return {name: 1024 * size for name, size in sizes.items() if size is not None}
-
-
-def oom_group(root: str = "/") -> bool:
-    """Whether the kernel, out of memory, kills all of our cgroup, or of one above it, at once."""
-    return any(_read(f"{group}/memory.oom.group").strip() == "1" for group in _cgroups(root, UNIFIED))
 
 
 def oom_kills(root: str = "/") -> int:
     """How many processes the kernel has killed for want of memory, on all of the machine; 0 where it does not say."""
-    lines = (line.partition(" ") for line in _read(f"{root}/proc/vmstat").splitlines())
-    return next((_integer(count) or 0 for name, _, count in lines if name == "oom_kill"), 0)
+    lines = (line.partition(" ") for line in read(f"{root}/proc/vmstat").splitlines())
+    return next((integer(count) or 0 for name, _, count in lines if name == "oom_kill"), 0)
 
 
 def why_no_processes() -> str:
@@ -202,126 +183,10 @@ def why_not_chosen() -> str:
     return why_no_processes() or ("this is itself a worker process of flatout" if _child.inside else "")
 
 
-@record
-class Mount:
-    """Where a cgroup hierarchy is mounted: directory `point` shows the cgroup `root` and all below it."""
-
-    controllers: tuple[str, ...]
-    root: str
-    point: str
-
-
-def parse_membership(text: str) -> dict[str, str]:
-    """The text of /proc/self/cgroup: the path of our cgroup, by controller."""
-    lines = (line.split(":", 2) for line in text.splitlines() if line.count(":") >= 2)
-    return {controller: path for _, controllers, path in lines for controller in controllers.split(",")}
-
-
-def parse_mounts(text: str) -> list[Mount]:
-    """The text of /proc/self/mountinfo: its mounts of cgroup hierarchies."""
-    return [_parse_mount(line) for line in text.splitlines() if " - cgroup" in line]
-
-
-def _parse_mount(line: str) -> Mount:
-    # 36 35 98:0 ROOT POINT options, then any number of tags, then " - KIND SOURCE OPTIONS"
-    here, _, there = line.partition(" - ")
-    root, point = here.split(" ")[3:5]
-    kind, _, options = there.split(" ", 2)
-    return Mount((UNIFIED,) if kind == "cgroup2" else tuple(options.split(",")), _unescape(root), _unescape(point))
-
-
-def _unescape(path: str) -> str:
-    for octal, character in ((r"\040", " "), (r"\011", "\t"), (r"\012", "\n"), (r"\134", "\\")):
-        path = path.replace(octal, character)
-    return path
-
-
-def ancestors(path: str, mount: Mount) -> list[str]:
-    """The directories of the cgroup `path` and of those above it, as far as `mount` shows them."""
-    if not _shows(mount, path):
-        return [mount.point]
-    names = path[len(mount.root.rstrip("/")) :].strip("/")
-    parts = names.split("/") if names else []
-    return ["/".join([mount.point.rstrip("/"), *parts[:depth]]) for depth in range(len(parts), -1, -1)]
-
-
-def _shows(mount: Mount, path: str) -> bool:
-    # ".." leads out of our cgroup namespace: the process was moved after the namespace had been made
-    return f"{path}/".startswith(mount.root.rstrip("/") + "/") and ".." not in path.split("/")
-
-
-_seen: dict[
-    tuple[str, str], tuple[float, list[str]]
-] = {}  # by root and controller: when, and what `_cgroups` has found
-
-
-def _cgroups(root: str, controller: str) -> list[str]:
-    """The directories of our cgroup and all above it in the hierarchy that has this controller, ours first.
-
-    Looked up once in a while: this is most of what `usable_cores` takes, with twelve waits for a GIL that others want.
-    """
-    now = time.monotonic()
-    when, groups = _seen.get((root, controller), (-math.inf, []))
-    if now > when + SAME_CGROUP:
-        groups = _find_cgroups(root, controller)
-        _seen[root, controller] = now, groups
-    return groups
-
-
-def _find_cgroups(root: str, controller: str) -> list[str]:
-    path = parse_membership(_read(f"{root}/proc/self/cgroup")).get(controller)
-    mounts = [m for m in parse_mounts(_read(f"{root}/proc/self/mountinfo")) if controller in m.controllers]
-    if path is None or not mounts:
-        return []
-    # of several mounts, as of bind mounts in containers, the one that shows our cgroup with most of those above it
-    best = min(mounts, key=lambda mount: (not _shows(mount, path), len(mount.root)))
-    return [root.rstrip("/") + group for group in ancestors(path, best)]
-
-
-def _unified_quota(group: str) -> float | None:
-    quota, _, period = _read(f"{group}/cpu.max").partition(" ")
-    return parse_quota(quota, period)
-
-
-def _cfs_quota(group: str) -> float | None:
-    return parse_quota(_read(f"{group}/cpu.cfs_quota_us"), _read(f"{group}/cpu.cfs_period_us"))
-
-
-def parse_quota(quota: str, period: str) -> float | None:
-    """CPUs worth of time of a CPU quota and its period, both in microseconds; None for no limit."""
-    us, period_us = _integer(quota), _integer(period)
-    return us / period_us if us is not None and us > 0 and period_us else None
-
-
-def _unified_room(group: str) -> int | None:
-    # beyond memory.high the kernel throttles the cgroup: as good as a limit for work that should be quick
-    limits = [_read(f"{group}/memory.max"), _read(f"{group}/memory.high")]
-    return parse_room(limits, _read(f"{group}/memory.current"), _read(f"{group}/memory.stat"))
-
-
-def _room_v1(group: str) -> int | None:
-    limits = [_read(f"{group}/memory.limit_in_bytes")]
-    return parse_room(limits, _read(f"{group}/memory.usage_in_bytes"), _read(f"{group}/memory.stat"))
-
-
-def parse_room(limits: Iterable[str], usage: str, stat: str) -> int | None:
-    """Bytes that a cgroup may still take: its limit less its working set; None for no limit.
-
-    The working set is the usage less the file cache that the kernel would drop first, as Kubernetes reckons it.
-    """
-    limit = min((number for number in map(_integer, limits) if number is not None), default=None)
-    if limit is None:
-        return None
-    counts = dict(line.split(" ", 1) for line in stat.splitlines() if " " in line)
-    # v1 has both: "total" is with the cgroups below
-    cache = counts.get("total_inactive_file") or counts.get("inactive_file", "")
-    return max(0, limit - (_integer(usage) or 0) + (_integer(cache) or 0))
-
-
 def parse_meminfo(text: str) -> tuple[int, int] | None:
     """The text of /proc/meminfo: bytes of memory in all and available; None where it does not say."""
     lines = (line.partition(":") for line in text.splitlines())
-    kib = {name: _integer(rest.removesuffix("kB")) for name, _, rest in lines}
+    kib = {name: integer(rest.removesuffix("kB")) for name, _, rest in lines}
     total, available = kib.get("MemTotal"), kib.get("MemAvailable")
     return None if total is None or available is None else (total * 1024, available * 1024)
 
@@ -367,7 +232,7 @@ def _limited(limit: int, infinity: int) -> int | None:
 
 def _cores(thread: int = 0) -> float:
     cores: float | None = _cores_from_environment()
-    cores = float(cores) if cores is not None else _least(affinity(thread), cpu_quota())
+    cores = float(cores) if cores is not None else _least(affinity(thread), _cgroups.cpu_quota())
     return min(cores, _child.cores) if _child.inside else cores
 
 
@@ -375,7 +240,7 @@ def _cores_from_environment() -> int | None:
     text = os.environ.get("FLATOUT_CORES", "")
     if not text:
         return None
-    cores = _integer(text)
+    cores = integer(text)
     if cores is None or cores < 1:
         raise PlanError(f"FLATOUT_CORES is {text!r}: set it to the number of cores to use, 1 or more, or unset it")
     return cores
@@ -385,20 +250,5 @@ def _least(affinity: int, quota: float | None) -> float:
     return float(affinity) if quota is None else min(float(affinity), quota)
 
 
-def _integer(text: str) -> int | None:
-    try:
-        return int(text)
-    except ValueError:
-        return None
-
-
 def _number(limit: int | None) -> str:
     return "unlimited" if limit is None else str(limit)
-
-
-def _read(path: str) -> str:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read()
-    except (OSError, ValueError):
-        return ""

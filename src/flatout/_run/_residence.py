@@ -15,14 +15,14 @@ import os
 import time
 from collections.abc import Callable
 
-from flatout._driver import Driver
 from flatout._errors import RunError, TaskTimeout
 from flatout._events import Event, WorkerExited
-from flatout._hiring import Hiring
-from flatout._hosts import LoopHost, ThreadHost
-from flatout._interrupts import LONGEST_WAIT, Bell
-from flatout._loop_thread import LoopThread, clock_of, ended_by, name_of
 from flatout._model import Kind
+from flatout._run._driver import Driver
+from flatout._run._hiring import Hiring
+from flatout._run._hosts import LoopHost, ThreadHost
+from flatout._threads._interrupts import LONGEST_WAIT, Bell
+from flatout._threads._loop import LoopThread, clock_of, ended_by, name_of
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Residence:
         self._hiring = hiring
         self._news = news
         self._settled = settled
-        self._loop_thread: LoopThread | None = None
+        self._loop: LoopThread | None = None
         self._lost: BaseException | None = None  # what has ended it
         self._pid = os.getpid()
 
@@ -64,10 +64,10 @@ class Residence:
 
     def own_loop(self) -> LoopThread:
         """The loop in a thread of flatout's, from now on."""
-        if self._loop_thread is None:
-            self._loop_thread = LoopThread(self._lose)
-            self._loop_thread.start()
-        return self._loop_thread
+        if self._loop is None:
+            self._loop = LoopThread(self._lose)
+            self._loop.start()
+        return self._loop
 
     def _lose(self, error: BaseException) -> None:
         """In the thread of flatout's own loop, which something in it has ended."""
@@ -114,7 +114,7 @@ class Residence:
 
         shared: something else that cannot be left lives in that loop, too: then TaskTimeout is raised.
         """
-        loop, worker, host = self._loop_thread, self._hiring.loop_worker, self._driver.host
+        loop, worker, host = self._loop, self._hiring.loop_worker, self._driver.host
         if loop is None or loop.silence(LONGEST_WAIT) < timeout + LONGEST_WAIT:
             return
         if worker is None or not isinstance(host, LoopHost):
@@ -131,7 +131,7 @@ class Residence:
         if (ended := worker.leave_behind()) is not None:
             self._driver.post(ended)
         loop.leave_behind(f"in {whose}")
-        self._loop_thread = None
+        self._loop = None
         self.move_to("async", WorkerExited(worker.number, error, suspects))
 
     # The end
@@ -151,5 +151,5 @@ class Residence:
         """Wait until nobody lives there any more, but no longer than until then, by time.monotonic."""
         if self._driver.host is not None:
             self._driver.host.join(max(0.0, deadline - time.monotonic()))
-        if self._loop_thread is not None:
-            self._loop_thread.end(max(0.0, deadline - time.monotonic()))
+        if self._loop is not None:
+            self._loop.end(max(0.0, deadline - time.monotonic()))

@@ -8,21 +8,21 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from flatout import _inputs
-from flatout._daemons import Daemon
 from flatout._dispatch._dispatcher import Dispatcher
-from flatout._driver import Driver, Observer, Outlet, Source
 from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
-from flatout._hiring import Hiring
-from flatout._interrupts import LONGEST_WAIT, Bell, put_off
-from flatout._machine import gil_enabled, usable_cores, why_not_chosen
+from flatout._machine._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
 from flatout._plan._choose import Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._record import replace
-from flatout._residence import Residence
+from flatout._run import _inputs
+from flatout._run._driver import Driver, Observer, Outlet, Source
+from flatout._run._hiring import Hiring
+from flatout._run._residence import Residence
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import LONGEST_WAIT, Bell, put_off
 from flatout._units import duration
 from flatout._workers import zygote_age
 from flatout._workers._inline import Seat
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
     import asyncio
     from typing import Any
 
-    from flatout._pauses import Pauses
     from flatout._plan._chooser import Chooser
     from flatout._plan._duel import Round
     from flatout._plan._second_look import Overseer, SecondLook, Tie
+    from flatout._run._pauses import Pauses
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -165,7 +165,7 @@ class Engine:
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""
-        from flatout._pauses import Pauses
+        from flatout._run._pauses import Pauses
 
         self._pauses = pauses = Pauses()
         with contextlib.suppress(RuntimeError):  # no thread to be had
@@ -374,7 +374,7 @@ class Engine:
         fought: Round = ()
         if chooser.duelling:
             with put_off():  # not in the middle of an import
-                from flatout._two_threads import run_by
+                from flatout._run._two_threads import run_by
 
             event, fought = run_by(chooser.duelling, self._work, batch, set_aside)
         else:

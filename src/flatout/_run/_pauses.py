@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import time
 
-from flatout._daemons import Daemon
-from flatout._interrupts import Bell
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import Bell
 
 BEAT = 0.1  # seconds between two looks: so long a pause is, give or take; guessed
 LATE = 0.3  # seconds between two looks that only a pause explains, or a machine that leaves us no core; guessed

@@ -9,10 +9,10 @@ import time
 from collections.abc import Callable, Coroutine
 from contextvars import Context
 
-from flatout._daemons import Daemon
 from flatout._errors import RunError
 from flatout._forks import leave
-from flatout._interrupts import Bell, put_off
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import Bell, put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from flatout._driver import Driver
 from flatout._events import StartWorker
-from flatout._interrupts import put_off
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
 from flatout._model import Inside, Options, Plan, Work
 from flatout._plan._choose import for_cores
+from flatout._run._driver import Driver
+from flatout._threads._interrupts import put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ class Hiring:
         if self._driver.resources is not None:
             return
         with put_off():
-            from flatout._resources import Resources
+            from flatout._machine._resources import Resources
             from flatout._workers import _pool
 
         self._cores, plan = usable_cores(), self._plan()
@@ -184,7 +184,7 @@ def _inside(plan: Plan, patient: bool) -> tuple[Callable[..., Any] | None, Seque
     if not plan.inside:
         return None, ()
     from flatout._child._zygote import LOOP
-    from flatout._inside import Loop, Threads
+    from flatout._run._inside import Loop, Threads
 
     if plan.inside == "async":
         return Loop, (LOOP,)

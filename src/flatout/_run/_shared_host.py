@@ -14,10 +14,10 @@ import threading
 import time
 from collections.abc import Callable
 
-from flatout._daemons import Daemon
-from flatout._hosts import Callback, Driven, Sockets
-from flatout._interrupts import put_off
-from flatout._machine import usable_cores
+from flatout._machine._machine import usable_cores
+from flatout._run._hosts import Callback, Driven, Sockets
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:

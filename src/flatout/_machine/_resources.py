@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable
 
 from flatout._errors import PlanError
 from flatout._events import RoomChanged
-from flatout._machine import memory, process_memory, usable_cores
-from flatout._memory import LONGEST, Need, next_look
+from flatout._machine._machine import memory, process_memory, usable_cores
+from flatout._machine._memory import LONGEST, Need, next_look
 
 MANY = 4  # workers that may have filled it since; guessed
 CORES_EVERY = 2.0  # seconds between two looks at the cores; a look takes 0.1-0.3 ms (measured)

@@ -10,8 +10,8 @@ import selectors
 import threading
 from collections.abc import Callable, Iterable
 
-from flatout._daemons import Daemon
-from flatout._interrupts import put_off
+from flatout._threads._daemons import Daemon
+from flatout._threads._interrupts import put_off
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
