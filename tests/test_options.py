@@ -246,6 +246,12 @@ def test_the_numbers_of_a_plan_are_whole_and_from_one_on(name: str, value: Any) 
     assert f"whole number from 1 on{'' if name == 'concurrency' else ', or None'}; it is {value!r}" in message
 
 
+def test_processes_of_a_plan_need_something_inside() -> None:
+    message = refused(double, Untouchable(), via=flatout.Plan("process", 2, processes=5))
+    assert "write Plan('process', 5)" in message
+    assert list(flatout.map(double, [1], via=flatout.Plan("process", 2, processes=1, inside="thread"))) == [2]
+
+
 @pytest.mark.parametrize(("on_error", "meant"), [("Raise", "raise"), ("ignore", "skip"), ("returns", "return")])
 def test_an_unknown_on_error_is_refused_with_the_nearest_name(on_error: str, meant: str) -> None:
     message = refused(double, Untouchable(), on_error=on_error)

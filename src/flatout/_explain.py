@@ -80,7 +80,8 @@ class Explanation:
 def _line(prediction: Prediction, chosen: bool) -> str:
     if prediction.impossible:
         return f"  {prediction.way:20}{'-':>9}  {prediction.impossible}"
-    useful = "any" if math.isinf(prediction.useful) else f"{prediction.useful:.3g}"
+    most = prediction.useful
+    useful = "any" if math.isinf(most) else f"{most:.0f}" if most >= 1000 else f"{most:.3g}"
     figures = f"{prediction.masters:>9.3g}  {prediction.concurrency:>8}  {useful:>9}"
     return f"  {prediction.way:20}{duration(prediction.seconds):>9}  {figures}{'  <- chosen' if chosen else ''}"
 
@@ -94,7 +95,7 @@ def _who_can_wait(measured: Measurement) -> Iterator[str]:
     """How many calls can wait while one computes, where any can."""
     others = useful_in_flight(measured.gil + measured.free, measured.wait) - 1
     if math.isinf(others):
-        yield "  They only wait: any number can wait at once."
+        yield "  They compute nothing: what bounds k* is only what it takes to begin and end a call."
     elif others >= 1:
         yield f"  While one call computes, {others:.3g} others can wait: w / c."
         if first_call_tells_too_much(measured, others + 1):
