@@ -1,9 +1,11 @@
-"""No more in flight than files can be opened."""
+"""No more in flight than files can be opened, and where there are none left, nothing wrong comes of it."""
 
 from __future__ import annotations
 
 import os
 import resource
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -44,3 +46,39 @@ def test_the_ceiling_comes_down_and_the_plan_says_why(few_files: int) -> None:
 )
 def test_what_is_below_it_stays(few_files: int, plan: Plan) -> None:
     assert within_open_files(plan) is plan
+
+
+def script(code: str) -> list[str]:
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    return done.stdout.splitlines()
+
+
+def test_workers_that_cannot_be_started_cost_no_descriptors() -> None:
+    code = """
+import os, resource, flatout
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # so that no page can be made
+before = os.listdir("/proc/self/fd")
+try:
+    flatout.map(abs, range(9), via="process").wait()
+except flatout.WorkerDied as error:
+    print(error)
+print(len(os.listdir("/proc/self/fd")) - len(before))  # the zygote's socket
+"""
+    told, more = script(code)
+    assert "no worker could be started" in told
+    assert "File too large" in told
+    assert int(more) <= 1
+
+
+def test_a_function_that_cannot_be_described_to_a_worker_says_why() -> None:
+    """As where descriptors are short, and cloudpickle cannot be loaded: not that the worker does not know it."""
+    code = """
+import sys
+import flatout
+sys.modules["cloudpickle"] = None
+def double(x):
+    return 2 * x
+with flatout.Executor(via="process") as pool:
+    print(type(pool.submit(double, 1).exception()).__name__)
+"""
+    assert script(code) == ["ModuleNotFoundError"]

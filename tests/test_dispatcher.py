@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flatout._dispatch._callers_core import LOOK
-from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS
+from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS, PAUSE
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._dispatch._staffing import MOST_STARTING
 from flatout._dispatch._window import BYTES
@@ -1254,6 +1254,23 @@ def test_workers_that_keep_dying_with_no_task_to_blame_end_the_run() -> None:
     assert "11 workers died one after the other with no task to blame" in str(finish.error)
     assert finish.error.__cause__ is POISON
     assert dispatcher.statistics().cancelled == 1
+
+
+@pytest.mark.parametrize("error", [OSError(24, "too many open files"), RuntimeError("can't start new thread")])
+def test_where_no_worker_can_be_started_it_is_tried_again_now_and_then_for_a_second(error: BaseException) -> None:
+    dispatcher, now, number = brain(Plan("process", 1)), 0.0, 1
+    crew_of(dispatcher, 0, 1)
+    while not dispatcher.finished:
+        commands = dispatcher.handle(WorkerExited(number, error), now)
+        if not (commands or dispatcher.finished):
+            assert dispatcher.wake_at is not None
+            assert now < dispatcher.wake_at <= now + PAUSE
+            now = dispatcher.wake_at
+            commands = dispatcher.handle(Tick(), now)
+        number += commands == [StartWorker(number + 1, "process")]
+    assert BARREN_DEATHS < number <= BARREN_SECONDS / PAUSE + 2
+    assert f"{number} times in a row no worker could be started" in str(of(commands, Finish)[0].error)
+    assert dispatcher.wake_at is None
 
 
 def test_threads_that_are_ready_have_work_before_all_are_started() -> None:

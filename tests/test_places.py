@@ -97,6 +97,20 @@ print(asyncio.run(main()))
     assert lines == ["30", "30", "30", "30", "[1, 2]", "([0, 1, 2, 3, 4, 5, 6, 7, 8, 9], [1, 2])"]
 
 
+def test_what_goes_by_value_heeds_that_bytes_and_strings_are_not_compared(tmp_path: Path) -> None:
+    code = """
+import flatout
+class Shape:
+    def area(self, x):
+        return x + 1
+def by_class(x):
+    return Shape().area(x)
+print(flatout.map(by_class, range(3), via="process").results())
+print(flatout.map(lambda f: f(3), [lambda x: x] * 3, via="process").results())
+"""
+    assert script(tmp_path, code, "-bb").splitlines() == ["[1, 2, 3]", "[3, 3, 3]"]
+
+
 def test_workers_see_what_the_script_has_changed(tmp_path: Path) -> None:
     (tmp_path / "extra").mkdir()
     (tmp_path / "extra" / "added_later.py").write_text("def value(x):\n    return 'found', x\n")
@@ -318,6 +332,54 @@ for via in ("process", flatout.Plan("process")):
         print('Use via="thread"' in str(error))
 """
     assert script(tmp_path, code).splitlines() == ["thread", "True", "True"]
+
+
+@pytest.mark.parametrize("method", ["spawn", "forkserver", "fork"])
+def test_in_a_process_that_multiprocessing_has_started(method: str, tmp_path: Path) -> None:
+    """There `__main__` goes by the name of `__mp_main__`."""
+    code = f"""
+import multiprocessing
+import flatout
+
+class Point:
+    def __init__(self, x):
+        self.x = x
+
+def get(point):
+    return point.x
+
+def child():
+    print(flatout.map(get, [Point(1), Point(2)], via="process").results())
+    with flatout.Executor(via="process") as pool:
+        print(pool.submit(get, Point(3)).result(), type(pool.submit(Point, 3).result()) is Point, flush=True)
+
+if __name__ == "__main__":
+    process = multiprocessing.get_context({method!r}).Process(target=child)
+    process.start()
+    process.join()
+"""
+    assert script(tmp_path, code).splitlines() == ["[1, 2]", "3 True"]
+
+
+def test_at_the_very_end_of_a_program_without_processes(tmp_path: Path) -> None:
+    """What was registered before flatout was imported is called when its workers have been ended."""
+    code = f"""
+import atexit
+{COMPUTE}
+@atexit.register
+def last():
+    print(len(flatout.map(compute, [300_000] * 30).results()))
+    try:
+        flatout.map(compute, [1], via="process").wait()
+    except flatout.PlanError as error:
+        print(error)
+
+import flatout
+flatout.map(compute, [300_000] * 30).wait()
+"""
+    many, refused = script(tmp_path, code).splitlines()
+    assert many == "30"
+    assert "the interpreter is ending" in refused
 
 
 TOLD = "no module that tasks need may start processes when it is imported"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from flatout._dispatch._batching import Queue, Sizer
 from flatout._dispatch._crew import Crew, Worker, split
-from flatout._dispatch._deaths import BarrenDeaths, guilty_and_suspects
+from flatout._dispatch._deaths import BarrenDeaths, could_not_start, guilty_and_suspects
 from flatout._dispatch._gauge import Gauge
 from flatout._dispatch._ledger import Ledger
 from flatout._dispatch._staffing import Staffing
@@ -155,7 +155,7 @@ class Dispatcher:
             return None
         due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
         looks = self._gauge.look_at, self._staffing.callers_core.look_at, self._staffing.trial.until
-        due += [at for at in (self._next_start, *looks) if at is not None]
+        due += [at for at in (self._next_start, self._barren_deaths.hire_at, *looks) if at is not None]
         return min(due, default=None)
 
     @property
@@ -349,7 +349,7 @@ class Dispatcher:
             self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds, now)
         if event.fatal:
             self._finish(event.error)
-        elif not worker.ready and isinstance(event.error, (OSError, RuntimeError)) and self._crew.active(worker.kind):
+        elif could_not_start(worker, event.error) and self._crew.active(worker.kind):
             self._staffing.can_have_no_more(worker)  # descriptors, memory, ...
         elif blamed:
             self._barren_deaths.got_on()  # the run gets on
@@ -440,6 +440,7 @@ class Dispatcher:
         while self._deadlines and self._deadlines[0][0] <= now:
             self._observe(heapq.heappop(self._deadlines)[1])
         self._staffing.trial.look(now)
+        may_hire = self._barren_deaths.may_hire(now)
         core = self._staffing.callers_core
         if core.taken and not self._seat_is_on_a_call:
             core.free()
@@ -448,7 +449,7 @@ class Dispatcher:
         self._draw()
         for route, queue in self._queues.items():
             if queue:
-                self._staff(route, queue, now)
+                self._staff(route, queue, now, may_hire)
         waiting = any(self._queues.values())
         self._saturated = waiting and self._staffing.full()
         self._next_start = self._pace.ready_at if waiting and self._pace.paused(now) else None
@@ -483,11 +484,12 @@ class Dispatcher:
             return max(1, self._total - self._ledger.drawn + waiting)
         return waiting if self._ended else None
 
-    def _staff(self, route: Kind | None, queue: Queue, now: float) -> None:
+    def _staff(self, route: Kind | None, queue: Queue, now: float, may_hire: bool) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
         for worker, batch in self._staffing.assign(route, queue, now):
             self._send(worker, batch, now)
-        self._commands += self._staffing.hire(route, queue, now)
+        if may_hire:
+            self._commands += self._staffing.hire(route, queue, now)
         if not self._died:  # of one of these tasks, perhaps
             for worker, batch in self._staffing.stand_in(route, queue, now):
                 self._send(worker, batch, now)

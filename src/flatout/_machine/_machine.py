@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+ending = False  # the interpreter is about to end, and no process is started any more
+
 
 @record
 class Machine:
@@ -168,6 +170,8 @@ def why_no_processes() -> str:
         return f"{sys.platform} has no os.fork"
     if getattr(sys, "frozen", False):
         return "the program is frozen (sys.frozen), so it holds no Python interpreter to start"
+    if ending:
+        return "the interpreter is ending"
     if not sys.executable:
         return "Python does not know where its own executable is (sys.executable is empty)"
     if _child.loading == threading.get_ident():  # the next would import it as well, and so on

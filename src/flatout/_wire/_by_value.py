@@ -114,7 +114,7 @@ def fill_function(func: FunctionType, state: tuple[Any, dict[str, Any]]) -> None
 def _reduce_code(code: CodeType) -> Any:
     """cloudpickle leaves the name of the file out, as of 3.1.2: tracebacks and log records would have no line to show."""
     make, args = _code_reduce(code)
-    return make, tuple([code.co_filename if arg == "<dynamic-code>" else arg for arg in args])
+    return make, tuple([code.co_filename if isinstance(arg, str) and arg == "<dynamic-code>" else arg for arg in args])
 
 
 def _reduce_cached_property(value: Any) -> Any:

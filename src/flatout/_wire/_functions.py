@@ -17,7 +17,7 @@ from collections.abc import Sequence
 
 from flatout._wire import _by_code
 from flatout._wire._buffers import beside
-from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins
+from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins, may_name_main
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def main_globals_in(value: object) -> Definitions:
     """The classes and functions to which a plain pickle of the value refers and which no worker can import.
 
     They are what a worker must have before it can load that pickle, keyed "module:name"; for a nested class the
-    outermost one. Raises whatever pickling raises. A pickle that nowhere contains b"__main__" has none of `__main__`.
+    outermost one. Raises whatever pickling raises. A pickle that has none of `__main__` is told by `may_name_main`.
     """
     collector = _Collector(Nowhere(), protocol=5, buffer_callback=_discard)
     collector.dump(value)
@@ -146,7 +146,7 @@ def _by_reference(value: object, buffers: Buffers) -> bytes | None:
         payload = file.getvalue()
         pickler.dump(_END)
         # Objects may pickle by a name of their own choice, unseen by the pickler: the bytes tell.
-        return None if b"__main__" in payload else file.getvalue()
+        return None if may_name_main(payload) else file.getvalue()
 
 
 def _by_value(value: object, parts: tuple[object, ...], buffers: Buffers | None) -> tuple[bytes, Definitions]:

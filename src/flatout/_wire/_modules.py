@@ -25,8 +25,13 @@ LruCached = type(functools.lru_cache(len))
 Definitions = dict[str, object]
 """Top-level classes and functions of homeless modules, keyed "module:name"."""
 
-_MAIN = ("__main__", "__mp_main__")
+_MAIN = ("__main__", "__mp_main__")  # the latter in what `multiprocessing` has started
 _stand_ins: dict[str, ModuleType] = {}
+
+
+def may_name_main(pickled: bytes) -> bool:
+    """Whether something of `__main__` may be in a pickle."""
+    return b"__main__" in pickled or b"__mp_main__" in pickled
 
 
 def importable(name: str) -> bool:

@@ -36,14 +36,17 @@ def create() -> int:
 
         with tempfile.TemporaryFile() as file:
             fd = os.dup(file.fileno())
-    os.ftruncate(fd, SIZE)
-    if hasattr(
-        os, "memfd_create"
-    ):  # who reads beyond the end of a file that was cut is killed, and that could be the user
-        import fcntl
+    try:
+        os.ftruncate(fd, SIZE)
+        if hasattr(os, "memfd_create"):
+            import fcntl
 
-        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-    os.lseek(fd, SIZE, os.SEEK_SET)
+            # Who reads beyond the end of a file that was cut is killed, and that could be the user.
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
+        os.lseek(fd, SIZE, os.SEEK_SET)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

@@ -19,6 +19,7 @@ import weakref
 
 from flatout import _child
 from flatout._child import _zygote
+from flatout._machine import _machine
 from flatout._machine._machine import oom_kills
 from flatout._wire import _frames, _page
 from flatout._wire._arena import Arena
@@ -305,14 +306,13 @@ def _start_zygote(control: int) -> subprocess.Popen[bytes]:
 _pool: Pool | None = None
 _pool_lock = threading.RLock()
 _began: float | None = None  # when the start of its zygote did, by time.monotonic
-_over = False  # the interpreter is ending
 
 
 def pool() -> Pool:
     """The pool of this process; its zygote is started by the first call, and replaced when it has died."""
     global _pool, _began
     with _pool_lock:
-        if _over:
+        if _machine.ending:
             raise OSError("the interpreter is ending: no more worker processes")
         if _pool is not None and not _pool.alive:
             _pool.close()
@@ -364,14 +364,14 @@ def _forget_parents_pool() -> None:
 
 @atexit.register
 def _close() -> None:
-    global _pool, _began, _over
+    global _pool, _began
     ctrl_c = signal.getsignal(signal.SIGINT)
     if (
         ctrl_c is signal.default_int_handler
     ):  # an exception here would be told as one that was ignored, and change nothing
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     with _pool_lock:
-        _over = True
+        _machine.ending = True
         if _pool is not None:
             _pool.close()
             _pool = _began = None

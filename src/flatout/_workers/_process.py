@@ -20,6 +20,7 @@ from flatout._model import Batch, Work
 from flatout._wire import _exceptions, _frames, _functions, _values
 from flatout._wire._arena import AVAILABLE, WORTH, Parcel
 from flatout._wire._frames import Frame, Sender
+from flatout._wire._modules import Definitions, may_name_main
 from flatout._workers import _pool
 from flatout._workers._base import Host
 from flatout._workers._pool import Process
@@ -146,7 +147,7 @@ class ProcessWorker:
         if self._process is None:
             return  # its end is reported, but not dealt with yet: the tasks come back with that
         packed, errors = _values.pack(batch.inputs, "the input", by_value=True)
-        if not (errors or packed.plain) and b"__main__" in packed.data:
+        if not (errors or packed.plain) and may_name_main(packed.data):
             errors = self._define_each(batch.inputs)
         if errors:
             self._send_around(batch, dict(errors))
@@ -172,22 +173,23 @@ class ProcessWorker:
     def _define_each(self, inputs: Sequence[Any]) -> list[tuple[int, BaseException]]:
         """Have the worker know the classes of all inputs; returns (position, error) of those that cannot be sent."""
         with contextlib.suppress(BaseException):
-            self._define(list(inputs))
+            self._define(_functions.main_globals_in(list(inputs)))
             return []
         errors: list[tuple[int, BaseException]] = []
         for position, item in enumerate(inputs):
             try:
-                self._define(item)
-            except NotPicklable as error:
-                errors.append((position, error))
+                names = _functions.main_globals_in(item)
             except BaseException:
                 continue  # it cannot be pickled plainly: it went by value, classes and all
+            try:
+                self._define(names)
+            except Exception as error:  # for want of descriptors, perhaps
+                errors.append((position, error))
         return errors
 
-    def _define(self, value: Any) -> None:
+    def _define(self, names: Definitions) -> None:
         process = self._process
         assert process is not None
-        names = _functions.main_globals_in(value)
         new = {name: value for name, value in names.items() if process.defined.get(name) is not value}
         if new:
             payload = _functions.pack_definitions(new)
