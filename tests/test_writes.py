@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import functools
+import itertools
 import os
 import re
 import sys
@@ -316,6 +319,162 @@ def test_what_it_may_write_to_may_be_what_it_is_called_with(
 
 def test_of_several_arguments_the_one_that_may_be_written_to_is_named() -> None:
     assert Watch(keep, ([], 1), star=True).possible() == "the call may change its argument 'kept'"
+
+
+class Job:
+    made = 0
+    ids = itertools.count()
+    kept: list[Any] = []  # noqa: RUF012 - as beginners write it
+
+    def __init__(self, how: str) -> None:
+        self.how = how
+        self.parts: list[str] = []
+        self.parts.append(how)
+        if how == "by name":
+            Job.made += 1
+        elif how == "next":
+            self.id = next(Job.ids)
+
+
+class Later(Job):
+    def __init__(self, how: str) -> None:
+        super().__init__(how)
+        if how == "class":
+            self.__class__.made += 1
+        elif how == "list":
+            self.kept.append(self)
+
+    def note(self) -> None:
+        Later.made += 1
+
+    @property
+    def length(self) -> int:
+        Job.made += 1
+        return 1
+
+    @functools.cached_property
+    def width(self) -> int:
+        Job.made += 1
+        return 1
+
+
+class Counted:
+    made = 0
+
+    def __new__(cls, *_: int) -> Counted:
+        cls.made += 1
+        return super().__new__(cls)
+
+
+class Lookup(dict[str, int]):
+    hits = 0
+
+    def __getitem__(self, key: str) -> int:
+        Lookup.hits += 1
+        return super().__getitem__(key)
+
+    def __contains__(self, key: object) -> bool:
+        Lookup.hits += 1
+        return super().__contains__(key)
+
+
+@dataclasses.dataclass
+class Record:
+    x: int
+
+    def __post_init__(self) -> None:
+        Job.kept.append(self.x)
+
+
+class Square:
+    sides = (1, 1)
+    names = {1: "one"}  # noqa: RUF012 - as beginners write it
+
+    def __init__(self, x: int) -> None:
+        self.x = x
+        self.rows: dict[int, int] = {}
+        self.rows[x] = self.sides[0]
+        self.area = x * x
+        self.area += 1
+        setattr(self, "name", self.names.get(x))  # noqa: B010
+
+    @property
+    def half(self) -> float:
+        return self.area / 2
+
+
+later, lookup = Later("-"), Lookup(a=1)
+
+
+def makes(x: int) -> str:
+    return Job("by name").how if x else ""
+
+
+def measures(x: int) -> int:
+    return x * later.length
+
+
+def makes_two(x: int) -> tuple[Job, int]:
+    return Job(how="by name"), x
+
+
+@pytest.mark.parametrize(
+    ("func", "said"),
+    [
+        (makes, "the global 'Job'"),
+        (makes_two, "the global 'Job'"),
+        (lambda x: makes(x), "the global 'Job'"),
+        (lambda x: Job(*(["by name"] * x)), "the global 'Job'"),
+        (lambda x: Later(str(x)), "the class Later"),
+        (lambda x: Later(str(x)).note(), "the class Later"),
+        (lambda x: Counted(x), "the class Counted"),
+        (lambda x: Record(x), "the global 'Job'"),
+        (measures, "the global 'Job'"),
+        (lambda x: later.width * x, "the global 'Job'"),
+        (lambda x: lookup["a"] * x, "the global 'Lookup'"),
+        (lambda x: str(x) in lookup, "the global 'Lookup'"),
+    ],
+)
+def test_constructors_and_what_else_is_called_unnamed_are_read(func: Callable[[Any], Any], said: str) -> None:
+    module = f" of module {__name__}" if "global" in said else ""
+    assert Watch(func, 1).possible() == f"the call may change {said}{module}"
+
+
+@pytest.mark.parametrize("how", ["class", "list"])
+def test_a_new_object_is_the_call_s_own_but_not_its_class(how: str) -> None:
+    kept = Later.kept
+
+    class Alone(Later):
+        def __init__(self, x: int) -> None:
+            if how == "class":
+                self.__class__.made += x
+            else:
+                self.kept.append(x)
+
+    assert Watch(lambda x: Alone(x), 1).possible() == "the call may change the class Alone"
+    assert kept is Later.kept
+
+
+@pytest.mark.parametrize("func", [lambda x: Square(x).half, lambda x: isinstance(x, Job), lambda x: Square.sides[x]])
+def test_what_it_makes_may_be_filled(func: Callable[[Any], Any]) -> None:
+    assert not Watch(func, 1).possible()
+
+
+def test_a_default_of_a_dataclass_that_counts_is_seen() -> None:
+    """By what came of the first call: its constructor is not to be read so far."""
+
+    def make(x: int) -> Numbered:
+        return Numbered(x)
+
+    watch = Watch(make, 1)
+    make(1)
+    assert watch.changed().startswith("the call changed closure variable")
+
+
+@dataclasses.dataclass
+class Numbered:
+    x: int
+    number: int = dataclasses.field(default_factory=itertools.count().__next__)
 
 
 def own_copy(row: dict[str, int]) -> dict[str, int]:

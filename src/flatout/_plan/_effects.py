@@ -11,14 +11,14 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from itertools import chain, islice
 from types import BuiltinFunctionType, CodeType, FunctionType, MethodType, ModuleType
 
 from flatout._record import record
 from flatout._threads._interrupts import put_off
-from flatout._wire._code import closure_variables, global_variables
+from flatout._wire._code import CONSTRUCTORS, closure_variables, global_variables
 from flatout._wire._modules import LruCached
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -56,7 +56,8 @@ class Watch:
         self._before: list[tuple[_Place, bytes]] = []
         self._file = ""  # an open one that it names
         if not self._statement:
-            self._look(_places(func, item, star, self._functions))
+            constructors = chain.from_iterable(map(_constructors, self._functions))
+            self._look(_places(func, item, star, chain(self._functions, constructors)))
 
     def _look(self, places: Iterator[_Place]) -> None:
         changeable = (place for place in islice(places, _MAX_PLACES) if _changeable(place.value))
@@ -139,7 +140,7 @@ def _changeable(value: object) -> bool:
     return kind not in _SCALARS and kind.__module__ not in _MODULES_OF_VALUES and not isinstance(value, _UNCHANGEABLE)
 
 
-def _places(func: Any, item: object, star: bool, functions: list[FunctionType]) -> Iterator[_Place]:
+def _places(func: Any, item: object, star: bool, functions: Iterable[FunctionType]) -> Iterator[_Place]:
     for value in _parts(item, star):
         yield _Place("its input", value)
     yield from _places_around(func)
@@ -229,6 +230,16 @@ def _called(func: FunctionType) -> Iterator[FunctionType]:
     for _, value in global_variables(func):
         if isinstance(value, FunctionType) and value.__globals__ is func.__globals__:
             yield value
+
+
+def _constructors(func: FunctionType) -> Iterator[FunctionType]:
+    """Those of classes of the same module that it names."""
+    kinds = [value for _, value in global_variables(func) if isinstance(value, type)]
+    for base in chain.from_iterable(kind.__mro__ for kind in kinds):
+        for name in CONSTRUCTORS:
+            method = vars(base).get(name)
+            if isinstance(method, FunctionType) and method.__globals__ is func.__globals__:
+                yield method
 
 
 def _statement(func: FunctionType) -> str:

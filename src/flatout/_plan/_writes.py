@@ -3,18 +3,20 @@
 A call may note something only now and then, or in what is too big to be looked at, or in a class or a module. So the code is
 walked through with a stack of where its values come from: globals, closure variables, arguments, the object whose method it is,
 and what is reached from these. An item or attribute assigned there, and a method called there that changes a container, is an
-effect that may come. Code that cannot be followed (what it calls elsewhere) counts as writing nothing.
+effect that may come. Methods, properties and constructors of classes of the same module are read as well: what is new is the
+call's own, but not its class. Code that cannot be followed (what it calls elsewhere) counts as writing nothing.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 from flatout._record import record
-from flatout._wire._code import closure_variables
+from flatout._wire._code import CONSTRUCTORS, closure_variables
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -38,10 +40,14 @@ UNKNOWN = _Unknown()
 
 @record
 class Origin:
-    """Where a value on the stack comes from, as a phrase, and the value as it is now, if that can be told."""
+    """Where a value on the stack comes from, as a phrase, and the value as it is now, if that can be told.
+
+    new: the call has made it, an object of the class that is the value.
+    """
 
     name: str
     value: object = UNKNOWN
+    new: bool = False
 
 
 def written(
@@ -56,9 +62,10 @@ def written(
     receiver = called.__self__ if isinstance(called, MethodType) else None
     if not isinstance(called, (FunctionType, MethodType)):
         own, receiver = getattr(type(called), "__call__", None), called  # noqa: B004
+    met: set[tuple[CodeType, str]] = set()
     for function in functions:
         handed = _handed(function, receiver, arguments, keywords) if function is own else {}
-        found = _Reader(function, handed).written(LEVELS)
+        found = _Reader(function, handed, met).written(LEVELS)
         if found:
             return found
     return ""
@@ -88,8 +95,9 @@ def _kind(receiver: object) -> str:
 class _Reader:
     """Reads the code of one function, and of those defined in it."""
 
-    def __init__(self, function: FunctionType, handed: Mapping[str, Origin]) -> None:
+    def __init__(self, function: FunctionType, handed: Mapping[str, Origin], met: set[tuple[CodeType, str]]) -> None:
         self._function = function
+        self._met = met  # methods that are read, or going to be, and the names of their objects
         self._handed = handed  # what it is called with
         self._closure = dict(closure_variables(function))
         self._methods: list[tuple[FunctionType, Origin]] = []  # called on what is not the call's own
@@ -99,7 +107,11 @@ class _Reader:
         found = next(self._all(self._function.__code__, frozenset(self._function.__code__.co_freevars)), "")
         if found or not levels:
             return found
-        return next(filter(None, (_method(*method).written(levels - 1) for method in self._methods)), "")
+        return next(filter(None, (self._inner(*method).written(levels - 1) for method in self._methods)), "")
+
+    def _inner(self, method: FunctionType, receiver: Origin) -> _Reader:
+        names = method.__code__.co_varnames[: method.__code__.co_argcount]
+        return _Reader(method, {names[0]: receiver} if names else {}, self._met)
 
     def _all(self, code: CodeType, outer: frozenset[str]) -> Iterator[str]:
         """`outer`: those free variables that lie outside the function that was called."""
@@ -125,17 +137,29 @@ class _Reader:
         return {**self._handed} if code is self._function.__code__ else {}
 
     def calls(self, receiver: Origin, name: str) -> None:
-        """A method is called; one of a class of the function's own module is read, too."""
+        """A method is called; one of a class of the function's own module is read, too, and so is a property."""
         kind = receiver.value if isinstance(receiver.value, type) else type(receiver.value)
-        method = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
-        method = getattr(method, "__func__", method)
-        if isinstance(method, FunctionType) and method.__globals__ is self._function.__globals__:
+        self._read(next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None), receiver)
+
+    def makes(self, kind: type) -> Origin:
+        """An object of a class is made."""
+        made = Origin(f"a new {kind.__name__}", kind, new=True)
+        for base in kind.__mro__:
+            for name in CONSTRUCTORS:
+                self._read(
+                    vars(base).get(name), made if name != "__new__" else Origin(f"the class {kind.__name__}", kind)
+                )
+        return made
+
+    def _read(self, method: Any, receiver: Origin) -> None:
+        if isinstance(method, property):
+            method = method.fget
+        method = method.func if isinstance(method, cached_property) else getattr(method, "__func__", method)
+        if not isinstance(method, FunctionType) or method.__globals__ is not self._function.__globals__:
+            return
+        if (method.__code__, receiver.name) not in self._met:
+            self._met.add((method.__code__, receiver.name))
             self._methods.append((method, receiver))
-
-
-def _method(function: FunctionType, receiver: Origin) -> _Reader:
-    names = function.__code__.co_varnames[: function.__code__.co_argcount]
-    return _Reader(function, {names[0]: receiver} if names else {})
 
 
 class _Walk:
@@ -161,20 +185,25 @@ class _Walk:
         return self._stack[-depth] if len(self._stack) >= depth else None
 
     def _writes(self, instruction: Instruction) -> Iterator[str]:
+        if instruction.opname in ("STORE_GLOBAL", "DELETE_GLOBAL"):
+            yield f"the call may change the global {instruction.argval!r}"
         depth = _WRITES.get(instruction.opname)
         target = self._top(depth) if depth else None
-        if target is not None:
+        if target is not None and not target.new:
             yield f"the call may change {target.name}"
         left = self._top(2) if instruction.opname == "BINARY_OP" and instruction.argrepr.endswith("=") else None
-        if left is not None and _changes_in_place(left.value):
+        if left is not None and not left.new and _changes_in_place(left.value):
             yield f"the call may change {left.name}"
         if instruction.opname == _TAKES_ARGUMENTS and (subject := self._subject(instruction.arg or 0)) is not None:
             yield f"the call may change {subject.name}"
         if _is_method(instruction) and (receiver := self._top()) is not None:
-            if instruction.argval in CHANGES and _is_container(receiver.value):
+            if instruction.argval in CHANGES and not receiver.new and _is_container(receiver.value):
                 yield f"the call may change {receiver.name}"
             elif receiver.value is not UNKNOWN:
                 self._reader.calls(receiver, instruction.argval)
+        place, method = (2, "__getitem__") if _subscribes(instruction) else _CALLS.get(instruction.opname, (0, ""))
+        if place and (operand := self._top(place)) is not None and operand.value is not UNKNOWN:
+            self._reader.calls(operand, method)
 
     def _step(self, instruction: Instruction) -> None:
         name = instruction.opname
@@ -185,7 +214,7 @@ class _Walk:
             self._push(instruction, self._reader.origin(instruction, self._outer))
         elif name in ("LOAD_ATTR", "LOAD_METHOD"):
             self._replace(instruction, _attribute(self._top(), instruction.argval))
-        elif name == "BINARY_SUBSCR" or (name == "BINARY_OP" and instruction.argrepr == "[]"):  # as of Python 3.14
+        elif _subscribes(instruction):
             self._replace(instruction, _part_of(self._top(2)))
         elif name == "BINARY_SLICE":
             self._replace(instruction, _part_of(self._top(3)))
@@ -201,6 +230,10 @@ class _Walk:
             self._push(instruction, _part_of(self._top()))
         elif name == _TAKES_ARGUMENTS:  # which in Python 3.11 is not yet the call
             self._replace(instruction, self._told(instruction.arg or 0))
+        elif name == "CALL_KW":  # as of Python 3.13: the names lie on top
+            self._replace(instruction, self._told((instruction.arg or 0) + 1))
+        elif name == "CALL_FUNCTION_EX":
+            self._replace(instruction, self._made(self._stack[-4:]))
         elif name == "CALL":
             self._replace(instruction, self._top())
         elif name == "COPY":
@@ -231,23 +264,33 @@ class _Walk:
 
     def _called(self, arguments: int) -> Origin | None:
         """The builtin that is called with so many arguments, where it is one of those that matter here."""
-        below = self._stack[-arguments - 2 : len(self._stack) - arguments]
-        return next((origin for origin in below if origin is not None and origin.name in _TELLING), None)
+        return next(
+            (origin for origin in self._below(arguments) if origin is not None and origin.name in _TELLING), None
+        )
 
     def _subject(self, arguments: int) -> Origin | None:
         """What a builtin changes."""
         called, subject = self._called(arguments), self._top(arguments)
-        if called is None or subject is None:
+        if called is None or subject is None or subject.new:
             return None
         if called.value is next:
             return subject if isinstance(subject.value, Iterator) else None
         return subject if called.value in (setattr, delattr) else None
 
+    def _below(self, arguments: int) -> list[Origin | None]:
+        """Where on the stack lies what is called with so many arguments."""
+        return self._stack[-arguments - 2 : len(self._stack) - arguments]
+
+    def _made(self, called: list[Origin | None]) -> Origin | None:
+        """The new object, where what is called is a class."""
+        kinds = (o.value for o in called if o is not None and not o.new and isinstance(o.value, type))
+        return next((self._reader.makes(kind) for kind in kinds), None)
+
     def _told(self, arguments: int) -> Origin | None:
-        """What a builtin returns that leads from an object to one that is not the call's own either."""
+        """What a builtin returns that leads from an object to one that is not the call's own either, or a new object."""
         called = self._called(arguments)
         if called is None:
-            return None
+            return self._made(self._below(arguments))
         if called.value is globals:
             return Origin("a global", {})
         subject = self._top() if arguments == 1 else None
@@ -255,6 +298,8 @@ class _Walk:
             return None
         if called.value is not type:
             return _part_of(subject)
+        if subject.new:
+            return _attribute(subject, "__class__")
         return Origin(f"the class of {subject.name}", UNKNOWN if subject.value is UNKNOWN else type(subject.value))
 
     def _push(self, instruction: Instruction, origin: Origin | None) -> None:
@@ -288,6 +333,10 @@ _WRITES = {  # how deep on the stack lies what is written to
     "DELETE_SUBSCR": 2,
     "STORE_SLICE": 3,
 }
+_CALLS = {  # methods that are called without their name, and how deep the object lies
+    "CONTAINS_OP": (1, "__contains__"),
+    "GET_ITER": (1, "__iter__"),
+}
 _LOADS = (
     *("LOAD_FAST", "LOAD_FAST_CHECK", "LOAD_FAST_AND_CLEAR", "LOAD_FAST_LOAD_FAST"),
     *("LOAD_FAST_BORROW", "LOAD_FAST_BORROW_LOAD_FAST_BORROW"),  # as of Python 3.14
@@ -297,6 +346,10 @@ _LEAVES = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FOR
 
 def _names(instruction: Instruction) -> Sequence[str]:
     return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
+
+
+def _subscribes(instruction: Instruction) -> bool:
+    return instruction.opname == "BINARY_SUBSCR" or (instruction.opname == "BINARY_OP" and instruction.argrepr == "[]")
 
 
 def _effect(instruction: Instruction) -> int:
@@ -329,7 +382,7 @@ def _changes_in_place(value: object) -> bool:
 
 
 def _part_of(whole: Origin | None) -> Origin | None:
-    return None if whole is None else Origin(whole.name)
+    return None if whole is None or whole.new else Origin(whole.name)
 
 
 def _shared(origin: Origin) -> Origin | None:
@@ -341,9 +394,20 @@ def _attribute(owner: Origin | None, name: str) -> Origin | None:
     """What is reached from an object by an attribute, if it lies open."""
     if owner is None:
         return None
+    if owner.new:
+        return _attribute_of_new(owner.value, name)
     spaces: list[Any] = [getattr(owner.value, "__dict__", {})]
     if isinstance(owner.value, type):
         spaces = [vars(base) for base in owner.value.__mro__]
     value = next((space[name] for space in spaces if name in space), UNKNOWN)
     outer = owner.name if not isinstance(owner.value, ModuleType) else f"{owner.value.__name__}.{name}"
     return _shared(Origin(outer, value))
+
+
+def _attribute_of_new(kind: Any, name: str) -> Origin | None:
+    """What a new object shares with others: its class, and containers that it has as attributes of that."""
+    outer = f"the class {kind.__name__}"
+    if name == "__class__":
+        return Origin(outer, kind)
+    value = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), UNKNOWN)
+    return Origin(outer, value) if value is not UNKNOWN and _is_container(value) else None

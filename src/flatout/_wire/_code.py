@@ -10,6 +10,9 @@ TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
     from typing import Any
 
+CONSTRUCTORS = ("__new__", "__init__", "__post_init__")
+"""What is called where an object of a class is made."""
+
 
 def codes(code: CodeType) -> Iterator[CodeType]:
     """The code of a function and of all that is defined inside it."""
