@@ -138,6 +138,46 @@ for name in ("first", "second"):
     assert script(tmp_path, code).splitlines() == ["[('found', 2)]"] * 2
 
 
+def test_a_sentinel_is_the_same_on_both_sides(tmp_path: Path) -> None:
+    """By value it would be another one wherever it arrives, and `is` false without a word."""
+    (tmp_path / "beside.py").write_text("UNSET = object()\n")
+    (tmp_path / "by_path.py").write_text("LOST = object()\ndef is_lost(x):\n    return x is LOST\n")
+    code = """
+import importlib.util
+import flatout, beside
+
+spec = importlib.util.spec_from_file_location("not_on_the_path", "by_path.py")
+module = importlib.util.module_from_spec(spec)
+sys_modules = __import__("sys").modules
+sys_modules["not_on_the_path"] = module
+spec.loader.exec_module(module)
+
+MISSING, LATER = object(), object()
+
+class Reader:
+    def read(self, value, default=MISSING):
+        return value is MISSING, value is beside.UNSET, default is MISSING, MISSING, beside.UNSET
+
+def read(value):
+    return Reader().read(value)
+
+def look(value):
+    return value is MISSING, value is beside.UNSET, True, MISSING, beside.UNSET
+
+for func in (read, look, lambda value: look(value)):
+    for results in (
+        flatout.map(func, [MISSING, beside.UNSET, object()], via="process").results(),
+        [flatout.Executor(via="process").submit(func, value).result() for value in (MISSING, beside.UNSET, object())],
+    ):
+        assert [result[:3] for result in results] == [(True, False, True), (False, True, True), (False, False, True)]
+        assert all(result[3] is MISSING and result[4] is beside.UNSET for result in results)
+
+(back,) = flatout.map(lambda value: value, [LATER], via="process").results()
+print(back is LATER, flatout.map(module.is_lost, [module.LOST, 1], via="process").results())
+"""
+    assert script(tmp_path, code) == "True [True, False]\n"
+
+
 # --- shells
 
 SESSION = """

@@ -18,6 +18,7 @@ from types import CellType, FunctionType, ModuleType
 
 from flatout._wire._code import closure_variables, codes, global_variables
 from flatout._wire._modules import Definitions, Homeless, namespace
+from flatout._wire._sentinels import reduce_sentinel
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class ByCode(pickle.Pickler):
             return self._reduce_function(obj) if self.homeless.admit(obj) else NotImplemented
         if isinstance(obj, ModuleType):
             return self._reduce_module(obj)
+        if type(obj) is object:
+            return reduce_sentinel(obj)
         home = getattr(obj, "__module__", None)
         if isinstance(home, str) and not self.homeless.importable(home):
             raise Beyond

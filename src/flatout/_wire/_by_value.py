@@ -41,6 +41,7 @@ from flatout._wire._modules import (
     found_by_name,
     stand_in,
 )
+from flatout._wire._sentinels import reduce_sentinel
 
 BufferCallback = Callable[[pickle.PickleBuffer], bool]
 
@@ -136,6 +137,7 @@ def _reduce_file(file: io.TextIOWrapper) -> Any:
 
 _REDUCERS: dict[type, Callable[[Any], Any]] = {
     CodeType: _reduce_code,
+    object: reduce_sentinel,
     io.TextIOWrapper: _reduce_file,
     functools.cached_property: _reduce_cached_property,
     weakref.WeakKeyDictionary: _reduce_weak_keys,
@@ -155,6 +157,8 @@ class _Alone(cloudpickle.Pickler):  # type: ignore[misc]
     """Plain cloudpickle, but for the name of the file."""
 
     def reducer_override(self, obj: Any) -> Any:
+        if type(obj) is object:
+            return reduce_sentinel(obj)
         return _reduce_code(obj) if type(obj) is CodeType else super().reducer_override(obj)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from flatout._wire import _by_code
 from flatout._wire._buffers import beside
 from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins, may_name_main
+from flatout._wire._sentinels import reduce_sentinel
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class _Collector(pickle.Pickler):
 
     def reducer_override(self, obj: Any) -> Any:
         self.homeless.admit(obj)
-        return NotImplemented
+        return reduce_sentinel(obj) if type(obj) is object else NotImplemented
 
 
 class _ByReference(_Collector):
@@ -128,7 +129,7 @@ class _ByReference(_Collector):
     def reducer_override(self, obj: Any) -> Any:
         if self.homeless.admit(obj):
             raise _HasHomeless
-        return NotImplemented
+        return reduce_sentinel(obj) if type(obj) is object else NotImplemented
 
 
 def _discard(buffer: object) -> None:

@@ -25,7 +25,7 @@ LruCached = type(functools.lru_cache(len))
 Definitions = dict[str, object]
 """Top-level classes and functions of homeless modules, keyed "module:name"."""
 
-_MAIN = ("__main__", "__mp_main__")  # the latter in what `multiprocessing` has started
+MAIN = ("__main__", "__mp_main__")  # the latter in what `multiprocessing` has started
 _stand_ins: dict[str, ModuleType] = {}
 
 
@@ -36,7 +36,7 @@ def may_name_main(pickled: bytes) -> bool:
 
 def importable(name: str) -> bool:
     """Whether a worker that has the caller's `sys.path` imports this module and gets the same one."""
-    if name in _MAIN:
+    if name in MAIN:
         return False
     package = name.partition(".")[0]
     if package == "flatout" or package in sys.stdlib_module_names or name not in sys.modules:

@@ -8,12 +8,14 @@ buffers travel beside the pickle (protocol 5) and are writable on arrival.
 from __future__ import annotations
 
 import contextlib
+import copyreg
 import io
 import pickle
 import time
 from collections.abc import Callable, Sequence
 
 from flatout._wire._buffers import beside
+from flatout._wire._sentinels import reduce_sentinel
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -112,7 +114,11 @@ def _not_picklable(value: Any, name: str, by_value: bool, error: BaseException) 
 def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> bytes:
     before = len(buffers)
     try:
-        return pickle.dumps(value, 5, buffer_callback=beside(buffers))
+        with io.BytesIO() as file:
+            pickler = pickle.Pickler(file, 5, buffer_callback=beside(buffers))
+            pickler.dispatch_table = {**copyreg.dispatch_table, object: reduce_sentinel}
+            pickler.dump(value)
+            return file.getvalue()
     except Exception:
         if not by_value:
             raise
