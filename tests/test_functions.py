@@ -595,5 +595,5 @@ print(sorted(set(sys.modules) - before - {"collections.abc", "pickle", "_pickle"
     done = subprocess.run(
         command, check=False, env={"PYTHONPATH": str(SOURCE)}, capture_output=True, text=True, timeout=60
     )
-    names = ["_buffers", "_by_code", "_code", "_functions", "_modules"]
+    names = ["_buffers", "_by_code", "_code", "_functions", "_modules", "_sentinels"]
     assert eval(done.stdout) == [f"flatout._wire.{name}" for name in names], done

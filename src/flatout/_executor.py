@@ -61,7 +61,7 @@ class Executor(futures.Executor):
         if max_tasks_per_child is not None and max_tasks_per_child <= 0:
             raise ValueError("max_tasks_per_child must be >= 1")
         check_executor_via(via)
-        if via == "process":
+        if via == "process" and not over():  # then it is `submit` that refuses, as in the standard library
             need_processes()
         if initializer is not None:
             check_callable(initializer, "initializer")
