@@ -165,6 +165,15 @@ def test_of_a_run_that_was_left_early_so_much_is_predicted_as_was_done() -> None
     assert unknown.predicted == pytest.approx(0.1), "half of what was predicted for 1000"
 
 
+def test_no_less_is_predicted_than_a_call_takes() -> None:
+    few = chosen_of(replace(CHOICE, left=None), done=15)
+    assert few
+    assert few.predicted == pytest.approx(0.010), "where their number was known, the law knows that"
+    counts = Statistics(drawn=15, succeeded=15, busy_seconds=0.98, cpu_seconds=0.94)
+    text = str(flatout.Report.of(PLAN, counts, 1.25, replace(CHOICE, left=None)))
+    assert [line.split()[1:3] for line in text.splitlines() if line.startswith("  thread")] == [["10", "ms"]]
+
+
 def test_calls_of_an_earlier_plan_that_had_not_ended_are_named_and_no_measure_of_this_one() -> None:
     report = flatout.Report.of(PLAN, Statistics(drawn=45, succeeded=45), 1.25, replace(CHOICE, beside=3))
     assert "  3 calls that had begun before, by another plan, ended beside them\n" in str(report)

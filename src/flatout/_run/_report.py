@@ -19,7 +19,8 @@ class Chosen:
     many, `plan.predictions` of every kind for all that were left. call_seconds: mean time of a call, and
     queued_seconds: how much of that it waited for a core, as far as is known. in_flight: calls under way at a time, in the
     mean (Little's law: in_flight = tasks * call_seconds / seconds). beside: calls that an earlier plan had begun and that were
-    still under way: what they took is in call_seconds and in_flight, too.
+    still under way: what they took is in call_seconds and in_flight, too. share: how much that is of what `plan.predictions` are
+    for; least: seconds that it takes at least, where their number was not known: one call.
 
     Shares of the time that the usable cores had: compute_share in calls; own_share in this process beside its calls
     (drawing inputs, handing tasks out, taking results, and whatever else the program did); idle_share: the rest, in
@@ -36,6 +37,8 @@ class Chosen:
     own_share: float
     idle_share: float
     beside: int = 0
+    share: float = 1.0
+    least: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -137,11 +140,13 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
     own = process_seconds - choice.process_seconds - (0.0 if plan.kind == "process" else cpu)
     cores = took * usable_cores()
     computing = min(1.0, cpu / cores)
+    share = _share(tasks, choice.left)
+    least = plan.measured.seconds if choice.left is None and plan.measured is not None else 0.0
     own_share = min(1.0 - computing, max(0.0, own / cores))
     return Chosen(
         tasks=tasks,
         seconds=took,
-        predicted=predicted.seconds * _share(tasks, choice.left),
+        predicted=max(predicted.seconds * share, least),
         call_seconds=(busy + choice.under_way) / (tasks + (choice.under_way > 0)),
         queued_seconds=(counts.queued_seconds - choice.queued_seconds) / tasks,
         in_flight=busy / took,
@@ -149,6 +154,8 @@ def _since(choice: Choice, plan: Plan, counts: Statistics, seconds: float, proce
         own_share=own_share,
         idle_share=1.0 - computing - own_share,
         beside=choice.beside,
+        share=share,
+        least=least,
     )
 
 
@@ -159,14 +166,13 @@ def _share(tasks: int, left: int | None) -> float:
 
 def _lines(chosen: Chosen, plan: Plan) -> list[str]:
     followed = plan.predicted
-    scale = chosen.predicted / followed.seconds if followed and followed.seconds else 1.0
     lines = [f"{'for the ' + _counted(chosen.tasks, 'task') + ' after the choice':34}{'predicted':>10}{'measured':>10}"]
     for prediction in plan.predictions:
         name = f"  {prediction.way}"
         if prediction.impossible:
             lines.append(f"{name:34}{'-':>10}{'':13}{prediction.impossible}")
             continue
-        line = f"{name:34}{duration(prediction.seconds * scale):>10}"
+        line = f"{name:34}{duration(max(prediction.seconds * chosen.share, chosen.least)):>10}"
         if prediction is followed:
             line += f"{duration(chosen.seconds):>10}   {chosen.ratio:.2f} times as predicted"
         lines.append(line)
