@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -99,3 +101,30 @@ def test_a_thread_left_behind_serves_nobody_else() -> None:
     over.set()
     left.join(60)
     assert not left.is_alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="by the size that Linux tells")
+def test_those_that_idle_make_room_where_no_other_can_be_started() -> None:
+    code = """
+import resource, threading, time
+threading.stack_size(1 << 26)
+import flatout
+from flatout._threads import _kept
+from flatout._threads._daemons import Daemon
+
+flatout.map(time.sleep, [0.01] * 40, via="thread", max_concurrency=8).wait()
+while _kept.idle() < 8:
+    time.sleep(0.001)
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 22),) * 2)
+began = threading.Event()
+try:
+    while True:
+        threading.Thread(target=began.wait, daemon=True).start()
+except RuntimeError:
+    pass  # not one more
+Daemon(began.set, "one more").start()
+print(began.wait(60), _kept.idle())
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("True 0\n", "")

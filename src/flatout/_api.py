@@ -126,7 +126,8 @@ def map(
 def gather(*calls: Any, on_error: Literal["raise", "return", "skip"] = "raise") -> Run[Any]:
     """Run unlike calls at once, each where it belongs: coroutines on an event loop, the rest in threads or processes.
 
-    calls: coroutine objects (anything awaitable) and callables without arguments, such as `functools.partial` objects.
+    calls: coroutine objects (anything awaitable) and callables without arguments, such as `functools.partial` objects. A plain
+    one that returns an awaitable (`lambda: ask(x)`) has it awaited where it runs, on another event loop than yours.
     Returns a `Run`: unpack it (`a, b = flatout.gather(...)`) or, inside a running loop, await it. Results come in the
     order of the calls. on_error: as in `map`.
     """

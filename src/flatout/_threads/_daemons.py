@@ -27,11 +27,16 @@ WAKING_SECONDS = 0.1  # that the main thread may take to get a core, and its sig
 _ENDING = {getattr(_signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(_signal, name)}
 
 
+in_reserve: list[Callable[[], bool]] = []
+"""What ends threads that only wait for work, and tells whether there were any: asked where another one cannot be started."""
+
+
 class Daemon(threading.Thread):
     """A daemon thread that, when it starts, takes no signal from the main thread."""
 
     def __init__(self, target: Callable[..., Any], name: str, args: tuple[Any, ...] = ()) -> None:
-        super().__init__(target=target, name=name, args=args, daemon=True)
+        self._again = partial(super().__init__, target=target, name=name, args=args, daemon=True)
+        self._again()
         self._mask: set[Any] | None = None  # of signals to block; None where the system knows no masks
 
     def start(self) -> None:
@@ -39,9 +44,18 @@ class Daemon(threading.Thread):
         if hasattr(_signal, "pthread_sigmask"):
             self._mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, _ENDING)
         try:
-            super().start()
+            self._begin()
         finally:
             self._let_in()
+
+    def _begin(self) -> None:
+        try:
+            super().start()
+        except RuntimeError:
+            if not any(end() for end in in_reserve):
+                raise
+            self._again()  # in Python 3.13 one that could not be started counts as started
+            super().start()
 
     def run(self) -> None:
         """See `threading.Thread`."""

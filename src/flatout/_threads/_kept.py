@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from queue import Empty, SimpleQueue
 
-from flatout._threads._daemons import Daemon
+from flatout._threads._daemons import Daemon, in_reserve
 from flatout._threads._times import clock_of
 
 IDLE_SECONDS = (
     60.0  # that a thread waits, which takes 24 KB (measured); guessed: from run to run, not from hour to hour
 )
+
+ENDING_SECONDS = 1.0  # that one is waited for which is to end; guessed
 
 Job = Callable[[], object]
 
@@ -101,6 +104,21 @@ def _let_rest(thread: KeptThread) -> None:
     _taken.discard(thread)
     _idle.append(thread)
 
+
+def _end_idle() -> bool:
+    """They keep memory, for their stacks, and count where threads are counted."""
+    ended: list[KeptThread] = []
+    with suppress(IndexError):
+        while True:
+            ended.append(_idle.pop())
+    for thread in ended:
+        thread.inbox.put(None)
+    for thread in ended:
+        thread.join(ENDING_SECONDS)
+    return bool(ended)
+
+
+in_reserve.append(_end_idle)
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)
