@@ -82,3 +82,19 @@ with flatout.Executor(via="process") as pool:
     print(type(pool.submit(double, 1).exception()).__name__)
 """
     assert script(code) == ["ModuleNotFoundError"]
+
+
+def test_what_cannot_be_taken_for_want_of_descriptors_is_no_fault_of_the_worker() -> None:
+    code = """
+import os, resource, flatout
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+taken = [os.open("/dev/null", 0) for _ in range(200 - 15)]
+for result in flatout.map(bytes, [2_000_000] * 20, via="process", on_error="return"):
+    if isinstance(result, flatout.Failure):
+        print(result.error)
+        break
+"""
+    (told,) = script(code)
+    assert "could not be taken" in told
+    assert "Too many open files" in told
+    assert "ulimit -n" in told

@@ -252,7 +252,7 @@ class Receiver:
             raise ValueError("a frame does not end where it should")
         if kind == _SEGMENT:
             if not self._fds:
-                raise ValueError("a segment came without its descriptor: too many open files?")
+                raise OSError("a segment came without its descriptor: too many open files?")
             self._attached.attach(segment, self._fds.popleft(), private=segment == PARCEL)
             return None
         at = _HEADER.size + count * _LENGTH.size

@@ -307,8 +307,13 @@ class ProcessWorker:
         return self._up_to(process) if spoilt else _suspects(process)
 
     def _unintelligible(self, process: Process, error: Exception) -> None:
-        """A task has written to the socket of its worker, or the like."""
+        """A task has written to the socket of its worker, or the like; or this process has not the means to take what came."""
         what = f"worker process {process.pid} sent what cannot be understood ({type(error).__name__}: {error})"
+        if isinstance(error.__cause__, (OSError, MemoryError)):
+            what = (
+                f"what worker process {process.pid} sent could not be taken: {error.__cause__}. It is this process that has too "
+                "few open files (ulimit -n) or too little memory left"
+            )
         process.pool.kill(process)
         self._exited(process, WorkerDied(what), self._up_to(process))
 
