@@ -132,7 +132,7 @@ def check_plan(plan: Plan) -> None:
             'the inside of a Plan is "thread" or "async" where its kind is "process", and empty elsewhere; '
             f"it is {plan.inside!r}, and the kind {plan.kind!r}"
         )
-    if plan.processes is not None and not plan.inside:
+    if plan.processes not in (None, plan.concurrency) and not plan.inside:
         raise PlanError(
             "the processes of a Plan are those that have several calls in flight each, as its inside says; without one it has "
             f"as many workers as its concurrency says: write Plan({plan.kind!r}, {plan.processes!r}), or say what is inside"
