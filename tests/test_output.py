@@ -116,6 +116,25 @@ def test_the_callers_levels_hold_in_the_worker(caplog: pytest.LogCaptureFixture)
         assert [record.levelname for record in caplog.records] == ["ERROR"]
 
 
+@pytest.mark.parametrize("call", ["warning('it')", "log(30, 'it')", "exception('it')", "root.warning('it')"])
+def test_a_function_of_logging_configures_the_callers_root_as_in_the_plain_loop(call: str) -> None:
+    code = f"""
+        import flatout, logging
+        def task(x):
+            logging.getLogger("other").warning("as it comes")
+            logging.{call}
+            logging.getLogger("other").warning("late")
+            return x
+        for via in ("inline", "process"):
+            assert flatout.map(task, [1], via=via).results() == [1]
+            logging.root.handlers.clear()
+            print("--", file=__import__("sys").stderr)
+        """
+    here, there, _ = script(code).stderr.split("--\n")
+    assert there == here
+    assert ("WARNING:other:late" in here) == ("root" not in call)
+
+
 def log_nonsense(x: int) -> int:
     logging.getLogger("test_output").error("%d and %d", x)
     return x

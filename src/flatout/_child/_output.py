@@ -12,6 +12,7 @@ from collections.abc import Callable
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
+    from types import CodeType, FrameType
     from typing import Any
 
 _MOST = 1 << 16  # bytes of a line after which it is sent though it has not ended
@@ -127,7 +128,7 @@ class Output:
 
             logging.getLogger().removeHandler(self._handler)
 
-    def capture_logs(self, levels: dict[str, int], send: Callable[[dict[str, Any]], None]) -> None:
+    def capture_logs(self, levels: dict[str, int], send: Callable[[tuple[dict[str, Any], bool]], None]) -> None:
         """Send log records home, from the levels on that loggers have there; an empty dict: nobody logs there."""
         if not levels:
             return
@@ -143,19 +144,33 @@ class Output:
             logging.getLogger().addHandler(self._handler)
 
 
-def _home_handler(send: Callable[[dict[str, Any]], None]) -> Any:
+def _home_handler(send: Callable[[tuple[dict[str, Any], bool]], None]) -> Any:
     import logging
 
+    functions = (logging.debug, logging.info, logging.warning, logging.error, logging.critical, logging.log)
+    codes = {function.__code__ for function in functions}  # `exception` and `fatal` call these
+
     class Home(logging.Handler):
-        """Passes a record on as plain data: its arguments may not be able to travel."""
+        """Passes a record on as plain data: its arguments may not be able to travel.
+
+        With it goes whether it comes from a function such as `logging.warning`, which would have called `basicConfig` there.
+        """
 
         def emit(self, record: logging.LogRecord) -> None:
             try:
-                send(_fields(record))
+                send((_fields(record), record.name == "root" and _called_by(codes)))
             except Exception:
                 self.handleError(record)  # as every handler does: to log never raises
 
     return Home()
+
+
+def _called_by(codes: set[CodeType]) -> bool:
+    """Whether any of these functions has led here."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code not in codes:
+        frame = frame.f_back
+    return frame is not None
 
 
 def _fields(record: Any) -> dict[str, Any]:

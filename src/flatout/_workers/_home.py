@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 
 
 def emit(stream: str, what: Any) -> None:
-    """`stream` is "stdout", "stderr" or "log"; what: text, or the fields of a log record."""
+    """`stream` is "stdout", "stderr" or "log"; what: text, or a record as it was sent."""
     if stream == "log":
-        _log(what)
+        _log(*what)
         return
     target = sys.stdout if stream == "stdout" else sys.stderr
     if target is not None:
@@ -28,9 +28,12 @@ def _write(target: Any, text: str) -> None:
     target.flush()
 
 
-def _log(fields: dict[str, Any]) -> None:
+def _log(fields: dict[str, Any], configures: bool) -> None:
+    """configures: what it was logged by sees to it first that the root logger has a handler."""
     import logging
 
+    if configures and not logging.root.handlers:
+        logging.basicConfig()
     record = logging.makeLogRecord(fields)
     logger = logging.getLogger(record.name)
     if logger.isEnabledFor(record.levelno):
