@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 
 from flatout import _child
-from flatout._child import _native, _standing
+from flatout._child import _native, _settings, _standing
 from flatout._child._calls import Caller, Unloadable
 from flatout._child._end import give_up
 from flatout._child._flight import Flight
@@ -59,6 +59,7 @@ class Worker:
         self._setups = 0
         self._path: list[str] | None = None  # sys.path as the last set-up would have it
         self._modules: dict[str, float] = {}
+        self._settings: dict[str, Any] | None = None  # which the last set-up brought
         self._habits: list[Any] = []  # after the last set-up
         self._streams: list[int] = []  # of the descriptors 0-2 those that are open, after the last set-up
         self._stops_alarms = True  # unless it was the initializer that has set one
@@ -119,10 +120,14 @@ class Worker:
         try:
             _take_on(setup)
             self._output.take_over()
+            if frame.buffers or setup["settings"] != self._settings:
+                _settings.take_on(setup["settings"])
+                self._settings = setup["settings"]
             if frame.buffers:
                 with _loading():
                     self._caller.func, self._initializer = _functions.unpack_callables(frame.buffers)
                 self._initialized, self._stops_alarms = False, True
+                _settings.take_on(setup["settings"])  # modules that were imported for that may have set their own
             self._stop_alarm()
             self._caller.star, self._caller.timed = setup["star"], setup["timed"]
             self._results.divisible = setup["divisible"]
@@ -260,7 +265,10 @@ def _take_on(setup: dict[str, Any]) -> None:
 
 
 def _habits() -> list[Any]:
-    """What a task may have changed in this process for the runs that follow, and no set-up puts right."""
+    """What a task may have changed in this process for the runs that follow, and no set-up puts right.
+
+    The limits among them it does, but only where the caller has set others.
+    """
     umask = os.umask(0o077)
     os.umask(umask)
     handlers = [signal.getsignal(number) for number in range(1, signal.NSIG)]
@@ -269,6 +277,7 @@ def _habits() -> list[Any]:
         umask,
         os.nice(0),
         sys.getrecursionlimit(),
+        sys.get_int_max_str_digits(),
         signal.pthread_sigmask(signal.SIG_BLOCK, ()),
         *handlers,
         *limits,

@@ -46,6 +46,7 @@ class AutoStation:
 
     def __init__(self, make: Callable[[Kind], Station]) -> None:
         self._make = make
+        self._context = copy_context()  # of who submits: a thread that watches a call has another
         self._stations: dict[Kind, Station] = {}
         self._verdicts = Verdicts()
         self._trials: set[Verdict] = set()  # those that are not found yet
@@ -91,7 +92,7 @@ class AutoStation:
 
     def _station(self, kind: Kind) -> Station:
         if kind not in self._stations:
-            self._stations[kind] = self._make(kind)
+            self._stations[kind] = self._context.copy().run(self._make, kind)
         return self._stations[kind]
 
     # The first call of a function

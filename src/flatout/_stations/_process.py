@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import functools
 import operator
 import time
@@ -57,7 +58,8 @@ class ProcessStation(Station):
 
     def __init__(self, most: int, initializer: Initializer | None, most_tasks: int | None = None) -> None:
         # A function of its own for each call: what the workers are told once is how to call whatever comes.
-        self._setup = Setup(Work(operator.call, star=True, initializer=initializer), max(1, usable_cores() // most))
+        work = Work(operator.call, star=True, initializer=initializer, context=contextvars.copy_context())
+        self._setup = Setup(work, max(1, usable_cores() // most))
         self._most_tasks = most_tasks
         self._in_hand: dict[int, Future[Any]] = {}
         super().__init__("process", most)

@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 
-from flatout._child import _native, _standing
+from flatout._child import _native, _settings, _standing
 from flatout._child._end import STATUS
 from flatout._child._zygote import CLOUDPICKLE
 from flatout._errors import NotPicklable, WorkerDied
@@ -58,6 +58,7 @@ class Setup:
             {
                 "cores": cores,
                 "standing": _standing.standing(),
+                "settings": _settings.settings(work.context),
                 "star": work.star,
                 "timed": work.timed,
                 "divisible": divisible,
