@@ -65,6 +65,9 @@ def mute(value):
 def leave(value):
     sys.exit(3)
 
+def several(value):
+    yield value
+
 class Words:
     @staticmethod
     def count(text):
@@ -336,6 +339,16 @@ def test_out_that_cannot_be(here: Path, path: str, message: str) -> None:
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert (here / "in.txt").read_text() == "keep me\n"
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [["work:double", "--timeout", "inf"], ["work:double", "--via", "async"], ["work:several"]],
+)
+def test_a_run_that_is_refused_leaves_out_as_it_is(here: Path, refused: list[str]) -> None:
+    (here / "keep.txt").write_text("keep me\n")
+    assert flatout("map", *refused, "--out", "keep.txt", "--", "1").returncode == 2
+    assert (here / "keep.txt").read_text() == "keep me\n"
 
 
 def test_a_full_disk() -> None:

@@ -147,7 +147,6 @@ def map_(
     prepare = _loaded(initializer, "--initializer", traceback) if initializer else None
     failures = Failures(on_error, traceback)
     source = _source(inputs, lines_path, json_path, patterns, failures.bad_line)
-    output = _opened(out_path, form, lines_path, json_path)
     run = flatout.map(
         func,
         source,
@@ -157,7 +156,8 @@ def map_(
         progress=_is_watched(out_path) if progress is None else progress,
         **options,
     )
-    with output, run:
+    # only now: a run that is refused leaves the file as it is
+    with _opened(out_path, form, lines_path, json_path) as output, run:
         try:
             for index, value in outcomes(run):
                 _write(output, failures, index, value)
