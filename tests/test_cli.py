@@ -262,6 +262,13 @@ def test_glob_is_recursive_sorted_and_repeatable(here: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "flatout: nothing matches '*.none'\n")
 
 
+def test_a_path_that_several_patterns_match_is_one_input(here: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (here / name).touch()
+    done = flatout("map", "builtins:str", "--glob", "b.*", "--glob", "*.txt", "--glob", "a.*")
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, ["b.txt", "a.txt"], "")
+
+
 @pytest.mark.parametrize("extra", [["--lines", "-"], ["--json", "-"], ["--glob", "*"]])
 def test_two_sources_are_a_usage_error(extra: list[str]) -> None:
     done = flatout("map", "work:double", "a", *extra)
@@ -339,6 +346,42 @@ def test_out_that_cannot_be(here: Path, path: str, message: str) -> None:
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
     assert (here / "in.txt").read_text() == "keep me\n"
+
+
+@pytest.mark.parametrize(
+    "circle",
+    [
+        "--lines keep.txt --out linked.txt",
+        "--json keep.txt --out ./keep.txt",
+        "--out keep.txt < keep.txt",
+        "--lines - --out keep.txt < keep.txt",
+        "--glob 'k*.txt' --glob '*.py' --out keep.txt",
+        "--lines keep.txt >> keep.txt",
+        "< keep.txt >> keep.txt",
+    ],
+)
+def test_results_do_not_go_where_the_inputs_come_from(here: Path, circle: str) -> None:
+    (here / "keep.txt").write_text("1\n")
+    (here / "linked.txt").symlink_to("keep.txt")
+    shell = f"{' '.join(FLATOUT)} map work:double {circle}"
+    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert "that is the file that the inputs come from" in " ".join(done.stderr.split())
+    assert (here / "keep.txt").read_text() == "1\n"
+
+
+@pytest.mark.parametrize("fine", ["--glob '*.txt' > some.txt", "--glob '*.txt' --out some.txt", "--out - some.txt"])
+def test_a_file_of_results_that_is_no_input(here: Path, fine: str) -> None:
+    (here / "one.txt").touch()
+    shell = f"{' '.join(FLATOUT)} map os.path:exists {fine}"
+    done = subprocess.run(["bash", "-c", shell], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_out_may_be_standard_output(here: Path) -> None:
+    done = flatout("map", "work:double", "a", "--out", "-")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "aa\n", "")
+    assert not (here / "-").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -26,7 +25,8 @@ def _takes_inputs(command: Command) -> Command:
             "patterns",
             metavar="PATTERN",
             multiple=True,
-            help="Paths that match are the inputs, sorted; ** matches any depth. Repeatable.",
+            help="Paths that match are the inputs, sorted; ** matches any depth. Repeatable: one pattern after"
+            " the other, each path once.",
         ),
         click.option(
             "--json",
@@ -55,8 +55,8 @@ def _takes_inputs(command: Command) -> Command:
     "--out",
     "out_path",
     metavar="FILE",
-    type=click.Path(dir_okay=False, writable=True),
-    help="Write results there instead of to standard output.",
+    type=click.Path(dir_okay=False, writable=True, allow_dash=True),
+    help="Write results there instead of to standard output, which - is, too.",
 )
 @click.option(
     "--output",
@@ -143,10 +143,13 @@ def map_(
     Exit status: 0 all is well, 1 a task failed, 2 the command cannot be carried out,
     130 interrupted by Ctrl-C, 141 nobody reads the results any more, 143 terminated.
     """
+    out_path = None if out_path == "-" else out_path
     func = _loaded(target, "TARGET", traceback)
     prepare = _loaded(initializer, "--initializer", traceback) if initializer else None
     failures = Failures(on_error, traceback)
     source = _source(inputs, lines_path, json_path, patterns, failures.bad_line)
+    if not inputs:
+        _refuse_circle(out_path, source if patterns else None, lines_path or json_path or "-")
     run = flatout.map(
         func,
         source,
@@ -157,7 +160,7 @@ def map_(
         **options,
     )
     # only now: a run that is refused leaves the file as it is
-    with _opened(out_path, form, lines_path, json_path) as output, run:
+    with _opened(out_path, form) as output, run:
         try:
             for index, value in outcomes(run):
                 _write(output, failures, index, value)
@@ -250,10 +253,21 @@ def _source(
     return _sources.json_lines(json_path, bad_line) if json_path else _sources.lines(lines_path or "-")
 
 
-def _opened(path: str | None, form: _output.Form, *in_paths: str | None) -> _output.Output:
-    """The output, unless it is the file that the inputs are still to be read from."""
-    if path and any(source and os.path.realpath(source) == os.path.realpath(path) for source in in_paths):
-        raise click.BadParameter("that is the file that the inputs come from.", param_hint="--out")
+def _refuse_circle(out_path: str | None, matches: Iterable[str] | None, in_path: str) -> None:
+    """Results must not go to a file that the inputs are still to be read from: it would be lost, or grow for ever."""
+    if matches is None:
+        in_files = {_sources.regular_file(_sources.STDIN if in_path == "-" else in_path)}
+    elif out_path:
+        in_files = set(map(_sources.regular_file, matches))
+    else:  # the shell has made what standard output goes to, so that it matches where it was not meant to
+        return
+    out_file = _sources.regular_file(out_path or _output.STDOUT)
+    if out_file is not None and out_file in in_files:
+        hint = "--out" if out_path else "standard output"
+        raise click.BadParameter("that is the file that the inputs come from.", param_hint=hint)
+
+
+def _opened(path: str | None, form: _output.Form) -> _output.Output:
     try:
         return _output.Output(path, form)
     except OSError as error:

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self
 
 Form = Literal["text", "json"]
+STDOUT = 1
 _FLUSH_SECONDS = 1.0  # guessed: the most that a file may lag behind; a pipe or a terminal (1.6 us a flush) never does
 
 

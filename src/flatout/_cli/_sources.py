@@ -1,10 +1,11 @@
-"""Where inputs come from: all of them lazily, so that an endless standard input is fine."""
+"""Where inputs come from: lines lazily, so that an endless standard input is fine."""
 
 from __future__ import annotations
 
 import glob
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -41,13 +42,24 @@ def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
             yield value
 
 
-def paths(patterns: Sequence[str], complain: Callable[[str], None]) -> Iterator[str]:
-    """The paths that match, each pattern sorted and looked up when it is its turn."""
+def paths(patterns: Sequence[str], complain: Callable[[str], None]) -> list[str]:
+    """The paths that match, those of each pattern sorted; one that several match is there once."""
+    found: dict[str, None] = {}
     for pattern in patterns:
-        found = sorted(glob.iglob(pattern, recursive=True))
-        if not found:
+        matches = sorted(glob.iglob(pattern, recursive=True))
+        if not matches:
             complain(f"nothing matches {pattern!r}")
-        yield from found
+        found.update(dict.fromkeys(matches))
+    return list(found)
+
+
+def regular_file(file: str | int) -> tuple[int, int] | None:
+    """What tells the file at a path or of a descriptor from all others; None where it is no regular file, or none."""
+    try:
+        status = os.stat(file)
+    except OSError:
+        return None
+    return (status.st_dev, status.st_ino) if stat.S_ISREG(status.st_mode) else None
 
 
 def _raw_lines(path: str) -> Iterator[bytes]:
