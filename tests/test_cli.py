@@ -65,6 +65,13 @@ def mute(value):
 def leave(value):
     sys.exit(3)
 
+def close_stdout(value):
+    sys.stdout.close()
+
+def close_stdout_and_fail(value):
+    sys.stdout.close()
+    raise ValueError("shut")
+
 def several(value):
     yield value
 
@@ -392,6 +399,28 @@ def test_a_run_that_is_refused_leaves_out_as_it_is(here: Path, refused: list[str
     (here / "keep.txt").write_text("keep me\n")
     assert flatout("map", *refused, "--out", "keep.txt", "--", "1").returncode == 2
     assert (here / "keep.txt").read_text() == "keep me\n"
+
+
+def test_no_standard_output(here: Path) -> None:
+    shell = f"{' '.join(FLATOUT)} map work:double a"
+    done = subprocess.run(["bash", "-c", f"{shell} >&-"], stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert done.stderr == "flatout: cannot write results: standard output is closed\n"
+    subprocess.run(["bash", "-c", f"{shell} --out out.txt >&-"], timeout=PATIENCE, check=True)
+    assert (here / "out.txt").read_text() == "aa\n"
+
+
+@pytest.mark.parametrize("via", ["auto", "inline", "thread"])
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        ("work:close_stdout", "cannot write results: standard output is closed"),
+        ("work:close_stdout_and_fail", "task 0 (input 'a') failed: ValueError: shut"),
+    ],
+)
+def test_a_task_that_closes_standard_output(via: str, task: str, message: str) -> None:
+    done = flatout("map", task, "a", "--via", via)
+    assert (done.returncode, done.stderr) == (1, f"flatout: {message}\n")
 
 
 def test_a_full_disk() -> None:

@@ -37,6 +37,7 @@ class Output:
             self._file = open(path, "w", encoding="utf-8", errors=_LOSSLESS)  # noqa: SIM115 (closed by __exit__)
         elif hasattr(sys.stdout, "reconfigure"):
             sys.stdout.reconfigure(errors=_LOSSLESS)
+        self._check_open()
         self._flush_seconds = _FLUSH_SECONDS if _is_regular(self._file or sys.stdout) else 0.0
         self._flushed = 0.0
 
@@ -51,7 +52,7 @@ class Output:
         try:
             if self._file is not None:
                 self._file.close()
-            elif sys.stdout is not None:
+            elif sys.stdout is not None and not sys.stdout.closed:
                 sys.stdout.flush()
         except OSError as failure:
             raise _translated(failure) from failure
@@ -70,10 +71,16 @@ class Output:
         flush = now - self._flushed >= self._flush_seconds
         if flush:
             self._flushed = now
+        self._check_open()
         try:
             print(text, file=self._file, flush=flush)
         except OSError as error:
             raise _translated(error) from error
+
+    def _check_open(self) -> None:
+        """A program may be started without standard output, and a task in this process may close it."""
+        if self._file is None and (sys.stdout is None or sys.stdout.closed):
+            raise OutputError("cannot write results: standard output is closed")
 
 
 def complain(text: str) -> None:
