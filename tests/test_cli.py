@@ -23,7 +23,7 @@ KINDS = ("inline", "thread", "process")
 PATIENCE = 60.0  # seconds; only a test that fails takes so long
 
 WORK = """
-import os, sys, threading, time
+import asyncio, os, subprocess, sys, threading, time
 
 prepared = []
 
@@ -48,6 +48,32 @@ def nap(text):
                 pass
         time.sleep(600)
     return text
+
+def begun():
+    with open(f"pid-{os.getpid()}", "w"):
+        pass
+
+def wait_for_program(text, prepare=""):
+    subprocess.run(["bash", "-c", prepare + "touch pid-$$; sleep 600; true"], check=True)
+    with open(f"done-{text}", "w"):
+        pass
+
+def wait_for_stubborn_program(text):
+    wait_for_program(text, "trap '' TERM; ")
+
+def swallow(text):
+    begun()
+    while True:
+        try:
+            time.sleep(600)
+        except:
+            print("swallowed", flush=True)
+
+def nap_in_loop(text):
+    async def nap():
+        begun()
+        await asyncio.gather(*(asyncio.sleep(600) for _ in range(3)))
+    asyncio.run(nap())
 
 def double(value):
     return value * 2
@@ -423,6 +449,15 @@ def test_a_task_that_closes_standard_output(via: str, task: str, message: str) -
     assert (done.returncode, done.stderr) == (1, f"flatout: {message}\n")
 
 
+@pytest.mark.parametrize(
+    "command", [["machine"], ["chess"], ["--help"], ["--version"], ["map", "--help"], ["explain", "work:double", "a"]]
+)
+def test_a_full_disk_for_what_others_say(command: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*FLATOUT, *command], stdout=full, stderr=subprocess.PIPE, text=True, timeout=PATIENCE)
+    assert (done.returncode, done.stderr) == (1, "flatout: OSError: [Errno 28] No space left on device\n")
+
+
 def test_a_full_disk() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run(
@@ -597,6 +632,68 @@ def _assert_ended(pid: int) -> None:
         psutil.Process(pid).wait(10)
 
 
+@pytest.mark.parametrize(
+    ("number", "status", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+@pytest.mark.parametrize("task", ["work:wait_for_program", "work:wait_for_stubborn_program"])
+def test_signals_to_the_command_alone_end_the_programs_of_threads(
+    here: Path, start: type[Started], task: str, number: signal.Signals, status: int, word: str
+) -> None:
+    command = start("map", task, "a", "b", "--via", "thread")
+    pid = _first_pid(here)
+    wait_until_asleep(command.process.pid)
+    os.kill(command.process.pid, number)
+    assert command.end() == (status, "", f"flatout: {word}\n"), (
+        "and nobody has taken its program for one that succeeded"
+    )
+    _assert_ended(pid)
+    assert not list(here.glob("done-*"))
+
+
+def test_a_second_sigterm_ends_what_swallows_the_first(here: Path, start: type[Started]) -> None:
+    command = start("map", "work:swallow", "0", "--via", "inline")
+    _first_pid(here)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.stdout.readline() == "swallowed\n"
+    command.process.send_signal(signal.SIGTERM)
+    assert command.process.wait(PATIENCE) == -signal.SIGTERM
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_an_event_loop_of_a_task_in_one_line(
+    here: Path, start: type[Started], number: signal.Signals
+) -> None:
+    command = start("map", "work:nap_in_loop", "1", "--via", "inline")
+    _first_pid(here)
+    wait_until_asleep(command.process.pid)
+    command.process.send_signal(number)
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert command.end() == (128 + number, "", f"flatout: {word}\n")
+
+
+@pytest.mark.parametrize("ignored", [(), (signal.SIGINT,)])
+def test_sigterm_ends_the_exhibition_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, start: type[Started], ignored: tuple[signal.Signals, ...]
+) -> None:
+    before = [(number, signal.signal(number, signal.SIG_IGN)) for number in ignored]  # as in the background of a script
+    try:
+        command = start("chess", "--opponents", "1000", "--pairs", "100")
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+    _wait_for_cpu_seconds(command.process.pid, 1.0)
+    command.process.send_signal(signal.SIGTERM)
+    assert command.end() == (143, "", "flatout: terminated\n")
+
+
+def _wait_for_cpu_seconds(pid: int, seconds: float) -> None:
+    """Until it is in the middle of computing: it takes less to start, and more in all."""
+    deadline = time.monotonic() + PATIENCE
+    while psutil.Process(pid).cpu_times().user < seconds:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 @pytest.mark.timeout(30)  # seconds; it hangs where a result waits for the next input
 def test_sigint_while_waiting_for_input(start: type[Started]) -> None:
     command = start("map", "work:shout")
@@ -624,6 +721,19 @@ def test_a_reader_that_leaves_ends_it_quietly(here: Path, start: type[Started], 
     command.stdout.close()
     command.process.wait(PATIENCE)
     assert (command.process.returncode, command.stderr.read()) == (141, "")
+
+
+@pytest.mark.parametrize("command", ["machine", "chess", "--help", "explain work:double a"])
+def test_a_reader_that_leaves_ends_the_others_alike(command: str) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        done = subprocess.run(
+            [*FLATOUT, *command.split()], stdout=write, stderr=subprocess.PIPE, text=True, timeout=PATIENCE
+        )
+    finally:
+        os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 def test_an_endless_input_and_head() -> None:

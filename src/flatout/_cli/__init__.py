@@ -8,16 +8,18 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
 import click
+from click.exceptions import Exit
 
 import flatout
 from flatout._cli._failures import TASK_FAILED
 from flatout._cli._map import explain, map_
-from flatout._cli._output import OutputClosed, OutputError, complain
+from flatout._cli._output import OutputClosed, OutputError, complain, described
 
 # exit statuses; 2, for what was asked wrongly, is click's own, 1 is TASK_FAILED
 INTERRUPTED = 128 + signal.SIGINT
@@ -25,33 +27,23 @@ TERMINATED = 128 + signal.SIGTERM
 OUTPUT_CLOSED = 128 + 13  # as if SIGPIPE, which Python ignores, had done it
 
 
-class _Terminated(KeyboardInterrupt):
-    """SIGTERM: all is brought to an end in the same way as after Ctrl-C."""
-
-
 class _Edge(click.Group):
     """The one place where what ends a command becomes an exit status."""
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """As click does, which writes the help here."""
+        with _exit_statuses():
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
+        """As click does, with an exit status for each way to end."""
         try:
-            with _heeding_signals():
+            with _exit_statuses():
                 return super().invoke(ctx)
         except flatout.PlanError as error:
             raise click.UsageError(str(error), ctx) from error
-        except OutputClosed:
-            os.dup2(
-                os.open(os.devnull, os.O_WRONLY), 1
-            )  # what is still buffered would break the end of the interpreter
-            ctx.exit(OUTPUT_CLOSED)
-        except OutputError as error:
-            complain(str(error))
-            ctx.exit(TASK_FAILED)
-        except _Terminated:
-            complain("terminated")
-            ctx.exit(TERMINATED)
-        except KeyboardInterrupt:
-            complain("interrupted")
-            ctx.exit(INTERRUPTED)
 
 
 def main() -> None:
@@ -60,20 +52,63 @@ def main() -> None:
 
 
 @contextlib.contextmanager
-def _heeding_signals() -> Iterator[None]:
-    """Ctrl-C and SIGTERM raise; before and after they end the process like any other."""
-    heeded = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+def _exit_statuses() -> Iterator[None]:
+    """What ends a command from outside is told in one line, if anybody is there to be told."""
+    signals = _Signals()
     try:
-        for number in heeded:
-            signal.signal(number, _terminate if number == signal.SIGTERM else signal.default_int_handler)
-        yield
-    finally:
-        for number in heeded:
+        with signals:
+            yield
+    except (OutputClosed, BrokenPipeError) as error:
+        _leave_standard_output()
+        raise Exit(OUTPUT_CLOSED) from error
+    except (OutputError, OSError) as error:
+        _leave_standard_output()
+        complain(str(error) if isinstance(error, OutputError) else described(error))
+        raise Exit(TASK_FAILED) from error
+    except KeyboardInterrupt as error:
+        complain("terminated" if signals.terminated else "interrupted")
+        from flatout._cli._programs import end_programs  # and psutil
+
+        end_programs()
+        raise Exit(TERMINATED if signals.terminated else INTERRUPTED) from error
+
+
+def _leave_standard_output() -> None:
+    """What is still buffered would break the end of the interpreter."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+class _Signals:
+    """Ctrl-C and SIGTERM raise KeyboardInterrupt; before and after they end the process like any other."""
+
+    def __init__(self) -> None:
+        self.terminated = False
+        self._heeded: list[signal.Signals] = []
+
+    def __enter__(self) -> None:
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._heeded = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+        for number in self._heeded:
+            signal.signal(number, self._terminate if number == signal.SIGTERM else signal.default_int_handler)
+
+    def __exit__(self, *error: object) -> None:
+        for number in self._heeded:
             signal.signal(number, signal.SIG_DFL)
 
+    def _terminate(self, number: int, frame: FrameType | None) -> None:
+        """All is brought to an end in the same way as after Ctrl-C."""
+        self.terminated = True
+        signal.signal(number, signal.SIG_DFL)  # a task may swallow what is raised: a second one ends the process
+        asyncio = sys.modules.get("asyncio")
+        loop = asyncio and asyncio._get_running_loop()
+        if loop:  # in one of its tasks it would be told again, with a traceback
+            loop.call_soon_threadsafe(_interrupt)
+        else:
+            _interrupt()
 
-def _terminate(signum: int, frame: FrameType | None) -> None:
-    raise _Terminated
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 @click.group(

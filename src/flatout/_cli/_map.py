@@ -198,11 +198,13 @@ def explain(
     failures = Failures("raise", traceback)
     source = _source(inputs, lines_path, json_path, patterns, failures.bad_line)
     try:
-        click.echo(str(flatout.explain(func, source)))
+        explanation = str(flatout.explain(func, source))
     except flatout.PlanError:
         raise
     except Exception as error:
         failures.ended(error)
+    else:
+        click.echo(explanation)
     ctx.exit(TASK_FAILED if failures.count else 0)
 
 
