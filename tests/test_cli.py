@@ -513,6 +513,19 @@ def test_lines_that_are_not_json(here: Path) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.parametrize("bad", [b"[" * 100_000, b"1\0", b"\0\0\0" + b"1", b'"\xff"', "1".encode("utf-16")])
+def test_lines_that_are_not_json_at_all(bad: bytes) -> None:
+    done = flatout("map", "work:double", "--json", "-", stdin=b"1\n" + bad + b"\n3\n")
+    assert (done.returncode, done.stdout) == (1, "2\n6\n")
+    assert done.stderr.startswith("flatout: standard input, line 2: not JSON: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_json_may_begin_with_a_byte_order_mark() -> None:
+    done = flatout("map", "work:double", "--json", "-", stdin=b"\xef\xbb\xbf1\n2\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "2\n4\n", "")
+
+
 def test_raise_stops_at_a_line_that_is_not_json() -> None:
     done = flatout("map", "work:double", "--json", "-", "--on-error", "raise", stdin="1\n{\n3\n")
     assert (done.returncode, done.stdout) == (1, "2\n")

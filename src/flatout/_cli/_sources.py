@@ -35,8 +35,9 @@ def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            value = json.loads(line)
-        except ValueError as error:
+            # decoded here: of bytes `json.loads` would guess the encoding. A file may begin with a byte order mark
+            value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass"))
+        except (ValueError, RecursionError) as error:
             complain(BadLine(f"{name}, line {number}: not JSON: {error}"))
         else:
             yield value
