@@ -137,6 +137,18 @@ def test_what_cannot_be_played_is_refused_with_advice(wrong: dict[str, object]) 
         Exhibition(**wrong)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("wrong", [{"opponents": 100_000}, {"pairs": 100_000_000}, {"opponents": 1000, "pairs": 101}])
+def test_an_exhibition_without_an_end_is_refused(wrong: dict[str, int]) -> None:
+    with pytest.raises(PlanError, match=f"{next(iter(wrong))} is .*: give at most 100,000 moves"):
+        Exhibition(**wrong)
+
+
+def test_masters_without_a_table_take_no_memory() -> None:
+    hall = Exhibition(opponents=2, pairs=2, masters=10**12)
+    assert ends(play_table_to_table(hall)) == ends(play_table_to_table(replace(hall, masters=2)))
+    assert ends(play_game_after_game(hall)) == ends(play_game_after_game(replace(hall, masters=2)))
+
+
 # --- the picture
 
 

@@ -17,6 +17,7 @@ from flatout._plan._law import exhibition_seconds, useful_in_flight
 from flatout._virtual import virtual_run
 
 _NANOSECONDS = 1_000_000_000  # in a second
+_MOST_MOVES = 100_000  # that are played move by move, three times over: some 6 s
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +39,11 @@ class Exhibition:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < 1:
                 raise PlanError(f"{name} is {value!r}: give a whole number of at least 1")
+        if self.moves > _MOST_MOVES:
+            raise PlanError(
+                f"opponents is {self.opponents!r} and pairs is {self.pairs!r}: give at most {_MOST_MOVES:,} moves in all,"
+                " opponents times pairs"
+            )
         for name in ("move", "reply"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value < 2**22:
@@ -108,8 +114,9 @@ class Hall:
     def __init__(self, exhibition: Exhibition) -> None:
         self.exhibition = exhibition
         self.spans: list[Span] = []
-        self._free = asyncio.Semaphore(exhibition.masters)  # fair: who waits longest is next
-        self._idle = list(range(exhibition.masters))
+        masters = min(exhibition.masters, exhibition.opponents)  # others would never find a table to move at
+        self._free = asyncio.Semaphore(masters)  # fair: who waits longest is next
+        self._idle = list(range(masters))
 
     async def walked(self, table: int) -> None:
         """One game, from whose table the master walks on after each move."""
