@@ -131,6 +131,9 @@ def map_(
     a module unless another module has it already. Give the inputs as arguments, or by one of --lines, --json and
     --glob; with none of these, the lines of standard input are the inputs.
 
+    A task that ends its process (os._exit, a crash) takes the command along where it runs in that, as the first ones
+    do, and its exit status is then the command's: --via process or --timeout guards against it.
+
     \b
     Examples:
       flatout map math:sqrt --json numbers.txt
