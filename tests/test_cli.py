@@ -215,6 +215,9 @@ def test_methods_of_the_standard_library_are_targets(here: Path) -> None:
         ("work", "is not of the form module:function"),
         (":double", "is not of the form module:function"),
         ("work:", "is not of the form module:function"),
+        ("len", "'len' is not of the form module:function or file.py:function. Did you mean 'builtins:len'?"),
+        ("lambda x: x", "'lambda x: x' is not of the form module:function or file.py:function."),
+        ("lambda x:x", "'lambda x:x' is not of the form module:function or file.py:function."),
         ("nowhere:double", "cannot import 'nowhere': ModuleNotFoundError"),
         ("nowhere.py:double", "there is no file 'nowhere.py'"),
         ("broken.py:double", "cannot import 'broken.py': SyntaxError"),
@@ -535,8 +538,19 @@ def test_raise_stops_at_a_line_that_is_not_json() -> None:
 def test_a_plan_that_cannot_be_is_a_usage_error() -> None:
     done = flatout("map", "work:double", "a", "--via", "async")
     assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("Usage: flatout map ")
     assert "Error: " in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [("--retry", "'abc' is not a valid integer."), ("--timeout", "'abc' is not a valid number.")],
+)
+def test_options_that_are_no_numbers(option: str, message: str) -> None:
+    done = flatout("map", "work:double", "a", option, "abc")
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 @pytest.mark.parametrize(

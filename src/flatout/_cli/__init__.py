@@ -19,6 +19,7 @@ from click.exceptions import Exit
 import flatout
 from flatout._cli._failures import TASK_FAILED
 from flatout._cli._map import explain, map_
+from flatout._cli._numbers import Count, Number
 from flatout._cli._output import OutputClosed, OutputError, complain, described
 
 # exit statuses; 2, for what was asked wrongly, is click's own, 1 is TASK_FAILED
@@ -43,7 +44,13 @@ class _Edge(click.Group):
             with _exit_statuses():
                 return super().invoke(ctx)
         except flatout.PlanError as error:
-            raise click.UsageError(str(error), ctx) from error
+            raise click.UsageError(str(error), self._invoked(ctx)) from error
+
+    def _invoked(self, ctx: click.Context) -> click.Context:
+        """That of the command that was asked for, whose usage is to be shown."""
+        name = ctx.invoked_subcommand
+        command = name and self.get_command(ctx, name)
+        return click.Context(command, ctx, name) if command else ctx
 
 
 def main() -> None:
@@ -141,11 +148,11 @@ def machine() -> None:
 
 
 @cli.command()
-@click.option("--opponents", type=click.IntRange(min=1), default=24, show_default=True, help="Tables.")
+@click.option("--opponents", type=Count(), default=24, show_default=True, help="Tables.")
 @click.option(
     "--move",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Number(),
     default=5.0,
     show_default=True,
     help="What a master needs for a move.",
@@ -153,19 +160,17 @@ def machine() -> None:
 @click.option(
     "--reply",
     metavar="SECONDS",
-    type=click.FloatRange(min=0),
+    type=Number(),
     default=55.0,
     show_default=True,
     help="What an opponent needs for a reply.",
 )
-@click.option("--pairs", type=click.IntRange(min=1), default=30, show_default=True, help="Pairs of moves in a game.")
-@click.option(
-    "--masters", type=click.IntRange(min=1), default=1, show_default=True, help="Masters who share the tables."
-)
+@click.option("--pairs", type=Count(), default=30, show_default=True, help="Pairs of moves in a game.")
+@click.option("--masters", type=Count(), default=1, show_default=True, help="Masters who share the tables.")
 @click.option(
     "--live",
     metavar="SPEED",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(above=True),
     help="Play it before your eyes, so many times as fast as life.",
 )
 @click.option(

@@ -11,6 +11,7 @@ import click
 import flatout
 from flatout._cli import _output, _sources
 from flatout._cli._failures import TASK_FAILED, Ended, Failures, outcomes
+from flatout._cli._numbers import Count, Number
 from flatout._cli._output import complain
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -73,19 +74,17 @@ def _takes_inputs(command: Command) -> Command:
     show_default=True,
     help="The kind of worker; auto measures and chooses.",
 )
-@click.option("-j", "--max-concurrency", metavar="N", type=click.IntRange(min=1), help="At most N tasks run at once.")
+@click.option("-j", "--max-concurrency", metavar="N", type=Count(), help="At most N tasks run at once.")
 @click.option(
     "--max-per-second",
     metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
+    type=Number(above=True),
     help="Start at most N tasks a second.",
 )
-@click.option("--chunksize", metavar="N", type=click.IntRange(min=1), help="Send N tasks together to a worker.")
-@click.option("--buffersize", metavar="N", type=click.IntRange(min=1), help="Hold at most N inputs and results.")
-@click.option(
-    "--timeout", metavar="SECONDS", type=click.FloatRange(min=0, min_open=True), help="A task that runs longer fails."
-)
-@click.option("--retry", metavar="N", type=click.IntRange(min=1), help="Try a failed task again, N times in all.")
+@click.option("--chunksize", metavar="N", type=Count(), help="Send N tasks together to a worker.")
+@click.option("--buffersize", metavar="N", type=Count(), help="Hold at most N inputs and results.")
+@click.option("--timeout", metavar="SECONDS", type=Number(above=True), help="A task that runs longer fails.")
+@click.option("--retry", metavar="N", type=Count(), help="Try a failed task again, N times in all.")
 @click.option(
     "--on-error",
     type=click.Choice(["return", "raise", "skip"]),

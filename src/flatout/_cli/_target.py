@@ -9,6 +9,7 @@ folder goes to the end of `sys.path`, so that it hides nothing.
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import importlib
 import importlib.util
@@ -27,14 +28,19 @@ class TargetError(Exception):
 def load(target: str) -> Callable[..., Any]:
     """The callable that `target` names. Raises TargetError."""
     where, colon, name = target.rpartition(":")
-    if not (colon and where and name):
-        raise TargetError(f"{target!r} is not of the form module:function or file.py:function.")
+    if not (colon and where and _is_dotted_name(name)) or where.startswith("lambda "):
+        hint = f" Did you mean 'builtins:{target}'?" if hasattr(builtins, target) else ""
+        raise TargetError(f"{target!r} is not of the form module:function or file.py:function.{hint}")
     value: Any = _imported(where)
     for attribute in name.split("."):
         value = _attribute(value, attribute, where)
     if not callable(value):
         raise TargetError(f"{target!r} cannot be called: it is of type {type(value).__name__}.")
     return value  # type: ignore[no-any-return]
+
+
+def _is_dotted_name(text: str) -> bool:
+    return all(part.isidentifier() for part in text.split("."))
 
 
 def _imported(where: str) -> ModuleType:
