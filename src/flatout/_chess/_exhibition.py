@@ -17,7 +17,7 @@ from flatout._plan._law import exhibition_seconds, useful_in_flight
 from flatout._virtual import virtual_run
 
 _NANOSECONDS = 1_000_000_000  # in a second
-_MOST_MOVES = 100_000  # that are played move by move, three times over: some 6 s
+_MOST_MOVES = 100_000  # that are played move by move, three times over: some 6 s, and 20 s at as many tables
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,7 +165,13 @@ def machine() -> None:
     show_default=True,
     help="What an opponent needs for a reply.",
 )
-@click.option("--pairs", type=Count(), default=30, show_default=True, help="Pairs of moves in a game.")
+@click.option(
+    "--pairs",
+    type=Count(),
+    default=30,
+    show_default=True,
+    help="Pairs of moves in a game; at most 100,000 at all tables together.",
+)
 @click.option("--masters", type=Count(), default=1, show_default=True, help="Masters who share the tables.")
 @click.option(
     "--live",
