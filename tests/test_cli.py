@@ -354,6 +354,34 @@ def test_json_output() -> None:
     assert done.returncode == 1
 
 
+@pytest.mark.parametrize("via", KINDS)
+def test_json_output_counts_lines_that_are_not_json(via: str) -> None:
+    lines = ["{", "4", "", "[", "]", '"x"', "9", "}"]
+    done = flatout("map", "work:root", "--json", "-", "--output", "json", "--via", via, stdin="\n".join(lines))
+    records = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(record["index"], record.get("value")) for record in records] == [
+        *((0, None), (1, 2.0), (2, None), (3, None), (4, None), (5, 3.0), (6, None))
+    ]
+    assert [record["ok"] for record in records] == [False, True, False, False, False, True, False]
+    assert [record["error"][:31] for record in records if "error" in record] == [
+        "standard input, line 1: not JSO",
+        "standard input, line 4: not JSO",
+        "standard input, line 5: not JSO",
+        "ValueError: x has no root",
+        "standard input, line 8: not JSO",
+    ]
+    assert "flatout: task 4 (input 'x') failed: ValueError: x has no root\n" in done.stderr
+    assert done.returncode == 1
+
+
+def test_skip_leaves_the_places_of_lines_that_are_not_json_empty() -> None:
+    done = flatout(
+        "map", "work:double", "--json", "-", "--output", "json", "--on-error", "skip", stdin="{\n1\n{\n2\n{\n"
+    )
+    assert [json.loads(line)["index"] for line in done.stdout.splitlines()] == [1, 3]
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_json_output_of_what_json_cannot_hold() -> None:
     done = flatout("map", "work:strange", "a", "--output", "json")
     record = json.loads(done.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -29,6 +30,7 @@ class Failures:
         self._on_error = on_error
         self._traceback = traceback
         self.count = 0
+        self.bad_lines: deque[BadLine] = deque()  # of which the output is still to tell, in its order
 
     @property
     def skipped(self) -> bool:
@@ -44,6 +46,7 @@ class Failures:
         if self._on_error == "raise":
             raise error
         self._add(error, str(error), self.skipped)
+        self.bad_lines.append(error)
 
     def result(self, index: int, error: Exception) -> None:
         """A result is there and cannot be written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ from flatout._cli import _output, _sources
 from flatout._cli._failures import TASK_FAILED, Ended, Failures, outcomes
 from flatout._cli._numbers import Count, Number
 from flatout._cli._output import complain
+from flatout._record import replace
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -65,7 +67,8 @@ def _takes_inputs(command: Command) -> Command:
     type=click.Choice(["text", "json"]),
     default="text",
     show_default=True,
-    help="text: str(result). json: a line of JSON for each task, with index, ok and value or error.",
+    help="text: str(result). json: a line of JSON for each input, with index, ok and value or error; index counts"
+    " lines that are not JSON, too, but no blank ones of --json.",
 )
 @click.option(
     "--via",
@@ -164,8 +167,7 @@ def map_(
     # only now: a run that is refused leaves the file as it is
     with _opened(out_path, form) as output, run:
         try:
-            for index, value in outcomes(run):
-                _write(output, failures, index, value)
+            _write_all(output, failures, outcomes(run))
         except Ended as ended:
             failures.ended(ended.error, ended.index)
     if report:
@@ -210,9 +212,29 @@ def explain(
     ctx.exit(TASK_FAILED if failures.count else 0)
 
 
+def _write_all(output: _output.Output, failures: Failures, values: Iterable[tuple[int, Any]]) -> None:
+    """Each outcome under the number of its input, of which a line that is not JSON is one, though no task."""
+    bad = 0
+    for index, value in values:
+        bad += _write_bad_lines(output, failures, index + bad)
+        _write(output, failures, index + bad, value)
+    _write_bad_lines(output, failures, math.inf)
+
+
+def _write_bad_lines(output: _output.Output, failures: Failures, index: float) -> int:
+    """Those which stand where the next outcome, of this number, would else be; returns how many."""
+    count = 0
+    while failures.bad_lines and failures.bad_lines[0].index <= index + count:
+        line = failures.bad_lines.popleft()
+        count += 1
+        if not failures.skipped:
+            output.failure(line.index, str(line))
+    return count
+
+
 def _write(output: _output.Output, failures: Failures, index: int, value: Any) -> None:
     if isinstance(value, flatout.Failure):
-        failures.task(value)
+        failures.task(replace(value, index=index))
         if not failures.skipped:
             output.failure(index, _output.described(value.error))
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import json
 import os
 import stat
@@ -15,7 +16,11 @@ _CHUNK_BYTES = 1 << 16  # what a pipe holds on Linux
 
 
 class BadLine(ValueError):
-    """A line is not JSON; says which and why."""
+    """A line is not JSON; says which and why. `index` is its place among the inputs."""
+
+    def __init__(self, message: str, index: int) -> None:
+        super().__init__(message)
+        self.index = index
 
 
 def stdin_waits() -> bool:
@@ -31,6 +36,7 @@ def lines(path: str) -> Iterator[str]:
 def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
     """The JSON values of a file, one a line. Blank lines are passed over; `complain` hears of those that are not."""
     name = "standard input" if path == "-" else path
+    index = itertools.count()
     for number, line in enumerate(_raw_lines(path), 1):
         if not line.strip():
             continue
@@ -38,8 +44,9 @@ def json_lines(path: str, complain: Callable[[BadLine], None]) -> Iterator[Any]:
             # decoded here: of bytes `json.loads` would guess the encoding. A file may begin with a byte order mark
             value = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogatepass"))
         except (ValueError, RecursionError) as error:
-            complain(BadLine(f"{name}, line {number}: not JSON: {error}"))
+            complain(BadLine(f"{name}, line {number}: not JSON: {error}", next(index)))
         else:
+            next(index)
             yield value
 
 
