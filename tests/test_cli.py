@@ -54,7 +54,7 @@ def begun():
         pass
 
 def wait_for_program(text, prepare=""):
-    subprocess.run(["bash", "-c", prepare + "touch pid-$$; sleep 600; true"], check=True)
+    subprocess.run(["bash", "-c", prepare + "touch pid-$$; sleep 600; true"], stderr=subprocess.DEVNULL, check=True)
     with open(f"done-{text}", "w"):
         pass
 
@@ -708,6 +708,7 @@ def test_signals_to_the_command_alone_end_the_programs_of_threads(
 def test_a_second_sigterm_ends_what_swallows_the_first(here: Path, start: type[Started]) -> None:
     command = start("map", "work:swallow", "0", "--via", "inline")
     _first_pid(here)
+    wait_until_asleep(command.process.pid)
     command.process.send_signal(signal.SIGTERM)
     assert command.stdout.readline() == "swallowed\n"
     command.process.send_signal(signal.SIGTERM)
