@@ -29,13 +29,13 @@ def end_programs() -> None:
     """
     began = time.monotonic()
     told: set[psutil.Process] = set()
-    programs = set(_below())
+    programs = list(_below())
     while programs and (seconds := time.monotonic() - began) < _GIVE_UP_SECONDS:
         for program in programs:
             _end(program, program not in told, seconds > _KILL_SECONDS)
-        told |= programs
+        told.update(programs)
         time.sleep(_LOOK_SECONDS)
-        programs = set(filter(_is_alive, programs.union(_below())))
+        programs = list(filter(_is_alive, dict.fromkeys([*programs, *_below()])))
 
 
 def _end(program: psutil.Process, is_new: bool, now: bool) -> None:
@@ -49,6 +49,7 @@ def _end(program: psutil.Process, is_new: bool, now: bool) -> None:
 
 
 def _below() -> Iterator[psutil.Process]:
+    """A program before those that it has started: a shell would go on with its next command when they end."""
     import psutil
 
     # these end by themselves, when they have cleared away what is left of others
