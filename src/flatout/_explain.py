@@ -95,7 +95,7 @@ def _who_can_wait(measured: Measurement) -> Iterator[str]:
     """How many calls can wait while one computes, where any can."""
     others = useful_in_flight(measured.gil + measured.free, measured.wait) - 1
     if math.isinf(others):
-        yield "  They compute nothing: what bounds k* is only what it takes to begin and end a call."
+        yield "  They compute nothing: any number can wait at once, but for what it takes to begin and end a call."
     elif others >= 1:
         yield f"  While one call computes, {others:.3g} others can wait: w / c."
         if first_call_tells_too_much(measured, others + 1):

@@ -52,7 +52,7 @@ class Daemon(threading.Thread):
         try:
             super().start()
         except RuntimeError:
-            if not any(end() for end in in_reserve):
+            if self.ident is not None or not any(end() for end in in_reserve):
                 raise
             self._again()  # in Python 3.13 one that could not be started counts as started
             super().start()
