@@ -9,6 +9,7 @@ import threading
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from test_faults import GUARD
@@ -20,6 +21,12 @@ from flatout._wire import _frames
 from flatout._workers import _pool
 
 # A worker that is sent garbage ends
+
+
+@pytest.fixture(scope="module", autouse=True)
+def new_workers() -> None:
+    """A warm one may end by itself just then: a run would hire another."""
+    _pool.let_go()
 
 
 def exit_of(process: _pool.Process) -> int | None:
