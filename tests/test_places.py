@@ -141,6 +141,7 @@ for name in ("first", "second"):
 def test_a_sentinel_is_the_same_on_both_sides(tmp_path: Path) -> None:
     """By value it would be another one wherever it arrives, and `is` false without a word."""
     (tmp_path / "beside.py").write_text("UNSET = object()\n")
+    (tmp_path / "lazily.py").write_text("print('was loaded by a look at it')")
     (tmp_path / "by_path.py").write_text("LOST = object()\ndef is_lost(x):\n    return x is LOST\n")
     code = """
 import importlib.util
@@ -171,6 +172,11 @@ for func in (read, look, lambda value: look(value)):
     ):
         assert [result[:3] for result in results] == [(True, False, True), (False, True, True), (False, False, True)]
         assert all(result[3] is MISSING and result[4] is beside.UNSET for result in results)
+
+lazy = importlib.util.find_spec("lazily")
+lazy.loader = importlib.util.LazyLoader(lazy.loader)
+sys_modules["lazily"] = importlib.util.module_from_spec(lazy)
+lazy.loader.exec_module(sys_modules["lazily"])
 
 (back,) = flatout.map(lambda value: value, [LATER], via="process").results()
 print(back is LATER, flatout.map(module.is_lost, [module.LOST, 1], via="process").results())

@@ -42,12 +42,20 @@ def _place(obj: object) -> Place | None:
     if len(sys.modules) != _places[0]:
         _places = len(sys.modules), {id(value): place for place, value in _all(list(sys.modules))}
     place = _places[1].get(id(obj))
-    if place is not None and getattr(sys.modules.get(place[0]), place[1], None) is obj:
+    if place is not None and _names(place[0]).get(place[1]) is obj:
         return place
     return next((place for place, value in _all(MAIN) if value is obj), None)
 
 
 def _all(modules: Any) -> Iterator[tuple[Place, object]]:
     for module in modules:
-        names = getattr(sys.modules.get(module), "__dict__", {})
-        yield from (((module, name), value) for name, value in list(names.items()) if type(value) is object)
+        yield from (((module, name), value) for name, value in list(_names(module).items()) if type(value) is object)
+
+
+def _names(module: str) -> dict[str, object]:
+    try:
+        # Asked for an attribute, one that is to be loaded when it is wanted would be loaded.
+        names: dict[str, object] = object.__getattribute__(sys.modules[module], "__dict__")
+    except (KeyError, AttributeError):
+        return {}
+    return names
