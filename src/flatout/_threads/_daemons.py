@@ -35,8 +35,7 @@ class Daemon(threading.Thread):
     """A daemon thread that, when it starts, takes no signal from the main thread."""
 
     def __init__(self, target: Callable[..., Any], name: str, args: tuple[Any, ...] = ()) -> None:
-        self._again = partial(super().__init__, target=target, name=name, args=args, daemon=True)
-        self._again()
+        super().__init__(target=target, name=name, args=args, daemon=True)
         self._mask: set[Any] | None = None  # of signals to block; None where the system knows no masks
 
     def start(self) -> None:
@@ -54,7 +53,9 @@ class Daemon(threading.Thread):
         except RuntimeError:
             if self.ident is not None or not any(end() for end in in_reserve):
                 raise
-            self._again()  # in Python 3.13 one that could not be started counts as started
+            # Once more from the beginning: in Python 3.13 it counts as started.
+            target, args = self._target, self._args  # type: ignore[attr-defined]
+            super().__init__(target=target, name=self.name, args=args, daemon=True)
             super().start()
 
     def run(self) -> None:
