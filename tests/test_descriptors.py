@@ -88,13 +88,17 @@ def test_what_cannot_be_taken_for_want_of_descriptors_is_no_fault_of_the_worker(
     code = """
 import os, resource, flatout
 resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
-taken = [os.open("/dev/null", 0) for _ in range(200 - 15)]
-for result in flatout.map(bytes, [2_000_000] * 20, via="process", on_error="return"):
-    if isinstance(result, flatout.Failure):
-        print(result.error)
-        break
+taken = [os.open("/dev/null", 0) for _ in range(200 - {left})]
+try:
+    results = flatout.map(bytes, [2_000_000] * 20, via="process", on_error="return").results()
+except OSError:
+    results = []  # not even enough to begin
+print(*{{str(result.error) for result in results if isinstance(result, flatout.Failure)}})
 """
-    (told,) = script(code)
+    told = ""
+    for left in range(20, 4, -1):  # how many are needed to begin is not the same everywhere
+        if "could not be taken" not in told:
+            told = script(code.format(left=left))[0]
     assert "could not be taken" in told
-    assert "Too many open files" in told
+    assert "open files" in told
     assert "ulimit -n" in told

@@ -556,3 +556,20 @@ def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypat
     )
     assert made[0].since(3.0) == 3.0
     assert made[0].since(3.0) == 0.0
+
+
+def test_where_no_thread_can_be_had_to_watch_calls_they_stay_in_the_plain_loop() -> None:
+    code = """
+import resource, threading, time
+threading.stack_size(1 << 26)
+import flatout
+pages = int(open("/proc/self/statm").read().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + (1 << 25),) * 2)
+run = flatout.map(time.sleep, [0.01] * 20)
+print(len(run.results()), run.plan)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr == ""
+    assert done.stdout.startswith(
+        "20 inline: kept in the plain loop, since no thread can be started to watch the calls"
+    )

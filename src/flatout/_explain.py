@@ -122,7 +122,8 @@ def _called(work: Work, items: Iterator[Any], chooser: Chooser, inputs: int | No
     chooser.adopt = plans.append
     calls = 0
     for item in items:
-        chooser.before(Batch(calls, [item]))
+        if not chooser.before(Batch(calls, [item])):
+            raise PlanError(f"nothing can be measured: {plans[0].reason}")
         value = work.context.copy().run(work.func, *(item if work.star else (item,)))
         chooser.ran(1)
         if is_awaitable(value):

@@ -103,13 +103,21 @@ class Chooser:
     def done(self, done: Callable[[], int]) -> None:
         self._probe.done = done
 
-    def before(self, batch: Batch) -> None:
-        """A batch is about to be run in this thread."""
+    def before(self, batch: Batch) -> bool:
+        """A batch is about to be run in this thread. False: no thread can be had to watch it, and so the decision has fallen."""
         if self._effects is None:
             self._first.append(batch.inputs[0])
             self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
             self._began = time.perf_counter()
-        self._probe.begin()
+        try:
+            self._probe.begin()
+        except RuntimeError as error:
+            self._probe.stop()
+            if self._claim():
+                why = f"kept in the plain loop, since no thread can be started to watch the calls: {error}"
+                self.adopt(Plan("inline", reason=why))
+            return False
+        return True
 
     def ran(self, count: int) -> None:
         """So many calls of it have just been made."""

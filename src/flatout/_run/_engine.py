@@ -355,10 +355,9 @@ class Engine:
     def _sit(self, batch: Batch) -> None:
         """Run a batch in this thread, watched as long as nothing has been decided."""
         chooser = self.chooser
-        if chooser is None or chooser.decided:
+        if chooser is None or chooser.decided or not chooser.before(batch):
             self._driver.post(self._seat.run(batch))
             return
-        chooser.before(batch)
         try:
             self._sit_watched(batch, chooser)
         finally:

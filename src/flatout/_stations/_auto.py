@@ -112,10 +112,12 @@ class AutoStation:
     def _watch(self, chooser: Chooser, verdict: Verdict, func: Callable[..., Any], *args: Any) -> Any:
         verdict.begun = True
         try:
-            chooser.before(Batch(0, [args]))
-        except Exception:  # no thread can be had to watch it, or it cannot be looked at
+            watched = chooser.before(Batch(0, [args]))
+        except Exception:  # it cannot be looked at
             chooser.stop()
             self._judge(verdict, "thread")
+            watched = False
+        if not watched:
             return func(*args)
         result = None
         try:
