@@ -222,7 +222,7 @@ class Replayed(Chooser):
     def _watches_effects(self) -> bool:
         return bool(self._recording["watches"])
 
-    def before(self, batch: Batch) -> None:
+    def before(self, batch: Batch) -> bool:
         raise NotImplementedError
 
     def run(self) -> Plan:
