@@ -874,8 +874,8 @@ def brain(
     return Dispatcher(Options(**options), plan, total, collect=collect, ahead=ahead)
 
 
-def inputs(first: int, end: int, route: Kind | None = None, each: object = None) -> TasksDrawn:
-    return TasksDrawn(Batch(first, list(range(first, end)) if each is None else [each] * (end - first), route=route))
+def inputs(first: int, end: int, route: Kind | None = None, each: Callable[[int], object] = int) -> TasksDrawn:
+    return TasksDrawn(Batch(first, [each(index) for index in range(first, end)], route=route))
 
 
 def sent(commands: list[Command]) -> list[tuple[int, list[int]]]:
@@ -935,8 +935,8 @@ def held_at_last(
     dispatcher: Dispatcher,
     *,
     size: int = 9,
-    each: object = None,
-    result: object = "x",
+    each: Callable[[int], object] = int,
+    result: Callable[[int], object] = str,
     seconds: float = 0.02,
     most: int = 10_000,
     first_ends: bool = False,
@@ -949,7 +949,7 @@ def held_at_last(
             break
         worker, first, end = min((span for span in spans if span[1] < span[2]), key=lambda span: span[1])
         n = end - first
-        ended = BatchFinished(worker.number, first, [result] * n, seconds=seconds * n, size=size * n)
+        ended = BatchFinished(worker.number, first, [result(i) for i in range(n)], seconds=seconds * n, size=size * n)
         commands = dispatcher.handle(ended, 0.0)
         while draws := of(commands, Draw):
             drawn += draws[0].count
@@ -988,17 +988,50 @@ def test_behind_a_slow_one_not_many_are_held_where_nobody_knows_how_large_they_a
     assert held <= held_at_last(dispatcher, size=0) < held + 2 * plan.concurrency + 1
 
 
-LARGE = bytes(BYTES // 200)
+def large(_: int) -> bytes:
+    return bytes(BYTES // 200)
 
 
-@pytest.mark.parametrize(("each", "result"), [(None, LARGE), (None, ("name", LARGE)), (LARGE, "x"), ((1, LARGE), "x")])
+def large_in_a_tuple(index: int) -> tuple[int, bytes]:
+    return index, large(index)
+
+
+ALL_OF_THEM = large(0)
+
+
+@pytest.mark.parametrize(
+    ("each", "result"), [(int, large), (int, large_in_a_tuple), (large, str), (large_in_a_tuple, str)]
+)
 @pytest.mark.parametrize("kind", ["thread", "async"])
 def test_what_stays_here_takes_no_more_memory_either_where_it_shows_how_much(
-    kind: Kind, each: object, result: object
+    kind: Kind, each: Callable[[int], object], result: Callable[[int], object]
 ) -> None:
     dispatcher = brain(Plan(kind, 2), on_error="return")
     crew_of(dispatcher, kind == "async" or 2, 8)
     assert 50 <= held_at_last(dispatcher, size=0, each=each, result=result, seconds=1e-6, first_ends=True) <= 300
+
+
+@pytest.mark.parametrize(("each", "result"), [(lambda _: ALL_OF_THEM, str), (int, lambda _: ALL_OF_THEM)])
+def test_what_all_tasks_share_takes_its_memory_once(
+    each: Callable[[int], object], result: Callable[[int], object]
+) -> None:
+    dispatcher = brain(Plan("thread", 2), on_error="return")
+    crew_of(dispatcher, 2, 8)
+    assert held_at_last(dispatcher, size=0, each=each, result=result, seconds=1e-6, first_ends=True) >= 10_000
+
+
+def test_nothing_of_the_user_s_is_run_to_weigh_a_result() -> None:
+    class Asked:
+        def __sizeof__(self) -> int:
+            raise SystemExit
+
+        @property
+        def nbytes(self) -> int:
+            raise SystemExit
+
+    dispatcher = brain(Plan("thread", 2), on_error="return")
+    crew_of(dispatcher, 2, 8)
+    held_at_last(dispatcher, size=0, result=lambda _: (Asked(), tuple(range(10))), seconds=1e-6, first_ends=True)
 
 
 def test_a_consumer_who_asks_for_no_order_waits_for_no_one_in_particular() -> None:

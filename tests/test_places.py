@@ -184,6 +184,43 @@ print(back is LATER, flatout.map(module.is_lost, [module.LOST, 1], via="process"
     assert script(tmp_path, code) == "True [True, False]\n"
 
 
+def test_a_name_may_be_given_to_another_object(tmp_path: Path) -> None:
+    """Neither side may take what a name stands for now for what was sent under it."""
+    code = """
+import flatout
+known = {}
+
+def read(job):
+    token, value = job
+    if known.get("token") is not token:
+        known.update(token=token, value=value)
+    return known["value"]
+
+def back(value):
+    return value
+
+for word in ("first", "second"):
+    token = object()
+    assert flatout.map(read, [(token, word)] * 3, via="process", max_concurrency=1).results() == [word] * 3
+
+with flatout.Executor(1, via="process") as pool:
+    for word in ("first", "second"):
+        token = object()
+        assert {pool.submit(read, (token, word)).result() for _ in range(3)} == {word}
+    current = sent = object()
+    future = pool.submit(back, current)
+    current = 42
+    assert future.result() is sent
+
+names = [object() for _ in range(1100)]
+for name in names:
+    (result,) = flatout.map(back, [name], via="process").results()  # no more of them are known than there is memory for
+    assert result is name
+print("done")
+"""
+    assert script(tmp_path, code) == "done\n"
+
+
 # --- shells
 
 SESSION = """

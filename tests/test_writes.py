@@ -403,7 +403,58 @@ class Square:
         return self.area / 2
 
 
-later, lookup = Later("-"), Lookup(a=1)
+class Series:
+    values: list[int] = []  # noqa: RUF012 - as beginners write it
+    options = {"a": 1}  # noqa: RUF012 - as beginners write it
+    rows: dict[int, int] = {}  # noqa: RUF012 - as beginners write it
+
+    def __init__(self, x: int) -> None:
+        self.values = [x]
+        self.options = {**self.options, "x": x}
+        self.reset()
+
+    def reset(self) -> None:
+        self.rows = {}
+
+    def add(self, x: int) -> None:
+        self.values.append(x)
+        self.options["y"] = self.rows[x] = x
+
+
+class Registered:
+    def __init__(self) -> None:
+        Job.kept.append(self)
+
+
+class NotRegistered(Registered):
+    def __init__(self) -> None:
+        self.x = 1
+
+
+class Lazy:
+    def __init__(self) -> None:
+        self.loaded: int | None = None
+        self.found: dict[int, int] = {}
+
+    @property
+    def image(self) -> int:
+        if self.loaded is None:
+            self.loaded = 1
+        return self.loaded
+
+    def __getitem__(self, x: int) -> int:
+        self.found[x] = x
+        return x
+
+    def __iter__(self) -> Lazy:
+        self.at = 0
+        return self
+
+    def __next__(self) -> int:
+        raise StopIteration
+
+
+later, lookup, lazy = Later("-"), Lookup(a=1), Lazy()
 
 
 def makes(x: int) -> str:
@@ -455,9 +506,24 @@ def test_a_new_object_is_the_call_s_own_but_not_its_class(how: str) -> None:
     assert kept is Later.kept
 
 
-@pytest.mark.parametrize("func", [lambda x: Square(x).half, lambda x: isinstance(x, Job), lambda x: Square.sides[x]])
+@pytest.mark.parametrize(
+    "func",
+    [
+        lambda x: Square(x).half,
+        lambda x: isinstance(x, Job),
+        lambda x: Square.sides[x],
+        lambda x: Series(x).add(x),
+        lambda x: (NotRegistered(), x),
+    ],
+)
 def test_what_it_makes_may_be_filled(func: Callable[[Any], Any]) -> None:
     assert not Watch(func, 1).possible()
+
+
+@pytest.mark.parametrize("func", [lambda x: lazy.image + x, lambda x: lazy[x], lambda x: [*lazy, x]])
+def test_what_is_asked_for_something_may_keep_it(func: Callable[[Any], Any]) -> None:
+    assert not Watch(func, 1).possible()
+    assert not Watch(lambda it: it.image, Lazy()).possible()
 
 
 def test_a_default_of_a_dataclass_that_counts_is_seen() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import heapq
 import math
-import sys
 from collections import deque
 from collections.abc import Sequence
 
@@ -26,7 +25,10 @@ SHORT = 0.0003  # seconds: tasks that wait for less share a thread: to wake one 
 LEAST = 0.0002  # seconds to which batches shrink towards the end: four times what it costs to move one (measured)
 MOST = 20_000  # tasks in a batch: beyond it nothing more is gained (measured), and a crash would cost more
 BATCH_BYTES = 1 << 24  # in a batch: several fit into a cache or a socket's buffer; guessed
+PARTS = 8  # of a tuple that are weighed; guessed
 WEIGHT = 0.3  # of the newest batch in the running mean; guessed
+
+_STRINGS = frozenset((str, bytes, bytearray))
 
 
 class Sizer:
@@ -38,7 +40,7 @@ class Sizer:
         self._variance = 0.0
         self._last = 1
         self.moved = 0.0  # bytes that a task takes to move
-        self._kept = 0.0  # that it takes here at least, input and result
+        self._kept = 0.0  # that it takes here at least, input and result, where they are not shared with others
 
     @property
     def cheap(self) -> bool:
@@ -57,12 +59,11 @@ class Sizer:
 
     @property
     def bytes(self) -> float:
-        """That a task is known to take."""
+        """That a task is known to take as long as it is held."""
         return max(self.moved, self._kept)
 
-    def finished(self, count: int, seconds: float, size: int = 0, one: tuple[Any, Any] = (None, None)) -> None:
-        """So many tasks took so many seconds together, and so many bytes to move; of one of them the input and the result."""
-        kept = sum(map(_least_bytes, one))
+    def finished(self, count: int, seconds: float, size: int = 0, kept: int = 0) -> None:
+        """So many tasks took so many seconds together, and so many bytes to move; and one of them takes so many here."""
         self._last = count
         mean = seconds / count
         if self._mean is None:
@@ -93,15 +94,25 @@ class Sizer:
         assert self._mean is not None
         sigma, mean = math.sqrt(self._variance), max(self._mean, 1e-9)
         in_time = ((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2
-        return int(min(in_time, BATCH_BYTES / max(1.0, self.bytes)))
+        return int(min(in_time, BATCH_BYTES / max(1.0, self.moved)))
 
 
-def _least_bytes(value: Any) -> int:
-    """All that an array or a string takes, and those in a tuple; of another container only itself: to look in would take long."""
-    try:
-        return sum(map(sys.getsizeof, value)) if type(value) is tuple else sys.getsizeof(value)
-    except Exception:  # it has a `__sizeof__` of its own
+def kept_bytes(values: Sequence[Any]) -> int:
+    """Bytes that the last of them takes at least; 0 where it is the first as well, which then takes them for all.
+
+    Of strings and NumPy's arrays, and of those first in a tuple: what else there is would have to be asked for it.
+    """
+    last = values[-1]
+    if len(values) > 1 and values[0] is last:
         return 0
+    return sum(map(_bytes_of, last[:PARTS])) if type(last) is tuple else _bytes_of(last)
+
+
+def _bytes_of(value: Any) -> int:
+    kind = type(value)
+    if kind in _STRINGS:
+        return len(value)
+    return int(value.nbytes) if kind.__module__ == "numpy" and kind.__name__ == "ndarray" else 0
 
 
 class Queue:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable
 
-from flatout._dispatch._batching import Queue, Sizer
+from flatout._dispatch._batching import Queue, Sizer, kept_bytes
 from flatout._dispatch._crew import Crew, Worker, split
 from flatout._dispatch._deaths import BarrenDeaths, could_not_start, guilty_and_suspects
 from flatout._dispatch._gauge import Gauge
@@ -249,8 +249,8 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
-        one = taken[-1][0].inputs[-1], event.values[-1]
-        self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size, one)
+        kept = kept_bytes(taken[-1][0].inputs) + kept_bytes(event.values)
+        self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size, kept)
         self._staffing.trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
         overloads = [one for one in judged if one is not None] if judged else ()

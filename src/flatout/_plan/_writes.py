@@ -16,7 +16,7 @@ from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
 
 from flatout._record import record
-from flatout._wire._code import CONSTRUCTORS, closure_variables
+from flatout._wire._code import CONSTRUCTORS, closure_variables, stored_attributes
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LEVELS = 2  # methods followed from method to method; guessed
+MOST_METHODS = 50  # that are read in all; guessed: some 0.2 ms each
 _OF_LISTS = ("append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse", "appendleft", "popleft")
 _OF_OTHERS = ("add", "discard", "update", "setdefault", "popitem", "subtract", "put", "put_nowait")
 CHANGES = frozenset((*_OF_LISTS, *_OF_OTHERS))
@@ -138,26 +139,35 @@ class _Reader:
 
     def calls(self, receiver: Origin, name: str) -> None:
         """A method is called; one of a class of the function's own module is read, too, and so is a property."""
-        kind = receiver.value if isinstance(receiver.value, type) else type(receiver.value)
-        self._read(next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None), receiver)
+        kind = _class_of(receiver)
+        method = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), None)
+        if isinstance(method, property):
+            self._read(method.fget, _filled(receiver))
+        elif isinstance(method, cached_property):
+            self._read(method.func, _filled(receiver))
+        else:
+            self._read(getattr(method, "__func__", method), receiver)
+
+    def asks(self, receiver: Origin, name: str) -> None:
+        """A method is called that does not look like one: `__getitem__` and its like."""
+        self.calls(_filled(receiver), name)
 
     def makes(self, kind: type) -> Origin:
         """An object of a class is made."""
         made = Origin(f"a new {kind.__name__}", kind, new=True)
-        for base in kind.__mro__:
-            for name in CONSTRUCTORS:
-                self._read(
-                    vars(base).get(name), made if name != "__new__" else Origin(f"the class {kind.__name__}", kind)
-                )
+        for name in CONSTRUCTORS:
+            receiver = made if name != "__new__" else Origin(f"the class {kind.__name__}", kind)
+            for method in (vars(base)[name] for base in kind.__mro__ if name in vars(base)):
+                method = getattr(method, "__func__", method)
+                self._read(method, receiver)
+                if not isinstance(method, FunctionType) or name not in method.__code__.co_names:
+                    break  # it does not call that of its base
         return made
 
-    def _read(self, method: Any, receiver: Origin) -> None:
-        if isinstance(method, property):
-            method = method.fget
-        method = method.func if isinstance(method, cached_property) else getattr(method, "__func__", method)
+    def _read(self, method: object, receiver: Origin) -> None:
         if not isinstance(method, FunctionType) or method.__globals__ is not self._function.__globals__:
             return
-        if (method.__code__, receiver.name) not in self._met:
+        if (method.__code__, receiver.name) not in self._met and len(self._met) < MOST_METHODS:
             self._met.add((method.__code__, receiver.name))
             self._methods.append((method, receiver))
 
@@ -203,7 +213,7 @@ class _Walk:
                 self._reader.calls(receiver, instruction.argval)
         place, method = (2, "__getitem__") if _subscribes(instruction) else _CALLS.get(instruction.opname, (0, ""))
         if place and (operand := self._top(place)) is not None and operand.value is not UNKNOWN:
-            self._reader.calls(operand, method)
+            self._reader.asks(operand, method)
 
     def _step(self, instruction: Instruction) -> None:
         name = instruction.opname
@@ -344,6 +354,15 @@ _LOADS = (
 _LEAVES = ("RETURN_VALUE", "RETURN_CONST", "RAISE_VARARGS", "RERAISE", "JUMP_FORWARD", "JUMP_BACKWARD")
 
 
+def _class_of(origin: Origin) -> type:
+    return origin.value if isinstance(origin.value, type) else type(origin.value)
+
+
+def _filled(receiver: Origin) -> Origin:
+    """An object that is asked for something may keep what it finds: as a cache, that is taken for its own."""
+    return Origin(receiver.name, _class_of(receiver), new=True)
+
+
 def _names(instruction: Instruction) -> Sequence[str]:
     return instruction.argval if isinstance(instruction.argval, tuple) else (instruction.argval,)
 
@@ -410,4 +429,11 @@ def _attribute_of_new(kind: Any, name: str) -> Origin | None:
     if name == "__class__":
         return Origin(outer, kind)
     value = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), UNKNOWN)
-    return Origin(outer, value) if value is not UNKNOWN and _is_container(value) else None
+    shared = value is not UNKNOWN and _is_container(value) and not _gives_each_its_own(kind, name)
+    return Origin(outer, value) if shared else None
+
+
+def _gives_each_its_own(kind: Any, name: str) -> bool:
+    """Whether a method assigns this attribute, which the class has only to begin with."""
+    methods = (value for base in kind.__mro__ for value in vars(base).values() if isinstance(value, FunctionType))
+    return any(name in stored_attributes(method.__code__) for method in methods)

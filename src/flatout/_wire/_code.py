@@ -40,22 +40,36 @@ def closure_variables(func: FunctionType) -> Iterator[tuple[str, Any]]:
 
 def _named(code: CodeType) -> Iterator[str]:
     """The names of globals. (`co_names` has those of attributes as well.)"""
-    load_global, by_name, extended = _operations()
-    argument = 0
-    # co_code is the code as compiled, also after the interpreter has specialised or instrumented it
-    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
-        argument = argument << 8 | low
+    load_global, by_name = _operation("LOAD_GLOBAL"), tuple(map(_operation, _BY_NAME))
+    for operation, argument in _operations(code):
         if operation == load_global:
             yield code.co_names[argument >> 1]  # the last bit says how it is to be called
         elif operation in by_name:
             yield code.co_names[argument]
+
+
+def stored_attributes(code: CodeType) -> Iterator[str]:
+    """The attributes that code assigns, of whatever objects."""
+    store = _operation("STORE_ATTR")
+    return (code.co_names[argument] for operation, argument in _operations(code) if operation == store)
+
+
+def _operations(code: CodeType) -> Iterator[tuple[int, int]]:
+    """What code does, and each argument."""
+    extended, argument = _operation("EXTENDED_ARG"), 0
+    # co_code is the code as compiled, also after the interpreter has specialised or instrumented it
+    for operation, low in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        argument = argument << 8 | low
         if operation != extended:
+            yield operation, argument
             argument = 0
 
 
+_BY_NAME = ("LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL")
+
+
 @functools.cache
-def _operations() -> tuple[int, frozenset[int], int]:
+def _operation(name: str) -> int:
     from opcode import opmap
 
-    by_name = frozenset(opmap[name] for name in ("LOAD_NAME", "STORE_GLOBAL", "DELETE_GLOBAL"))
-    return opmap["LOAD_GLOBAL"], by_name, opmap["EXTENDED_ARG"]
+    return opmap[name]

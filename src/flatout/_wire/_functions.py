@@ -15,7 +15,7 @@ import os
 import pickle
 from collections.abc import Sequence
 
-from flatout._wire import _by_code
+from flatout._wire import _by_code, _sentinels
 from flatout._wire._buffers import beside
 from flatout._wire._modules import Definitions, Homeless, Nowhere, bind, bind_missing, forget_stand_ins, may_name_main
 from flatout._wire._sentinels import reduce_sentinel
@@ -76,6 +76,7 @@ def unpack_callables(pieces: Sequence[memoryview | bytes]) -> tuple[Any, ...]:
     What earlier runs unpacked must not be used again, even under the same digest: its names are gone from `__main__`.
     """
     forget_stand_ins()
+    _sentinels.forget()
     value, definitions = _loads(pieces[0], pieces[1:])
     bind_missing(definitions)
     return tuple(value)

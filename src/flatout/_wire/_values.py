@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from flatout._wire._buffers import beside
-from flatout._wire._sentinels import reduce_sentinel
+from flatout._wire._sentinels import PICKLED, reduce_sentinel
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
 if TYPE_CHECKING:
@@ -114,11 +114,11 @@ def _not_picklable(value: Any, name: str, by_value: bool, error: BaseException) 
 def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> bytes:
     before = len(buffers)
     try:
-        with io.BytesIO() as file:
-            pickler = pickle.Pickler(file, 5, buffer_callback=beside(buffers))
-            pickler.dispatch_table = {**copyreg.dispatch_table, object: reduce_sentinel}
-            pickler.dump(value)
-            return file.getvalue()
+        blob = pickle.dumps(value, 5, buffer_callback=beside(buffers))
+        if type(value) in _ATOMS or PICKLED not in blob:
+            return blob
+        del buffers[before:]
+        return _dumps_sentinels(value, buffers)
     except Exception:
         if not by_value:
             raise
@@ -126,6 +126,14 @@ def _dumps(value: Any, buffers: list[pickle.PickleBuffer], by_value: bool) -> by
 
         del buffers[before:]
         return _by_value.dumps_alone(value, beside(buffers))
+
+
+def _dumps_sentinels(value: Any, buffers: list[pickle.PickleBuffer]) -> bytes:
+    with io.BytesIO() as file:
+        pickler = pickle.Pickler(file, 5, buffer_callback=beside(buffers))
+        pickler.dispatch_table = {**copyreg.dispatch_table, object: reduce_sentinel}
+        pickler.dump(value)
+        return file.getvalue()
 
 
 def unpack(
