@@ -705,6 +705,24 @@ def test_signals_to_the_command_alone_end_the_programs_of_threads(
     assert not list(here.glob("done-*"))
 
 
+def test_what_the_command_was_started_with_is_not_its_own_to_end(here: Path) -> None:
+    """A shell starts a program and becomes the command."""
+    script = f"sleep 300 & echo $!; exec {sys.executable} -m flatout map work:wait_for_program a --via thread"
+    with subprocess.Popen(
+        ["sh", "-c", script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as command:
+        assert command.stdout is not None
+        other = int(command.stdout.readline())
+        try:
+            _first_pid(here)
+            wait_until_asleep(command.pid)
+            command.send_signal(signal.SIGTERM)
+            assert command.wait(PATIENCE) == 143
+            assert psutil.Process(other).status() == psutil.STATUS_SLEEPING
+        finally:
+            os.kill(other, signal.SIGKILL)
+
+
 def test_a_second_sigterm_ends_what_swallows_the_first(here: Path, start: type[Started]) -> None:
     command = start("map", "work:swallow", "0", "--via", "inline")
     _first_pid(here)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import builtins
 import contextlib
+import functools
 import re
 import sys
 import threading
@@ -91,9 +92,12 @@ def _name(category: Any) -> Any:
 
 
 def _category(name: Any) -> Any:
-    if isinstance(name, tuple):
-        return tuple(map(_category, name))
-    module, qualname = name
+    return tuple(map(_category, name)) if isinstance(name, tuple) else _named(*name)
+
+
+@functools.cache
+def _named(module: str, qualname: str) -> Any:
+    """Always the same, so that filters can be compared."""
     if module == "builtins":
         return getattr(builtins, qualname)
     return _Named(qualname, (Warning,), {"__module__": module, "__qualname__": qualname})

@@ -21,6 +21,7 @@ from flatout._cli._failures import TASK_FAILED
 from flatout._cli._map import explain, map_
 from flatout._cli._numbers import Count, Number
 from flatout._cli._output import OutputClosed, OutputError, complain, described
+from flatout._cli._programs import end_programs, inherited
 
 # exit statuses; 2, for what was asked wrongly, is click's own, 1 is TASK_FAILED
 INTERRUPTED = 128 + signal.SIGINT
@@ -61,7 +62,7 @@ def main() -> None:
 @contextlib.contextmanager
 def _exit_statuses() -> Iterator[None]:
     """What ends a command from outside is told in one line, if anybody is there to be told."""
-    signals = _Signals()
+    signals, others = _Signals(), inherited()
     try:
         with signals:
             yield
@@ -74,9 +75,7 @@ def _exit_statuses() -> Iterator[None]:
         raise Exit(TASK_FAILED) from error
     except KeyboardInterrupt as error:
         complain("terminated" if signals.terminated else "interrupted")
-        from flatout._cli._programs import end_programs  # and psutil
-
-        end_programs()
+        end_programs(others)
         raise Exit(TERMINATED if signals.terminated else INTERRUPTED) from error
 
 

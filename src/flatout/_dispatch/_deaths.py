@@ -17,7 +17,7 @@ class BarrenDeaths:
     def __init__(self) -> None:
         self._barren: list[float] = []  # when, since the run last got on
         self._stillborn: list[float] = []  # the same of workers that were not ready yet, since one last was
-        self.hire_at: float | None = None  # when the next may be hired, where not at once
+        self.hire_at: float | None = None  # when the next may be hired, of whatever kind, where not at once
         self._since = SEAT  # workers up to this number have had their share in it
 
     def one_is_ready(self) -> None:

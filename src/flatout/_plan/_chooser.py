@@ -109,15 +109,14 @@ class Chooser:
             self._first.append(batch.inputs[0])
             self._effects = Watch(self._work.func, batch.inputs[0], self._work.star)
             self._began = time.perf_counter()
-        try:
-            self._probe.begin()
-        except RuntimeError as error:
-            self._probe.stop()
-            if self._claim():
-                why = f"kept in the plain loop, since no thread can be started to watch the calls: {error}"
-                self.adopt(Plan("inline", reason=why))
-            return False
-        return True
+        refused = self._probe.begin()
+        if not refused:
+            return True
+        self._probe.stop()
+        if self._claim():
+            why = f"kept in the plain loop, since no thread can be started to watch the calls: {refused}"
+            self.adopt(Plan("inline", reason=why))
+        return False
 
     def ran(self, count: int) -> None:
         """So many calls of it have just been made."""

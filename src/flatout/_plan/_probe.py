@@ -88,8 +88,8 @@ class Probe:
         self._waited = 0.0  # seconds that it has waited for a core, when that was asked last
         self._looked: threading.Event | None = None  # somebody waits for the end of a look
 
-    def begin(self) -> None:
-        """Calls begin, in this thread."""
+    def begin(self) -> str:
+        """Calls begin, in this thread. Returns why there is no thread to watch them; empty where there is one."""
         if self._thread_clock is None:
             self._thread_clock = clock_of(threading.get_ident())
             if self._alone:
@@ -99,7 +99,10 @@ class Probe:
                 blocked = _blocked_count()
                 self._noted = *self._now(), 0.0
                 self._imports.begin()
-                Daemon(self._watch, "flatout-probe", (blocked,)).start()
+                try:
+                    Daemon(self._watch, "flatout-probe", (blocked,)).start()
+                except RuntimeError as error:
+                    return str(error)
                 # After the start, which itself may be queued; read seldom: that lets go of the GIL.
                 self._queue = RunQueue()
                 self._be_brisk(True)
@@ -109,6 +112,7 @@ class Probe:
         with self._lock:
             self._take_out_collections()
             self._evidence.begun(time.perf_counter(), cpu)
+        return ""
 
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""

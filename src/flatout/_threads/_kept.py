@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -14,7 +15,7 @@ IDLE_SECONDS = (
     60.0  # that a thread waits, which takes 24 KB (measured); guessed: from run to run, not from hour to hour
 )
 
-ENDING_SECONDS = 1.0  # that one is waited for which is to end; guessed
+ENDING_SECONDS = 1.0  # that those are waited for which are to end; guessed
 
 Job = Callable[[], object]
 
@@ -113,8 +114,9 @@ def _end_idle() -> bool:
             ended.append(_idle.pop())
     for thread in ended:
         thread.inbox.put(None)
+    until = time.monotonic() + ENDING_SECONDS
     for thread in ended:
-        thread.join(ENDING_SECONDS)
+        thread.join(max(0.0, until - time.monotonic()))
     return bool(ended)
 
 
