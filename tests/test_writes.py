@@ -358,6 +358,14 @@ class Later(Job):
         return 1
 
 
+class Bumped:
+    times = 0
+
+    @classmethod
+    def bump(cls) -> None:
+        cls.times += 1
+
+
 class Counted:
     made = 0
 
@@ -479,6 +487,7 @@ def makes_two(x: int) -> tuple[Job, int]:
         (lambda x: Later(str(x)), "the class Later"),
         (lambda x: Later(str(x)).note(), "the class Later"),
         (lambda x: Counted(x), "the class Counted"),
+        (lambda x: (x, Bumped().bump()), "the class Bumped"),
         (lambda x: Record(x), "the global 'Job'"),
         (measures, "the global 'Job'"),
         (lambda x: later.width * x, "the global 'Job'"),

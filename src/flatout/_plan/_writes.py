@@ -146,7 +146,8 @@ class _Reader:
         elif isinstance(method, cached_property):
             self._read(method.func, _filled(receiver))
         else:
-            self._read(getattr(method, "__func__", method), receiver)
+            of_class = isinstance(method, classmethod) and receiver.new
+            self._read(getattr(method, "__func__", method), _class_itself(kind) if of_class else receiver)
 
     def asks(self, receiver: Origin, name: str) -> None:
         """A method is called that does not look like one: `__getitem__` and its like."""
@@ -156,7 +157,7 @@ class _Reader:
         """An object of a class is made."""
         made = Origin(f"a new {kind.__name__}", kind, new=True)
         for name in CONSTRUCTORS:
-            receiver = made if name != "__new__" else Origin(f"the class {kind.__name__}", kind)
+            receiver = made if name != "__new__" else _class_itself(kind)
             for method in (vars(base)[name] for base in kind.__mro__ if name in vars(base)):
                 method = getattr(method, "__func__", method)
                 self._read(method, receiver)
@@ -425,12 +426,15 @@ def _attribute(owner: Origin | None, name: str) -> Origin | None:
 
 def _attribute_of_new(kind: Any, name: str) -> Origin | None:
     """What a new object shares with others: its class, and containers that it has as attributes of that."""
-    outer = f"the class {kind.__name__}"
     if name == "__class__":
-        return Origin(outer, kind)
+        return _class_itself(kind)
     value = next((vars(base)[name] for base in kind.__mro__ if name in vars(base)), UNKNOWN)
     shared = value is not UNKNOWN and _is_container(value) and not _gives_each_its_own(kind, name)
-    return Origin(outer, value) if shared else None
+    return Origin(_class_itself(kind).name, value) if shared else None
+
+
+def _class_itself(kind: type) -> Origin:
+    return Origin(f"the class {kind.__name__}", kind)
 
 
 def _gives_each_its_own(kind: Any, name: str) -> bool:
