@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from flatout import _child
+from flatout._threads._times import children
 
 if TYPE_CHECKING:
     import psutil
@@ -24,12 +25,7 @@ _LOOK_SECONDS = 0.01  # guessed: a program that ends at SIGTERM takes some milli
 
 def inherited() -> set[int]:
     """The children that this process has already, by pid: of a shell, say, which has become this command by `exec`."""
-    pid = os.getpid()
-    try:
-        with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
-            return set(map(int, file.read().split()))
-    except OSError:  # elsewhere than on Linux
-        return set()
+    return set(children(f"/proc/self/task/{os.getpid()}"))
 
 
 def end_programs(others: set[int]) -> None:

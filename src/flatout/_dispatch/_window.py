@@ -64,8 +64,6 @@ class Window:
         if self._buffersize is not None:
             return False
         most = BYTES / max(LEAST_BYTES, self._sizer.bytes)
-        if (
-            not self._sizer.moved
-        ):  # results of calls that compute here, an image each perhaps, may be larger than they look
+        if not self._sizer.moved:  # they stay here, an image each perhaps, and may be larger than they look
             most = min(most, HELD_UP * window) if self._wide else 0
         return self._ledger.waits_for_one and held < most

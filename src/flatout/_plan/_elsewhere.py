@@ -14,7 +14,7 @@ import time
 
 from flatout import _child
 from flatout._plan._spinning import Spinning
-from flatout._threads._times import read, seconds_of
+from flatout._threads._times import children, read, seconds_of
 
 NOTICED = 0.2  # of the wall time, from which it counts: less may be the work of flatout's own threads; guessed
 LEAST = 0.001  # seconds in all: to start these threads takes 0.1-0.2 ms (measured)
@@ -59,11 +59,7 @@ class Elsewhere:
         return any(pid not in self._known for pid in self._children())
 
     def _children(self) -> list[int]:
-        try:
-            with open(f"/proc/self/task/{self._tid}/children") as file:
-                return [int(pid) for pid in file.read().split() if int(pid) != _child.zygote]
-        except OSError:  # not on Linux, or the thread has ended
-            return []
+        return [pid for pid in children(f"/proc/self/task/{self._tid}") if pid != _child.zygote]
 
 
 def _kept() -> list[int]:

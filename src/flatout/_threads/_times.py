@@ -44,6 +44,15 @@ def runs(thread: str) -> bool:
         return False
 
 
+def children(thread: str) -> list[int]:
+    """The pids of the programs that a thread, given by its folder, has started and that still run; none where nobody tells."""
+    try:
+        with open(f"{thread}/children", encoding="ascii") as file:
+            return [int(pid) for pid in file.read().split()]
+    except OSError:
+        return []
+
+
 def seconds_of(thread: str) -> tuple[float, float]:
     """Seconds that a thread, given by its folder, was on a core, and that it waited for one; 0.0 where nobody tells."""
     try:
