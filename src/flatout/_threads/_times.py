@@ -47,7 +47,7 @@ def runs(thread: str) -> bool:
 def children(thread: str) -> list[int]:
     """The pids of the programs that a thread, given by its folder, has started and that still run; none where nobody tells."""
     try:
-        with open(f"{thread}/children", encoding="ascii") as file:
+        with open(f"{thread}/children", "rb") as file:
             return [int(pid) for pid in file.read().split()]
     except OSError:
         return []
