@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -42,10 +42,11 @@ class Course:
     busy: int = 0  # of these on a task
     now: float = 100.0
     cpu: float = 0.0
+    prepared: list[float] = field(default_factory=list)  # for calls that compute so many seconds
 
     def __post_init__(self) -> None:
         self.counts = Statistics(workers=self.there)
-        self.review = Review(self.situation)
+        self.review = Review(self.situation, self.prepared.append)
         self.adopt(self.plan)
 
     def situation(self) -> Situation:
@@ -144,6 +145,31 @@ def test_unless_calls_have_come_to_compute_much_more_than_was_known_and_than_the
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is None
     course.there += 1
     assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None
+
+
+def test_processes_are_made_ready_once_as_soon_as_half_of_what_fills_a_core_is_new() -> None:
+    course = Course(THREADS, left=160)
+    assert course.passes(0.06, 60, each=0.1, compute=0.00095) is None  # not yet worth it
+    assert course.prepared == [pytest.approx(0.00095)]
+    assert course.passes(0.06, 10, each=0.1, compute=0.0057) is not None
+    assert len(course.prepared) == 1
+
+
+@pytest.mark.parametrize(
+    "course",
+    [
+        Course(replace(THREADS, measured=Measurement(0.0009, 0.0, 0.02))),  # as was known
+        Course(replace(THREADS, measured=None)),  # as nothing was known
+        Course(THREADS, cores=1),
+        Course(THREADS, no_process="it writes a global"),
+        Course(THREADS, gil=False),
+        Course(THREADS, there=1200),  # which have just started, and that computes, too
+    ],
+)
+def test_but_not_where_they_cannot_come_to_be_wanted(course: Course) -> None:
+    course.there += 200
+    course.passes(0.06, 60, each=0.1, compute=0.00095)
+    assert not course.prepared
 
 
 def test_threads_that_are_all_in_calls_count_though_the_few_that_ended_were_quick() -> None:

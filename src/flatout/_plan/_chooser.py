@@ -321,6 +321,11 @@ class Chooser:
             self._chosen, self._watched = time.perf_counter(), self.spent()[0]
         return not decided
 
+    def prepare(self, each: float) -> None:
+        """Start the zygote, if calls that compute so many seconds each may be worth it."""
+        if start := self._computing(each):
+            start()
+
     def _computing(self, each: float) -> Callable[[], None] | None:
         """What to do ahead of the choice: start the zygote, where the calls that are left take longer than that."""
         left = self.left()

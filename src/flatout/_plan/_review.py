@@ -32,7 +32,7 @@ from flatout._plan._choose import (
 from flatout._record import record, replace
 from flatout._units import duration
 
-WINDOW = 0.1  # seconds between two looks; guessed: three times what the probe needs
+WINDOW = 0.05  # seconds between two looks; guessed: twice what the probe needs
 FEWEST = 8  # calls in a window, lest chance decides; guessed
 AWAITED = 8  # workers that must be there before anything is judged; guessed
 SETTLED = 2.0  # seconds in which new workers are waited for at most; guessed
@@ -98,10 +98,18 @@ class Window:
 
 
 class Review:
-    """What it thinks of the plan of a run. situation: tells what a choice depends on, at this moment."""
+    """What it thinks of the plan of a run.
 
-    def __init__(self, situation: Callable[[], Situation]) -> None:
+    situation: tells what a choice depends on, at this moment. prepare: has processes made ready for calls that compute so
+    many seconds each, since these may soon be wanted.
+    """
+
+    def __init__(
+        self, situation: Callable[[], Situation], prepare: Callable[[float], None] = lambda each: None
+    ) -> None:
         self._situation = situation
+        self._prepare = prepare
+        self._prepared = False
         self.due = 0.0  # when there is reason to look
         self._plan: Plan | None = None
         self._before: tuple[Plan, Window] | None = None  # the plan before this one, and how it did
@@ -145,9 +153,12 @@ class Review:
             window = replace(window, cpu=cpu - self._cpu, busy=busy, waited=waited)
         if window is None or not self._enough(plan, window):
             return None
-        if plan.kind == "thread" and self._as_expected(plan, window, counts, now):
-            self._open(counts, cpu, now)
-            return None
+        if plan.kind == "thread":
+            joined = max(0, counts.workers - self._counts.workers)
+            self._foresee(plan, window, joined)
+            if joined > 0 and now < self._began + SETTLED and self._as_expected(plan, window, joined):
+                self._open(counts, cpu, now)
+                return None
         if plan.kind != "async" or window.cpu >= LOOP_SURE:
             self._open(counts, cpu, now)
         else:
@@ -182,12 +193,22 @@ class Review:
         joined, self._joined = self._joined, 0
         return joined > 0
 
-    def _as_expected(self, plan: Plan, window: Window, counts: Statistics, now: float) -> bool:
-        """Whether threads were starting, and calls computed, beside that, no more than was known when they were chosen."""
-        joined = max(0, counts.workers - self._counts.workers)
-        known = plan.measured.gil + plan.measured.free if plan.measured is not None else math.inf
-        surprising = window.cpu - joined * THREAD_START > ANOTHER * known * window.calls
-        return joined > 0 and not surprising and now < self._began + SETTLED
+    def _foresee(self, plan: Plan, window: Window, joined: int) -> None:
+        """Where half of what keeps one core full is not known from before, it may be for processes once it is seen for longer.
+
+        They start on a core that idles.
+        """
+        beyond = window.cpu - joined * THREAD_START - window.calls * (_known(plan) + OWN_WORK)
+        if self._prepared or not _fills_one_core(window) or beyond < window.seconds / 2:
+            return
+        situation = self._situation()
+        if situation.cores > 1 and situation.gil and not situation.no_process:
+            self._prepared = True
+            self._prepare(window.compute)
+
+    def _as_expected(self, plan: Plan, window: Window, joined: int) -> bool:
+        """Whether calls computed, beside the start of so many threads, no more than was known when they were chosen."""
+        return window.cpu - joined * THREAD_START <= ANOTHER * _known(plan) * window.calls
 
     def _enough(self, plan: Plan, window: Window) -> bool:
         if plan.kind == "async" and window.cpu >= LOOP_EVIDENCE and window.calls >= 2:
@@ -233,8 +254,7 @@ def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool
 def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | None:
     """Where one core is full, and no more: processes, each with threads where calls may wait as well."""
     in_flight = window.busy / window.seconds
-    full = FULL <= window.cores <= MORE_THAN_ONE and in_flight > MORE_THAN_ONE
-    if not full or not situation.gil or situation.no_process or window.compute < OWN_WORK:
+    if not _fills_one_core(window) or not situation.gil or situation.no_process or window.compute < OWN_WORK:
         return None
     m, left, transfer = situation.cores, situation.left or 0, plan.measured.transfer if plan.measured else 0.0
     # In threads a call waits for the GIL as well, at most until each of the others has computed once.
@@ -257,9 +277,19 @@ def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | No
     return _changed(plan, Plan("process", m), seconds, f"{why}; {m} processes")
 
 
+def _fills_one_core(window: Window) -> bool:
+    """Whether threads keep one core full, and no more."""
+    return FULL <= window.cores <= MORE_THAN_ONE and window.busy > MORE_THAN_ONE * window.seconds
+
+
+def _known(plan: Plan) -> float:
+    """Seconds that a call computes, as far as was known when the plan was made; inf where nothing was."""
+    return plan.measured.gil + plan.measured.free if plan.measured is not None else math.inf
+
+
 def _are_others(plan: Plan, window: Window) -> bool:
     """Whether calls compute so much more than those that were measured that these tell nothing of how long they wait."""
-    return plan.measured is not None and window.compute > ANOTHER * (plan.measured.gil + plan.measured.free)
+    return window.compute > ANOTHER * _known(plan)
 
 
 def _from_processes(plan: Plan, window: Window, situation: Situation) -> Plan | None:

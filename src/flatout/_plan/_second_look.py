@@ -40,7 +40,7 @@ class SecondLook:
 
     situation: tells what a choice depends on, and plan the plan, at this moment: its figures may have been made anew
     since it was chosen. change: carries a new plan out, if that can be, and says whether: then it is adopted soon.
-    probe_again: has the next calls in the caller's thread watched as if they were the first.
+    probe_again: has the next calls in the caller's thread watched as if they were the first. prepare: see `Review`.
     """
 
     def __init__(
@@ -50,13 +50,14 @@ class SecondLook:
         clock: Callable[[], float],
         change: Callable[[Plan], bool],
         probe_again: Callable[[], None],
+        prepare: Callable[[float], None] = lambda each: None,
     ) -> None:
         self._situation = situation
         self._plan = plan
         self._clock = clock
         self._change = change
         self._probe_again = probe_again
-        self._review = Review(situation)
+        self._review = Review(situation, prepare)
         self._changing = False  # a new plan is about to be adopted
         self._in_the_loop = False  # the plain loop does the calls, and may be left
         self._doubted: float | None = None  # when it will be seen whether they really have threads of their own

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 
 from flatout._dispatch._dispatcher import Dispatcher
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flatout._plan._duel import Round
     from flatout._plan._second_look import Overseer, SecondLook, Tie
     from flatout._run._pauses import Pauses
+    from flatout._workers._threads import ThreadsWorker
 
 LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
@@ -136,7 +137,8 @@ class Engine:
         with put_off():
             from flatout._plan._second_look import SecondLook
 
-        look = SecondLook(situation, lambda: self._plan, lambda: self._driver.clock(), self._change, self._probe_again)
+        plan, clock = (lambda: self._plan), (lambda: self._driver.clock())
+        look = SecondLook(situation, plan, clock, self._change, self._probe_again, self._prepare)
         self._driver.observe(look)
         return look
 
@@ -270,12 +272,10 @@ class Engine:
     def _change(self, plan: Plan) -> bool:
         """Go on by another plan, in the middle of the run, if that can be; called where the driver lives."""
         plan = self._bounded(plan)
-        with self._hiring.threads_held() as threads:  # what they have not begun is better begun by the new plan
+        with self._undisturbed() as threads:  # what they have not begun is better begun by the new plan
             try:
                 if plan.kind == "process":
-                    rivals = len(threads.running()) if threads is not None else self.statistics().running
-                    with brisk.hurried(rivals):
-                        self._hiring.set_up(plan)
+                    self._hiring.set_up(plan)
             except (NotPicklable, OSError):
                 return False
             self._plan = plan
@@ -284,6 +284,20 @@ class Engine:
             if threads is not None:
                 threads.give_back()
         return True
+
+    def _prepare(self, each: float) -> None:
+        """Processes may soon be wanted, for calls that compute so many seconds each."""
+        if self.chooser is not None:
+            with self._undisturbed():
+                self.chooser.prepare(each)
+
+    @contextlib.contextmanager
+    def _undisturbed(self) -> Iterator[ThreadsWorker | None]:
+        """Imports let go of the GIL a hundred times: meanwhile threads begin nothing, if they are joined ones."""
+        with self._hiring.threads_held() as threads:
+            rivals = len(threads.running()) if threads is not None else self.statistics().running
+            with brisk.hurried(rivals):
+                yield threads
 
     def _follow(self, plan: Plan) -> None:
         """Go on with more processes or fewer."""
