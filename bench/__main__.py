@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 
 import flatout
-from bench import first, latency, limits, memory, picture, report, startup
+from bench import first, latency, limits, memory, misled, picture, report, startup
 from bench.contenders import all_contenders
 from bench.contenders.flatout import FLATOUT, LOOP
 from bench.coordinator import Disturbances, Match, Settings
@@ -76,12 +76,21 @@ def _others(settings: Settings, console: Console, quick: bool) -> dict[str, Any]
     starts, latencies = startup.measure(settings.rounds), latency.measure(settings.rounds)
     peaks = memory.measure(settings.drawn)
     firsts = [] if quick else first.measure(settings.rounds)
+    misleds = [] if quick else list(misled.measure(settings.rounds))
     console.print(report.start_table(starts))
     console.print(report.latency_table(latencies))
     console.print(report.memory_table(peaks, settings.drawn))
     if firsts:
         console.print(report.first_table(firsts))
-    found: dict[str, list[Any]] = {"starts": starts, "latencies": latencies, "peaks": peaks, "firsts": firsts}
+    if misleds:
+        console.print(report.misled_table(misleds))
+    found: dict[str, list[Any]] = {
+        "starts": starts,
+        "latencies": latencies,
+        "peaks": peaks,
+        "firsts": firsts,
+        "misleds": misleds,
+    }
     return {name: [asdict(one) for one in ones] for name, ones in found.items()}
 
 

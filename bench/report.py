@@ -14,6 +14,7 @@ from bench.contenders.flatout import ENGINE, FLATOUT
 from bench.first import First
 from bench.latency import Latency
 from bench.memory import Peak
+from bench.misled import Misled
 from bench.model import Cell, Result
 from bench.startup import Start
 
@@ -170,6 +171,14 @@ def first_table(firsts: Sequence[First]) -> Table:
     table = table_of(title, ("each of the others",), ("beside it", "without it", "ratio"))
     for one in firsts:
         table.add_row(one.name, duration(one.beside), duration(one.alone), ratio(one.beside, one.alone))
+    return table
+
+
+def misled_table(misleds: Sequence[Misled]) -> Table:
+    title = "Changing one's mind: the first run of a program, beside one that knew from the start how to run its calls"
+    table = table_of(title, ("workload",), ("found out", "knew", "ratio"))
+    for one in misleds:
+        table.add_row(one.name, duration(one.found_out), duration(one.knew), ratio(one.found_out, one.knew))
     return table
 
 

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 import flatout
-from bench import limits, picture, report
+from bench import limits, misled, picture, report
 from bench.chair import Chair, Failed
 from bench.contenders import all_contenders, contender_named
 from bench.contenders.flatout import ENGINE, FLATOUT, LOOP, plain_loop
@@ -160,3 +160,15 @@ def test_the_picture_has_a_bar_for_each_workload() -> None:
     root = ElementTree.fromstring(picture.draw(comparisons, "a & b"))
     rects = root.findall("{http://www.w3.org/2000/svg}rect")
     assert len(rects) == 1 + len(comparisons)  # the background is one
+
+
+def test_those_who_knew_have_plans_that_fit_their_workloads() -> None:
+    by_name = {workload.name: workload for _, workload in all_workloads()}
+    for name, plans in misled.KNEW.items():
+        assert {flatout.Plan(**plan).kind for plan in plans} <= set(by_name[name].kinds)
+
+
+def test_a_program_that_changes_its_mind_is_measured_beside_one_that_knew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(misled, "KNEW", {"turns-slow": misled.KNEW["turns-slow"]})
+    [found] = misled.measure(rounds=1)
+    assert min(found.found_out, found.knew) > 0.045, "a nap of 5 ms and one of 40 ms, one after the other"
