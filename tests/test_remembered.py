@@ -15,7 +15,7 @@ from flatout import Plan
 from flatout._machine._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Work
 from flatout._plan import _remembered
-from flatout._plan._chooser import Chooser
+from flatout._plan._chooser import TELLING, Chooser
 from flatout._plan._evidence import AGREED, Evidence
 from flatout._plan._remembered import FEWEST, Known, Others, in_the_mean, recall, remember
 from flatout._record import replace
@@ -236,15 +236,15 @@ def test_first_calls_are_held_against_first_ones_and_one_that_waits_against_all(
     assert Known(WAITS, COMPUTES).alike == (COMPUTES, WAITS)
 
 
-def chosen(known: Known | None, left: int) -> Plan:
+def chosen(known: Known | None, left: int, turns: int = 20_000) -> Plan:
     """What is chosen for so many calls that are left, once calls have been looked at."""
     plans: list[Plan] = []
     chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None, known=known)
     chooser.left = lambda: left
     chooser.adopt = plans.append
     while not plans:
-        chooser.before(Batch(0, [20_000]))
-        result = compute(20_000)
+        chooser.before(Batch(0, [turns]))
+        result = compute(turns)
         chooser.ran(1)
         chooser.after(1, result)
     chooser.stop()
@@ -254,18 +254,46 @@ def chosen(known: Known | None, left: int) -> Plan:
 JUDGED = "judged by an earlier run, since the first calls are like it"
 
 
-def test_what_is_known_decides_where_the_run_leaves_the_plain_loop() -> None:
+@pytest.mark.parametrize("left", [1000, 0])  # which leave the plain loop, or stay there
+def test_what_is_known_decides(left: int) -> None:
     deadline = time.monotonic() + 60
-    chosen(None, 1000)
+    chosen(None, left)
     known = recall(compute)
-    while JUDGED not in (plan := chosen(recall(compute), 1000)).reason:  # another program was in the way
+    while JUDGED not in (plan := chosen(recall(compute), left)).reason:  # another program was in the way
         assert time.monotonic() < deadline
         known = recall(compute)
     assert plan.measured is not None
     assert known is not None
     assert plan.measured.seconds == known.mean.seconds
     assert recall(compute) is known, "what was not looked at in full is not remembered"
-    assert JUDGED not in chosen(recall(compute), 0).reason, "in the plain loop it costs nothing to look on"
+
+
+def ended_after(seconds: float) -> float:
+    """Has calls looked at for so long, and the run ended; returns how long it was in the end."""
+    chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None)
+    began = time.perf_counter()
+    while (spent := time.perf_counter() - began) < seconds:
+        chooser.before(Batch(0, [20_000]))
+        result = compute(20_000)
+        chooser.ran(1)
+        chooser.after(1, result)
+    chooser.stop()
+    return spent
+
+
+def test_a_run_that_is_over_before_the_choice_falls_is_remembered_where_it_has_told_enough() -> None:
+    while ended_after(0.003) > TELLING:  # another program was in the way
+        _remembered._seen.clear()
+    assert recall(compute) is None
+    ended_after(0.025)
+    known = recall(compute)
+    assert known is not None
+    assert known.first.gil + known.first.free > known.first.wait
+
+
+def test_in_the_middle_of_a_call_in_the_plain_loop_nobody_waits_for_the_choice() -> None:
+    chosen(None, 0, turns=2_000_000)
+    assert JUDGED not in chosen(recall(compute), 0, turns=2_000_000).reason
 
 
 @pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")

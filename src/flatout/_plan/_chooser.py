@@ -12,7 +12,7 @@ from flatout._model import Batch, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._duel import Duel, Round, shared_out
 from flatout._plan._effects import Watch
-from flatout._plan._evidence import Spent
+from flatout._plan._evidence import ENOUGH, Spent
 from flatout._plan._probe import Probe
 from flatout._plan._remembered import FEWEST, Known, Others, in_the_mean, recall, remember
 from flatout._record import replace
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 # long as it takes. Three times what it takes to judge, little beside what processes are worth their start for; guessed.
 # Where such calls were in processes in an earlier run, and none failed there, this is known.
 PATIENCE = 0.1
+TELLING = ENOUGH / 2  # seconds of calls that a later run may be judged by, though too few for a choice then; guessed
 
 
 class Chooser:
@@ -174,6 +175,8 @@ class Chooser:
         self._probe.stop()
         if self._alone and self._measured is not None:
             self._remember(self._measured, counts, seconds, spread)
+        elif self._alone and self._probe.seconds >= TELLING:  # over before it was judged
+            remember(self._work.func, self._probe.measurement())
         self._first_over = True
 
     def _remember(self, measured: Measurement, counts: Statistics | None, seconds: float, spread: bool) -> None:
@@ -277,7 +280,8 @@ class Chooser:
         self._situation = replace(self.situation(), under_way=self.spent()[1])
         plan = choose(self._measured, self._situation)
         if agreed is not None:
-            if plan.kind == "inline" or self._measured.own:  # to look on costs nothing there; or they do something else
+            # They do something else; or, in the middle of a call, nobody waits for the choice.
+            if self._measured.own or (plan.kind == "inline" and not over):
                 self._probe.look_on()
                 return 0.0
             plan = replace(plan, reason=f"{plan.reason}; judged by an earlier run, since the first calls are like it")
