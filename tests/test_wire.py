@@ -7,6 +7,7 @@ import pickle
 import socket
 import sys
 import threading
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -229,6 +230,18 @@ def test_a_value_on_its_own_is_pickled_once() -> None:
     assert not errors
     assert Counted.pickled == 1
     assert across(packed) == ([{}], [])
+
+
+@pytest.mark.parametrize("large", [b"x" * (4 << 20), "x" * (4 << 20)])
+def test_what_a_large_string_takes_to_move_is_told_without_moving_it(large: Any) -> None:
+    tracemalloc.start()
+    try:
+        seconds = _values.seconds_across(large, True)
+        taken = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert taken < 1 << 16
+    assert seconds == pytest.approx(len(large) * 0.4e-9)
 
 
 def test_on_the_way_out_a_lambda_goes_by_value() -> None:
