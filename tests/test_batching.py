@@ -27,33 +27,33 @@ def measured(*batches: tuple[int, float]) -> Sizer:
 
 
 def test_before_anything_is_measured_one_task_travels_alone() -> None:
-    assert Sizer(None).size(PLENTY, 8) == 1
+    assert Sizer(None).size(PLENTY, 4) == 1
     assert not Sizer(None).cheap
 
 
 def test_a_fixed_size_is_kept_whatever_is_measured() -> None:
     sizer = Sizer(7)
     sizer.finished(7, 700.0)
-    assert sizer.size(PLENTY, 8) == sizer.size(1, 8) == 7
+    assert sizer.size(PLENTY, 4) == sizer.size(1, 4) == 7
 
 
 seen = st.lists(st.tuples(st.integers(1, MOST), st.floats(0.0, 100.0)), min_size=1, max_size=20)
 
 
-@given(seen=seen, left=st.integers(0, PLENTY), shares=st.integers(1, 2000))
-def test_every_bound_is_kept_to(seen: list[tuple[int, float]], left: int, shares: int) -> None:
-    size = measured(*seen).size(left, shares)
+@given(seen=seen, left=st.integers(0, PLENTY), workers=st.integers(1, 1000))
+def test_every_bound_is_kept_to(seen: list[tuple[int, float]], left: int, workers: int) -> None:
+    size = measured(*seen).size(left, workers)
     last, _ = seen[-1]
     assert 1 <= size <= min(2 * last, MOST)
     assert size <= max(1, left)
 
 
-@given(each=st.floats(1e-9, 10.0), left=st.integers(0, PLENTY), shares=st.integers(1, 2000))
+@given(each=st.floats(1e-9, 10.0), left=st.integers(0, PLENTY), workers=st.integers(1, 1000))
 def test_nobody_gets_more_than_a_share_of_what_is_left_unless_that_is_not_worth_sending(
-    each: float, left: int, shares: int
+    each: float, left: int, workers: int
 ) -> None:
-    size = measured((MOST, each)).size(left, shares)
-    assert size <= max(1, left / shares + 1, LEAST / each * 1.001)
+    size = measured((MOST, each)).size(left, workers)
+    assert size <= max(1, left / (2 * workers) + 1, LEAST / each * 1.001)
 
 
 @given(each=st.floats(1e-7, 10.0), batches=st.integers(1, 40))
@@ -61,7 +61,7 @@ def test_steady_tasks_fill_the_target_and_no_more(each: float, batches: int) -> 
     sizer, size = Sizer(None), 1
     for _ in range(batches):
         sizer.finished(size, size * each)
-        size = sizer.size(PLENTY, 8)
+        size = sizer.size(PLENTY, 4)
         assert size * each <= max(TARGET, each) * 1.001
     if batches >= 16:
         assert size == MOST or (size + 2) * each > TARGET * 0.999
@@ -71,7 +71,7 @@ def test_sizes_at_most_double() -> None:
     sizer, sizes = Sizer(None), [1]
     for _ in range(12):
         sizer.finished(sizes[-1], sizes[-1] * 1e-7)
-        sizes.append(sizer.size(PLENTY, 8))
+        sizes.append(sizer.size(PLENTY, 4))
     assert all(later == 2 * earlier for earlier, later in pairwise(sizes))
 
 
@@ -79,7 +79,7 @@ def test_batches_shrink_towards_the_end() -> None:
     each = LEAST / 10
     sizer, left, sizes = measured((1000, each)), 1000, []
     while left:
-        sizes.append(sizer.size(left, 8))
+        sizes.append(sizer.size(left, 4))
         left -= sizes[-1]
         sizer.finished(sizes[-1], sizes[-1] * each)
     assert sizes[0] == 125
@@ -90,34 +90,34 @@ def test_batches_shrink_towards_the_end() -> None:
 def test_a_batch_that_was_interrupted_leaves_the_next_ones_large() -> None:
     steady = [(2**n, 1e-7) for n in range(12)]
     interrupted = measured(*steady, (500, 4e-6))  # 2 ms instead of 50 us
-    assert interrupted.size(PLENTY, 4) == 1000
+    assert interrupted.size(PLENTY, 2) == 1000
 
 
 def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> None:
     sizer = measured(*[(2**n, 1e-7) for n in range(10)])
-    last = sizer.size(PLENTY, 8)
+    last = sizer.size(PLENTY, 4)
     assert last <= 2 * 2**9, "no leap beyond twice of what has been tried"
     sizer.finished(last, last * 1.0)
-    assert sizer.size(PLENTY, 8) == 1
+    assert sizer.size(PLENTY, 4) == 1
     assert not sizer.cheap
 
 
 def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_mean() -> None:
     steady = measured(*[(60, 1e-4)] * 20)
     varied = measured(*[(60, 0.2e-4), (60, 1.8e-4)] * 10)
-    assert varied.size(PLENTY, 8) < steady.size(PLENTY, 8)
+    assert varied.size(PLENTY, 4) < steady.size(PLENTY, 4)
 
 
 def test_the_seat_has_smaller_batches() -> None:
     sizer = measured(*[(100, 1e-4)] * 5)
-    assert sizer.size(PLENTY, 2, INLINE_TARGET) == 20 < sizer.size(PLENTY, 2) == 200
+    assert sizer.size(PLENTY, 1, INLINE_TARGET) == 20 < sizer.size(PLENTY, 1) == 200
 
 
 def test_no_more_travels_together_than_can_be_moved_at_once() -> None:
     sizer = Sizer(None)
     for _ in range(20):
         sizer.finished(1000, 1000 * 1e-7, 1000 * MIB)
-    assert sizer.size(PLENTY, 4) == BATCH_BYTES // MIB
+    assert sizer.size(PLENTY, 2) == BATCH_BYTES // MIB
 
 
 def test_cheap_is_what_is_shorter_than_its_bound() -> None:
@@ -126,7 +126,7 @@ def test_cheap_is_what_is_shorter_than_its_bound() -> None:
 
 
 def test_tasks_that_take_no_time_at_all_are_no_trouble() -> None:
-    assert measured((MOST, 0.0)).size(PLENTY, 2) == MOST
+    assert measured((MOST, 0.0)).size(PLENTY, 1) == MOST
 
 
 # The queue

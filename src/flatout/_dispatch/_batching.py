@@ -76,14 +76,14 @@ class Sizer:
         # The mean of `count` tasks varies count times less than a task does.
         self._variance = (1 - WEIGHT) * (self._variance + WEIGHT * count * deviation * deviation)
 
-    def size(self, left: int, shares: int, target: float = TARGET) -> int:
-        """Tasks in the next batch: at most one of so many shares of what is known to be left."""
+    def size(self, left: int, workers: int, target: float = TARGET) -> int:
+        """Tasks in the next batch, of `left` known to be left for so many workers."""
         if self.fixed is not None:
             return self.fixed
         if self._mean is None:
             return 1
         worth_sending = min(left, self._last, int(LEAST / max(self._mean, 1e-9)))
-        share = max(-(-left // shares), worth_sending)
+        share = max(-(-left // (2 * workers)), worth_sending)
         return max(1, min(2 * self._last, self._fitting(target), share, MOST))
 
     def _fitting(self, target: float) -> int:

@@ -122,9 +122,8 @@ class Staffing:
 
     def next_size(self, target: float) -> int:
         """Tasks in the next batch, which is to take so many seconds."""
-        left = self._left()
-        shares = 1 if self.by_seat else 2 * self._limit.value  # with others none is to idle at the end
-        return self._sizer.size(shares * MOST if left is None else left, shares, target)
+        workers, left = self._limit.value, self._left()
+        return self._sizer.size(2 * workers * MOST if left is None else left, workers, target)
 
     def _crowded(self, worker: Worker) -> bool:
         """Whether as many other processes are at work as there is memory for."""
