@@ -9,6 +9,7 @@ from dataclasses import asdict
 from xml.etree import ElementTree
 
 import pytest
+from builds import needs_gil
 
 from bench.chair import Chair
 from bench.law import picture, queue, report
@@ -110,6 +111,7 @@ def test_the_seat_chooses_and_runs_by_hand() -> None:
 
 
 @pytest.mark.parametrize(("kind", "name", "count"), [("tiny", "2ms", 30), ("coroutines", "async-sleep", 200)])
+@needs_gil
 def test_a_play_has_predictions_and_measurements_of_the_same_kinds(kind: str, name: str, count: int) -> None:
     workload: Workload = family(kind)[name]
     small = Workload(name=name, about="few of them", make=workload.make, count=count, kinds=workload.kinds)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builds import needs_gil
 from choices import chair, report
 from choices.cases import CASES, SECTIONS
 from choices.generated import BY_NAMES, GENERATED, best_kinds, recipe
@@ -47,6 +48,7 @@ def test_generated_functions_are_always_the_same_and_of_all_sorts() -> None:
     assert all(best_kinds(recipe(number)) for number in range(50))
 
 
+@needs_gil
 def test_a_fresh_process_chooses_and_its_recording_leads_to_the_same() -> None:
     choice = chair.choose(BY_NAMES["a global list appended to"], load=0, record=True)
     assert choice.kind == "inline", choice.plan

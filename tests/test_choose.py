@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._dispatch import _batching
@@ -274,6 +275,7 @@ def test_there_is_no_mixture_where_threads_or_processes_do_as_well(measured: Mea
 # --- what may still change
 
 
+@needs_gil
 def test_a_call_that_may_change_something_is_not_sent_away_before_its_end() -> None:
     """Judged in the middle of the first call it has changed nothing yet; at its end it has."""
     seen: list[int] = []
@@ -394,10 +396,12 @@ def kind_of(func: Callable[[Any], Any], inputs: Any) -> str:
 
 
 @pytest.mark.parametrize(("tasks", "steps"), [(10_000, 2_000), (600, 30_000), (60, 300_000), (8, 2_500_000)])
+@needs_gil
 def test_pure_python_goes_to_processes(tasks: int, steps: int) -> None:
     assert kind_of(compute, [steps] * tasks) == "process"
 
 
+@needs_gil
 def test_json_goes_to_processes() -> None:
     assert kind_of(dump, range(400)) == "process"
 
@@ -459,6 +463,7 @@ def test_a_worker_process_chooses_no_processes() -> None:
     assert "this is itself a worker process of flatout" in why
 
 
+@needs_gil
 def test_the_plan_says_why_with_figures() -> None:
     run = flatout.map(compute, [300_000] * 60)
     run.results()
@@ -491,6 +496,7 @@ def test_a_frozen_program_means_no_processes(monkeypatch: pytest.MonkeyPatch) ->
         flatout.map(compute, [1], via="process")
 
 
+@needs_gil
 def test_what_the_caller_has_not_begun_goes_to_processes_too() -> None:
     def where(n: int) -> int:
         if n >= 8_000:
@@ -504,6 +510,7 @@ def test_what_the_caller_has_not_begun_goes_to_processes_too() -> None:
     assert len({*pids[8_010:]} - {os.getpid()}) == 2
 
 
+@needs_gil
 def test_a_function_that_carries_too_much_data_stays_here() -> None:
     data = bytes(50_000_000)
 

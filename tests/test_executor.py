@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._child import _zygote
@@ -154,6 +155,7 @@ def test_auto_awaits_on_a_loop() -> None:
     assert thread == "flatout-loop"
 
 
+@needs_gil
 def test_auto_sends_what_computes_to_processes() -> None:
     for _ in range(3):  # a machine that is busy with other work may mislead the measurement
         with flatout.Executor() as pool:

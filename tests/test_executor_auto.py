@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._plan import _evidence
@@ -77,10 +78,12 @@ def places(func: Callable[[], Callable[[], int]], calls: int = 6) -> set[int]:
 
 
 @pytest.mark.parametrize("name", ANEW)
+@needs_gil
 def test_what_computes_is_known_again_however_often_it_is_made(name: str) -> None:
     assert any(len(places(ANEW[name])) > 1 for _ in range(ATTEMPTS))
 
 
+@needs_gil
 def test_functions_are_judged_one_by_one() -> None:
     for _ in range(ATTEMPTS):
         with flatout.Executor(2) as pool:
@@ -190,6 +193,7 @@ def test_no_function_is_kept_for_being_remembered() -> None:
     assert len(verdicts) <= 1  # the last one Python itself may keep for a while
 
 
+@needs_gil
 def test_a_function_is_let_go_with_its_call_without_the_garbage_collector() -> None:
     class Owner:
         def method(self) -> None:

@@ -8,6 +8,7 @@ import threading
 import time
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._explain import Explanation
@@ -22,6 +23,7 @@ def compute(n: int) -> int:
     return total
 
 
+@needs_gil
 def test_the_table_has_figures_for_every_kind() -> None:
     explanation = flatout.explain(compute, [300_000] * 60)
     text = str(explanation)
@@ -53,6 +55,7 @@ def test_only_a_few_inputs_are_used_up() -> None:
     assert len(calls) == explanation.calls
 
 
+@needs_gil
 def test_it_agrees_with_map() -> None:
     run = flatout.map(compute, [300_000] * 60)
     run.results()

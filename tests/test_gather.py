@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout import PlanError
@@ -151,6 +152,7 @@ def compute_until(folder: Path, mine: str, others: str) -> int:
     return os.getpid()
 
 
+@needs_gil
 def test_computing_calls_go_to_processes_once_the_first_has_shown_what_it_does(tmp_path: Path) -> None:
     """The first computes until the second, elsewhere, has begun, and the other way round."""
     first, second = flatout.gather(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 
@@ -65,7 +66,7 @@ except Odd as error:
 """
 
 
-@pytest.mark.parametrize("via", ["auto", "process"])
+@pytest.mark.parametrize("via", [pytest.param("auto", marks=needs_gil), "process"])
 def test_a_script_needs_no_main_guard(via: str, tmp_path: Path) -> None:
     """Functions, classes and errors of `__main__` are the same on both sides, and it is not run again."""
     assert script(tmp_path, GUARDLESS.format(via=via)).splitlines() == ["once", "process True", "caught 1"]
@@ -237,10 +238,12 @@ print(flatout.map(lambda x: 2 * x, [1, 2], via="process").results())
 """
 
 
+@needs_gil
 def test_in_a_shell_that_reads_stdin() -> None:
     assert python("-", text=SESSION).splitlines() == ["True process", "[2, 4]"]
 
 
+@needs_gil
 def test_in_an_interactive_shell() -> None:
     """Prompts go to stderr there."""
     done = subprocess.run([sys.executable, "-i", "-q"], input=SESSION, capture_output=True, text=True, timeout=100)
@@ -248,6 +251,7 @@ def test_in_an_interactive_shell() -> None:
     assert "Error" not in done.stderr
 
 
+@needs_gil
 def test_in_a_command_line() -> None:
     assert python("-c", SESSION).splitlines() == ["True process", "[2, 4]"]
 
@@ -320,6 +324,7 @@ def test_the_async_face_for_plain_functions(via: Any) -> None:
     assert asyncio.run(main()) == [list(range(50))] * 2
 
 
+@needs_gil
 def test_the_async_face_for_computing_that_is_moved_to_processes() -> None:
     async def main() -> str:
         run = flatout.map(compute, [300_000] * 40)
@@ -536,11 +541,12 @@ def hangs(x):
 numbers = list(range(50))
 counted = list(map(count, numbers))
 for func, results, ways in (
-    (nap, numbers, ["thread"]), (later, numbers, ["async"]), (count, counted, ["inline", "process"])
+    (nap, numbers, ["thread"]), (later, numbers, ["async"]), (count, counted, ["inline", "process", "thread" if flatout.machine().gil == "off" else "process"])
 ):
     run = flatout.map(func, numbers)
     assert run.results() == results
     assert run.plan.kind in ways, run.plan
+    assert run.plan.measured.seconds < 10, run.plan
 assert flatout.map(later, numbers, timeout=60).results() == numbers
 assert asyncio.run(main()) == numbers[:20]
 for via in ("thread", "auto", "async"):

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._machine._machine import usable_cores
@@ -79,6 +80,7 @@ def company(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.mark.usefixtures("company")
 @pytest.mark.parametrize("call", [compute, look_for])
+@needs_gil
 def test_python_and_a_regex_hold_the_gil(call: Callable[[], object]) -> None:
     for _ in range(5):
         gil, free, _ = shares(call)
@@ -129,6 +131,7 @@ def test_waiting_for_the_gil_is_no_waiting() -> None:
     assert sorted(share_of_waiting() for _ in range(9))[4] < 0.4
 
 
+@needs_gil
 def test_a_call_that_lets_go_of_the_gil_for_moments_holds_it() -> None:
     """Such a one falls into step with the looks: each comes when the GIL is free."""
 
@@ -316,6 +319,28 @@ def test_no_descriptor_is_left_open() -> None:
         time.sleep(0.01)
 
 
+@pytest.mark.parametrize("call", [compute, functools.partial(time.sleep, 0.003)])
+def test_where_no_thread_can_read_the_clock_of_another_one_watcher_tells_well_what_calls_take(
+    call: Callable[[], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on macOS."""
+    monkeypatch.delattr(time, "pthread_getcpuclockid")
+    watchers = []
+
+    def watched() -> None:
+        call()
+        watchers.append(sum(thread.name == "flatout-probe" for thread in threading.enumerate()))
+
+    began = time.perf_counter()
+    measured = measure(watched)
+    assert len(watchers) > 1
+    assert set(watchers) == {1}
+    assert 0 < measured.seconds <= time.perf_counter() - began
+    computes = (measured.gil + measured.free) / measured.seconds
+    assert computes > 0.5 if call is compute else computes < 0.5
+
+
+@needs_gil
 def test_the_switch_interval_is_as_before_when_the_first_calls_are_over() -> None:
     before = sys.getswitchinterval()
     seen = flatout.map(lambda x: sys.getswitchinterval(), range(2)).results()

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from builds import needs_gil
 
 ROOT = Path(__file__).parents[1]
 BLOCK = re.compile(
@@ -104,7 +105,8 @@ def _run(command: list[str], folder: Path, **environment: str) -> str:
 def _documented() -> Iterator[object]:
     for page in [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]:
         for example in examples(page.read_text(encoding="utf-8")):
-            yield pytest.param(example, id=f"{page.relative_to(ROOT)}:{example.line}")
+            marks = [needs_gil] if "process\n" in (example.output or "") else []
+            yield pytest.param(example, id=f"{page.relative_to(ROOT)}:{example.line}", marks=marks)
 
 
 @pytest.mark.parametrize("example", list(_documented()))

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._dispatch._dispatcher import Dispatcher
@@ -183,6 +184,7 @@ def test_in_the_callers_own_loop_they_stay() -> None:
 
 
 @needs_cores
+@needs_gil
 def test_calls_that_turn_dear_leave_the_plain_loop() -> None:
     run = flatout.map(compute, [0] * 3000 + [5] * 200)
     assert len(set(run.results())) >= 2
@@ -214,6 +216,7 @@ def waits_then_computes(item: tuple[int, int]) -> int:
 
 
 @needs_cores
+@needs_gil
 def test_threads_whose_calls_come_to_compute_hand_over_to_processes() -> None:
     for _ in range(5):  # beside programs that keep the cores busy they may look as if they waited
         run = flatout.map(waits_then_computes, [(20, 0)] * 300 + [(0, 4)] * 1000, max_concurrency=32)
@@ -225,6 +228,7 @@ def test_threads_whose_calls_come_to_compute_hand_over_to_processes() -> None:
 
 
 @needs_cores
+@needs_gil
 def test_processes_whose_calls_come_to_wait_hand_over_to_where_more_can_wait() -> None:
     run = flatout.map(waits_then_computes, [(0, 4)] * 100 + [(30, 0)] * 600)
     began = time.perf_counter()
@@ -245,6 +249,7 @@ def meets(folder: str) -> int:
 
 
 @needs_cores
+@needs_gil
 def test_where_a_mixture_is_chosen_at_once_several_calls_are_in_flight_in_a_process(tmp_path: Any) -> None:
     for _ in range(9):  # on a busy machine the probe may see something else
         run = flatout.map(meets, [str(tmp_path)] * 200)

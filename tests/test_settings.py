@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout import Plan
@@ -233,6 +234,7 @@ def computes_elsewhere(home: int, seconds: float) -> str | None:
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.3])  # judged when it has ended, and by who watches it
+@needs_gil
 def test_an_executor_that_chooses_gives_it_to_the_processes_too(seconds: float) -> None:
     with decimal.localcontext() as context:
         context.prec = 6

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import pytest
+from builds import needs_gil
 
 import flatout
 from flatout._dispatch._batching import SHORT
@@ -271,6 +272,7 @@ def test_what_is_held_does_not_begin_until_it_is_held_no_more() -> None:
     worker.stop()
 
 
+@needs_gil
 def test_calls_that_compute_are_not_all_begun_beside_each_other() -> None:
     """They would only keep the GIL from each other, and from whoever wants to move them elsewhere."""
     most = 0

@@ -32,7 +32,7 @@ def settings(context: Context) -> dict[str, Any]:
         "digits": sys.get_int_max_str_digits(),
         "filters": [
             (action, message, _name(category), module, line)
-            for action, message, category, module, line in warnings.filters
+            for action, message, category, module, line in _filters_of(context)
         ],
         "decimal": _decimal_of(context),
     }
@@ -74,6 +74,12 @@ _OURS = [
     ("ignore", None, _Loading, None, 0),
     ("ignore", re.compile("This process .* is multi-threaded"), DeprecationWarning, None, 0),
 ]
+
+
+def _filters_of(context: Context) -> Any:
+    """Of whoever has this context: since 3.14 `catch_warnings` may set them there, as it does where there is no GIL."""
+    find = getattr(warnings, "_get_filters", None)
+    return warnings.filters if find is None else context.copy().run(find)
 
 
 def _filter_warnings(filters: list[Any]) -> None:

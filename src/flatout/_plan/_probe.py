@@ -76,7 +76,9 @@ class Probe:
         self._brisk = False  # whether the switch interval is shortened on its behalf
         self._told = False
         self._imports = Imports()
-        self._thread_clock: int | None = None
+        self._begun = False
+        self._thread_clock: int | None = None  # of the thread that makes the calls
+        self._computed = 0.0, 0.0  # what it has itself said last: when, and its CPU seconds by then
         self._queue: RunQueue | None = None  # of the thread that makes the calls
         self._watchers: RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
@@ -90,8 +92,9 @@ class Probe:
 
     def begin(self) -> str:
         """Calls begin, in this thread. Returns why there is no thread to watch them; empty where there is one."""
-        if self._thread_clock is None:
-            self._thread_clock = clock_of(threading.get_ident())
+        if not self._begun:
+            self._begun, self._thread_clock = True, clock_of(threading.get_ident())
+            self._computed = time.perf_counter(), time.thread_time()
             if self._alone:
                 self._elsewhere = Elsewhere(time.thread_time())
                 self._peak = Peak()
@@ -108,15 +111,15 @@ class Probe:
                 self._be_brisk(True)
                 if "gc" in sys.modules:
                     self._heed_collections()
-        cpu = time.thread_time()
+        self._computed = now, cpu = time.perf_counter(), time.thread_time()
         with self._lock:
             self._take_out_collections()
-            self._evidence.begun(time.perf_counter(), cpu)
+            self._evidence.begun(now, cpu)
         return ""
 
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
-        now, cpu = time.perf_counter(), time.thread_time()
+        self._computed = now, cpu = time.perf_counter(), time.thread_time()
         if now - self._noted[0] > OVERDUE and not self._over:
             self._let_in(now, cpu)
         with self._lock:
@@ -258,7 +261,12 @@ class Probe:
         return self._queue.seconds() if self._queue is not None else 0.0
 
     def _now(self) -> tuple[float, float]:
-        return time.perf_counter(), _read(self._thread_clock)
+        """Where no other thread can read its clock it is taken to compute all the time, as long as it does not say so itself."""
+        now = time.perf_counter()
+        if self._thread_clock is not None:
+            return now, _read(self._thread_clock)
+        then, cpu = self._computed
+        return now, cpu + now - then
 
     def _note_imports(self, now: float, cpu: float) -> None:
         if not self._over and self._imports.came():
@@ -322,6 +330,7 @@ class Probe:
             then, cpu_then = self._noted[:2]
             time.sleep(nap)
             now, cpu = self._now()
+            cpu = max(cpu, cpu_then)  # the thread may have said meanwhile that it has not computed all the time
             waited = None if blocked is None else blocked() - waits > 1  # for more than the end of its nap
             self._own_clock = time.thread_time()
             # Files come last, if at all: to read them lets go of the GIL, and time may pass until it is had again.
@@ -412,6 +421,6 @@ def _blocked_count() -> Callable[[], int] | None:
     return lambda: getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-def _read(clock: int | None) -> float:
-    """CPU seconds; where there is no clock for them every thread is taken to compute all the time."""
-    return time.perf_counter() if clock is None else read(clock) or 0.0
+def _read(clock: int) -> float:
+    """CPU seconds; 0 where the thread has ended."""
+    return read(clock) or 0.0

@@ -199,7 +199,7 @@ class ThreadsWorker:
 
     def _shrink(self) -> None:
         """Where calls have come to compute, and keep one core busy, a few threads do as well as many; and others get the GIL."""
-        if sum(cpu >= COMPUTES for cpu in [*self._computed]) >= OF_THESE:
+        if sum(cpu >= COMPUTES for cpu in self._computed.copy()) >= OF_THESE:  # others add to it
             used = self._used(LOOKED)
             if used is not None and BUSY <= used <= FREE:
                 self._most = self._least
