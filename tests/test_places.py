@@ -519,12 +519,19 @@ def nap(x):
     time.sleep(0.02)
     return x
 
+def long_nap(x):
+    time.sleep(0.4)
+    return x
+
 async def later(x):
     await asyncio.sleep(0.02)
     return x
 
 def count(x):
     return compute(200_000) + x
+
+def count_long(x):
+    return compute(4_000_000) + x
 
 async def main():
     return [x async for x in flatout.map(nap, range(20))]
@@ -540,13 +547,17 @@ def hangs(x):
 
 numbers = list(range(50))
 counted = list(map(count, numbers))
+computing = ["inline", "process", "thread" if flatout.machine().gil == "off" else "process"]
 for func, results, ways in (
-    (nap, numbers, ["thread"]), (later, numbers, ["async"]), (count, counted, ["inline", "process", "thread" if flatout.machine().gil == "off" else "process"])
+    (nap, numbers, ["thread"]), (long_nap, numbers[:12], ["thread"]), (later, numbers, ["async"]),
+    (count, counted, computing), (count_long, list(map(count_long, range(6))), computing),
 ):
-    run = flatout.map(func, numbers)
+    run = flatout.map(func, numbers[:len(results)])
     assert run.results() == results
     assert run.plan.kind in ways, run.plan
-    assert run.plan.measured.seconds < 10, run.plan
+    measured = run.plan.measured
+    assert measured.seconds < 10, run.plan
+    assert (measured.gil + measured.free > measured.seconds / 2) == (ways is computing), run.plan
 assert flatout.map(later, numbers, timeout=60).results() == numbers
 assert asyncio.run(main()) == numbers[:20]
 for via in ("thread", "auto", "async"):

@@ -14,6 +14,7 @@ Here is what reads clocks; what follows from the readings is up to `_evidence`.
 from __future__ import annotations
 
 import math
+import os
 import sys
 import threading
 import time
@@ -38,7 +39,9 @@ MISSED = 0.001  # seconds with neither a look nor computing, from which the watc
 OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
 # Seconds that another thread is given to end judging before the next call is made. It takes 1-2 ms (measured); guessed.
 AT_IT = 0.02
+BLURRED = 0.2  # of a look's time, up to which a call rests whose thread has no clock that others can read; guessed
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
+_FINE = os.name == "posix"  # whether CPU time does not go by ticks that are longer than a look
 _NAPS = 0.8 * NAP, NAP, 1.2 * NAP  # seconds, unlike each other, lest looks and calls fall into step
 
 TYPE_CHECKING = False  # typing itself takes 2-4 ms to import
@@ -78,7 +81,7 @@ class Probe:
         self._imports = Imports()
         self._begun = False
         self._thread_clock: int | None = None  # of the thread that makes the calls
-        self._computed = 0.0, 0.0  # what it has itself said last: when, and its CPU seconds by then
+        self._said = 0.0, 0.0, 0.0  # by it, last: when, its CPU seconds by then, and those of all but the watcher
         self._queue: RunQueue | None = None  # of the thread that makes the calls
         self._watchers: RunQueue | None = None
         self._elsewhere: Elsewhere | None = None
@@ -94,7 +97,7 @@ class Probe:
         """Calls begin, in this thread. Returns why there is no thread to watch them; empty where there is one."""
         if not self._begun:
             self._begun, self._thread_clock = True, clock_of(threading.get_ident())
-            self._computed = time.perf_counter(), time.thread_time()
+            self._say()
             if self._alone:
                 self._elsewhere = Elsewhere(time.thread_time())
                 self._peak = Peak()
@@ -111,7 +114,7 @@ class Probe:
                 self._be_brisk(True)
                 if "gc" in sys.modules:
                     self._heed_collections()
-        self._computed = now, cpu = time.perf_counter(), time.thread_time()
+        now, cpu = self._say()
         with self._lock:
             self._take_out_collections()
             self._evidence.begun(now, cpu)
@@ -119,7 +122,7 @@ class Probe:
 
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
-        self._computed = now, cpu = time.perf_counter(), time.thread_time()
+        now, cpu = self._say()
         if now - self._noted[0] > OVERDUE and not self._over:
             self._let_in(now, cpu)
         with self._lock:
@@ -260,13 +263,25 @@ class Probe:
     def _queued(self) -> float:
         return self._queue.seconds() if self._queue is not None else 0.0
 
+    def _say(self) -> tuple[float, float]:
+        """By the thread that makes the calls: see `_now`."""
+        now, cpu = time.perf_counter(), time.thread_time()
+        if self._thread_clock is None:
+            self._said = now, cpu, time.process_time() - self._own_clock
+        return now, cpu
+
     def _now(self) -> tuple[float, float]:
-        """Where no other thread can read its clock it is taken to compute all the time, as long as it does not say so itself."""
+        """When it is, and CPU seconds of the thread that makes the calls.
+
+        Where no other thread can read its clock, what all threads but the watcher have computed since it said so itself
+        is taken for its own.
+        """
         now = time.perf_counter()
         if self._thread_clock is not None:
             return now, _read(self._thread_clock)
-        then, cpu = self._computed
-        return now, cpu + now - then
+        then, cpu, computed = self._said
+        since = time.process_time() - self._own_clock - computed
+        return now, cpu + min(now - then, max(0.0, since))
 
     def _note_imports(self, now: float, cpu: float) -> None:
         if not self._over and self._imports.came():
@@ -329,10 +344,10 @@ class Probe:
             waits = 0 if blocked is None else blocked()
             then, cpu_then = self._noted[:2]
             time.sleep(nap)
-            now, cpu = self._now()
-            cpu = max(cpu, cpu_then)  # the thread may have said meanwhile that it has not computed all the time
-            waited = None if blocked is None else blocked() - waits > 1  # for more than the end of its nap
             self._own_clock = time.thread_time()
+            now, cpu = self._now()
+            cpu = max(cpu, cpu_then)  # where it is no clock that tells, what it has said meanwhile may be less
+            waited = None if blocked is None else blocked() - waits > 1  # for more than the end of its nap
             # Files come last, if at all: to read them lets go of the GIL, and time may pass until it is had again.
             if waited is None:
                 queued_then, queued = queued, own.seconds()
@@ -347,8 +362,14 @@ class Probe:
                     self._note_imports(now, cpu)
                 self._noted = now, cpu, self._own_clock
                 self._note_missed()
-                self._look(theirs, resting=cpu == cpu_then)
+                self._look(theirs, self._rests(now - then, cpu - cpu_then))
         own.close()
+
+    def _rests(self, seconds: float, computed: float) -> bool:
+        """Whether the calls have computed nothing in a look that was so long."""
+        if self._thread_clock is not None:
+            return not computed
+        return _FINE and computed <= BLURRED * seconds
 
     def _note_missed(self) -> None:
         """Between looks too the watcher may want the GIL, or a core."""
