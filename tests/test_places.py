@@ -558,6 +558,7 @@ for func, results, ways in (
     measured = run.plan.measured
     assert measured.seconds < 10, run.plan
     assert (measured.gil + measured.free > measured.seconds / 2) == (ways is computing), run.plan
+    assert run.plan.concurrency > 8 or func is not long_nap, run.plan
 assert flatout.map(later, numbers, timeout=60).results() == numbers
 assert asyncio.run(main()) == numbers[:20]
 for via in ("thread", "auto", "async"):
