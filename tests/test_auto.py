@@ -368,13 +368,17 @@ def until_others_have_ended(task: tuple[str, int, int]) -> int:
 @pytest.mark.usefixtures("patience")
 def test_what_results_such_calls_have_is_known_where_they_were_in_processes_before(tmp_path: Path) -> None:
     here, note = os.getpid(), tmp_path / "note"
-    first = flatout.map(until_others_have_ended, [(str(note), here, 0)] * 8)
-    assert first.results()[0] == here
-    assert first.plan.kind == "process"
-    note.unlink()
-    again = flatout.map(until_others_have_ended, [(str(note), here, 1)] * 8)
-    assert again.results()[0] == here
-    assert "judged by an earlier run" in str(again.plan)
+    deadline = time.monotonic() + 60
+    while True:  # until no other program is in the way
+        first = flatout.map(until_others_have_ended, [(str(note), here, 0)] * 8)
+        assert first.results()[0] == here
+        assert first.plan.kind == "process"
+        note.unlink()
+        again = flatout.map(until_others_have_ended, [(str(note), here, 1)] * 8)
+        assert again.results()[0] == here
+        if "judged by an earlier run" in str(again.plan):
+            break
+        assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize("options", [{"chunksize": 50}, {"buffersize": 1}, {"chunksize": 25, "max_concurrency": 1}])

@@ -547,7 +547,7 @@ def hangs(x):
 
 numbers = list(range(50))
 counted = list(map(count, numbers))
-computing = ["inline", "process", "thread" if flatout.machine().gil == "off" else "process"]
+computing = ["inline", "process", "thread"]  # nothing there tells whether a call waits for a core, beside other programs
 for func, results, ways in (
     (nap, numbers, ["thread"]), (long_nap, numbers[:12], ["thread"]), (later, numbers, ["async"]),
     (count, counted, computing), (count_long, list(map(count_long, range(6))), computing),
@@ -557,7 +557,7 @@ for func, results, ways in (
     assert run.plan.kind in ways, run.plan
     measured = run.plan.measured
     assert measured.seconds < 10, run.plan
-    assert (measured.gil + measured.free > measured.seconds / 2) == (ways is computing), run.plan
+    assert ways is computing or measured.wait > measured.seconds / 2, run.plan
     assert run.plan.concurrency > 8 or func is not long_nap, run.plan
 assert flatout.map(later, numbers, timeout=60).results() == numbers
 assert asyncio.run(main()) == numbers[:20]
