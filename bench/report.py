@@ -168,17 +168,20 @@ def memory_table(peaks: Sequence[Peak], count: int) -> Table:
 
 def first_table(firsts: Sequence[First]) -> Table:
     title = "A first call that waits for ten seconds: how long the others take beside it"
-    table = table_of(title, ("each of the others",), ("beside it", "without it", "ratio"))
-    for one in firsts:
-        table.add_row(one.name, duration(one.beside), duration(one.alone), ratio(one.beside, one.alone))
-    return table
+    names = "each of the others", "beside it", "without it"
+    return _ratios(title, names, ((one.name, one.beside, one.alone) for one in firsts))
 
 
 def misled_table(misleds: Sequence[Misled]) -> Table:
     title = "Changing one's mind: the first run of a program, beside one that knew from the start how to run its calls"
-    table = table_of(title, ("workload",), ("found out", "knew", "ratio"))
-    for one in misleds:
-        table.add_row(one.name, duration(one.found_out), duration(one.knew), ratio(one.found_out, one.knew))
+    names = "workload", "found out", "knew"
+    return _ratios(title, names, ((one.name, one.found_out, one.knew) for one in misleds))
+
+
+def _ratios(title: str, names: tuple[str, str, str], rows: Iterable[tuple[str, float, float]]) -> Table:
+    table = table_of(title, names[:1], (*names[1:], "ratio"))
+    for name, one, other in rows:
+        table.add_row(name, duration(one), duration(other), ratio(one, other))
     return table
 
 
