@@ -530,9 +530,6 @@ async def later(x):
 def count(x):
     return compute(200_000) + x
 
-def count_long(x):
-    return compute(4_000_000) + x
-
 async def main():
     return [x async for x in flatout.map(nap, range(20))]
 
@@ -551,7 +548,7 @@ computing = ["inline", "process", *["thread"] * (flatout.machine().gil == "off")
 deadline = time.monotonic() + 40
 for func, results, ways in (
     (nap, numbers, ["thread"]), (long_nap, numbers[:12], ["thread"]), (later, numbers, ["async"]),
-    (count, counted, computing), (count_long, list(map(count_long, range(6))), computing),
+    (count, counted, computing),
 ):
     while True:  # nothing there tells whether a call waits for a core, beside other programs
         run = flatout.map(func, numbers[:len(results)])
