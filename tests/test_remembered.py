@@ -13,7 +13,7 @@ import pytest
 import flatout
 from flatout import Plan
 from flatout._machine._machine import gil_enabled
-from flatout._model import Batch, Measurement, Options, Work
+from flatout._model import Batch, Measurement, Options, Statistics, Work
 from flatout._plan import _remembered
 from flatout._plan._chooser import TELLING, Chooser
 from flatout._plan._evidence import AGREED, Evidence
@@ -242,13 +242,18 @@ def chosen(known: Known | None, left: int, turns: int = 20_000) -> Plan:
     chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None, known=known)
     chooser.left = lambda: left
     chooser.adopt = plans.append
-    while not plans:
+    watched(chooser, turns)
+    chooser.stop()
+    return plans[0]
+
+
+def watched(chooser: Chooser, turns: int) -> None:
+    """Has calls looked at until the choice falls."""
+    while not chooser.decided:
         chooser.before(Batch(0, [turns]))
         result = compute(turns)
         chooser.ran(1)
         chooser.after(1, result)
-    chooser.stop()
-    return plans[0]
 
 
 JUDGED = "judged by an earlier run, since the first calls are like it"
@@ -266,6 +271,22 @@ def test_what_is_known_decides(left: int) -> None:
     assert known is not None
     assert plan.measured.seconds == known.mean.seconds
     assert recall(compute) is known, "what was not looked at in full is not remembered"
+
+
+def test_what_a_later_look_has_seen_is_not_taken_for_what_first_calls_do() -> None:
+    """Else the next run, whose first calls are like those of this one, would be looked at in full."""
+    chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None)
+    watched(chooser, 20_000)
+    later = chooser.anew()
+    chooser.stop()
+    seen = recall(compute)
+    watched(later, 200_000)
+    later.stop(Statistics(succeeded=100, busy_seconds=1.0, cpu_seconds=1.0), 0.5, spread=True)
+    known = recall(compute)
+    assert seen is not None
+    assert known is not None
+    assert known.first == seen.first
+    assert known.mean.gil + known.mean.free > 2 * (known.first.gil + known.first.free)
 
 
 def ended_after(seconds: float) -> float:

@@ -77,6 +77,7 @@ class Chooser:
         self._first: list[Any] = []  # the first input, and its result once there is one
         self._prices: list[float] = []  # seconds to move each of them, as far as that was asked
         self._measured: Measurement | None = None
+        self._opening: Measurement | None = None  # what the run's first calls did, where these are later ones
         self._situation: Situation | None = None
         self._began = self._chosen = 0.0  # when, by time.perf_counter
         self._watched: Spent = 0.0, 0.0, 0  # on the calls that it was chosen by
@@ -93,6 +94,7 @@ class Chooser:
         other = Chooser(*arguments, alone=self._alone, duels=self._duel is not None)
         other.adopt, other.restate, other.pair = self.adopt, self.restate, self.pair
         other.left, other.done = self.left, self.done
+        other._opening = self._opening or (self._measured if self._relied_on is None else self._relied_on.first)
         return other
 
     @property
@@ -184,12 +186,17 @@ class Chooser:
             if recall(self._work.func) is None:  # a whole run has shown more
                 remember(self._work.func, measured)
             return
-        known = self._known if self._probe.agreed is not None else None
-        first, before = (measured, None) if known is None else (known.first, known.mean)
-        crowding = self._cores / Situation(self._cores).masters if spread or first.free > first.gil else 1.0
+        known = self._relied_on
+        seen, before = (measured, None) if known is None else (known.first, known.mean)
+        crowding = self._cores / Situation(self._cores).masters if spread or seen.free > seen.gil else 1.0
         others = self._others(counts, seconds, self._cores if spread else 1)
-        mean = in_the_mean(first, others, crowding, before)
-        remember(self._work.func, first, mean, sent=spread and not counts.failed)
+        mean = in_the_mean(seen, others, crowding, before)
+        remember(self._work.func, self._opening or seen, mean, sent=spread and not counts.failed)
+
+    @property
+    def _relied_on(self) -> Known | None:
+        """What is known from an earlier run, where the choice goes by that."""
+        return self._known if self._probe.agreed is not None else None
 
     def _others(self, counts: Statistics, seconds: float, cores: int) -> Others:
         """What all calls did but those that were watched; or all, where these were nearly all."""
