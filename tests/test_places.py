@@ -533,6 +533,11 @@ def count(x):
 async def main():
     return [x async for x in flatout.map(nap, range(20))]
 
+def share_of_a_core():
+    began, cpu = time.perf_counter(), time.process_time()
+    list(map(count, range(20)))
+    return (time.process_time() - cpu) / (time.perf_counter() - began)
+
 def exits(x):
     if x == 7:
         os._exit(3)
@@ -555,7 +560,7 @@ for func, results, ways in (
         assert run.results() == results
         if run.plan.kind in ways or time.monotonic() > deadline:
             break
-    assert run.plan.kind in ways, run.plan
+    assert run.plan.kind in ways or (ways is computing and share_of_a_core() < 0.9), run.plan
     measured = run.plan.measured
     assert measured.seconds < 10, run.plan
     assert ways is computing or measured.wait > measured.seconds / 2, run.plan
