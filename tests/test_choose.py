@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import os
+import pickle
 import socket
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from builds import needs_gil
 
 import flatout
 from flatout._dispatch import _batching
-from flatout._model import Batch, Measurement, Options, Work, way
+from flatout._model import Batch, Measurement, Options, Prediction, Work, way
 from flatout._plan import _choose
 from flatout._plan._choose import MOST_THREADS, Situation, choose, predict, restate
 from flatout._plan._chooser import Chooser
@@ -117,6 +118,20 @@ def test_of_the_zygote_s_start_counts_what_is_left_of_it() -> None:
     assert choose(COMPUTES, Situation(2, left=12)).kind == "inline"
     assert choose(COMPUTES, Situation(2, left=12, booting=0.04)).kind == "process"
     assert Situation(2, booting=1.0).boot == Situation(2, warm=True).boot == 0.0
+
+
+def test_large_data_of_a_function_has_its_price_and_the_caller_goes_on_while_it_is_written() -> None:
+    def processes(writing: float, loading: float) -> Prediction:
+        situation = Situation(2, left=100, warm=True, writing=writing, loading=loading)
+        return next(p for p in predict(COMPUTES, situation) if p.way == "process")
+
+    without, written, loaded = processes(0.0, 0.0), processes(0.2, 0.0), processes(0.0, 0.2)
+    assert loaded.seconds == pytest.approx(without.seconds + 0.2)
+    assert written.seconds == pytest.approx(loaded.seconds - 20 * 0.010 / 1.94, rel=0.05), "the caller has made 20"
+    assert choose(COMPUTES, Situation(2, left=100, warm=True, writing=0.2)).kind == "process"
+    stays = choose(COMPUTES, Situation(2, left=100, warm=True, writing=1.5))
+    assert stays.kind == "inline", "the caller would be through with them before that"
+    assert "processes need 1.5 s to load the function with its data" in stays.reason
 
 
 def test_what_is_dear_to_move_stays() -> None:
@@ -508,6 +523,39 @@ def test_what_the_caller_has_not_begun_goes_to_processes_too() -> None:
     assert run.plan.kind == "process"
     assert pids[8_000] == os.getpid()
     assert len({*pids[8_010:]} - {os.getpid()}) == 2
+
+
+class Large:
+    """Data that travels beside its pickle, as NumPy's arrays do."""
+
+    def __init__(self, data: Any) -> None:
+        self.data = data
+
+    def __reduce_ex__(self, protocol: object) -> Any:
+        return Large, (pickle.PickleBuffer(self.data),)
+
+
+def spin_where(large: Large, n: int) -> int:
+    compute(200_000)
+    assert len(large.data) > n
+    return os.getpid()
+
+
+@needs_gil
+@pytest.mark.skipif(flatout.machine().usable_cores < 2, reason="one core is all there is")
+def test_while_large_data_is_written_for_processes_the_caller_goes_on() -> None:
+    deadline = time.monotonic() + 60
+    while True:  # until no other program is in the way
+        large = Large(bytearray(1 << 28))
+        run = flatout.map(functools.partial(spin_where, large), range(200))
+        pids = run.results()
+        assert run._engine is not None
+        assert run._engine.choice is not None
+        first = run._engine.choice.tasks  # to begin after the choice
+        if run.plan.kind == "process" and len({*pids}) == 3 and pids[first : first + 3] == [os.getpid()] * 3:
+            break
+        assert time.monotonic() < deadline, (run.plan, pids)
+    assert "to load the function with its data" in run.plan.reason
 
 
 @needs_gil

@@ -60,7 +60,8 @@ class Situation:
     warm: whether the zygote is running; booting: seconds for which it has been starting, where it does not yet. gil: whether there is one. most: calls that may be under way at once, None where no option says so. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
     that are there from an earlier run. kept: threads that are. begun: coroutines under way, which end in the loop where they are. quickest: seconds
-    that coroutines take at least where none is in the way of another.
+    that coroutines take at least where none is in the way of another. writing: seconds until what is large of the function's
+    data is written for processes, while the caller goes on; loading: seconds that it takes them to load the rest.
     """
 
     cores: int
@@ -75,6 +76,8 @@ class Situation:
     kept: int = 0
     begun: int = 0
     quickest: float = 0.0
+    writing: float = 0.0
+    loading: float = 0.0
 
     @property
     def boot(self) -> float:
@@ -215,10 +218,10 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
     each *= JUST_ENOUGH if k > m else 1.0
     start = _starting(situation, k)
-    if measured.seconds < CHEAP and start < n * measured.seconds:
-        start -= each * (
-            _starting(situation, 1) // measured.seconds
-        )  # the caller makes so many calls until the first is there
+    alone = situation.writing + (_starting(situation, 1) if measured.seconds < CHEAP else 0.0)
+    start += situation.writing + situation.loading
+    if alone and start < n * measured.seconds:
+        start -= each * (alone // measured.seconds)  # the caller makes so many calls until the first is there
     seconds = start + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, masters=m, useful=useful)
 
@@ -232,7 +235,7 @@ def _mixture(measured: Measurement, situation: Situation) -> Prediction:
     k = _clamp(AMPLE * useful, m, n, situation.most, MOST_THREADS)
     moving = transfer + 2 * MIXED_TASK
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, moving / 2, own)
-    start = _starting(situation, min(m, k)) + -(-k // m) * THREAD_START
+    start = _starting(situation, min(m, k)) + -(-k // m) * THREAD_START + situation.writing + situation.loading
     seconds = start + _run_seconds(measured, situation, each, measured.seconds + transfer, k)
     return Prediction("process", k, math.inf if impossible else seconds, impossible, "thread", m, useful)
 
@@ -293,6 +296,8 @@ def _reason(
         text = f"kept in the plain loop, which should take {duration(best.seconds)} {left}"
         text += f" ({_names(others[0])}, the best of the others: {duration(others[0].seconds)})"
     blocked = next(p.impossible for p in predictions if p.kind == "process") if best.kind != "process" else ""
+    if (data := situation.writing + situation.loading) > LEAST_GAIN:
+        text += f"; processes need {duration(data)} to load the function with its data"
     text = f"{describe(measured, situation.gil)}; {text}"
     return f"{text}; processes are ruled out: {blocked}" if blocked else text
 

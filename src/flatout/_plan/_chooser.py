@@ -269,6 +269,17 @@ class Chooser:
         self._no_process = reason
         return choose(self._measured or self._probe.measurement(), self.situation())
 
+    def with_data(self, writing: float, loading: float) -> Plan:
+        """Choose again: it takes so many seconds to write the function's data for processes, and these to load it."""
+        assert self._measured is not None
+        self._situation = replace(self.situation(), under_way=self.spent()[1], writing=writing, loading=loading)
+        return self._judged(choose(self._measured, self._situation))
+
+    def _judged(self, plan: Plan) -> Plan:
+        if self._probe.agreed is None:
+            return plan
+        return replace(plan, reason=f"{plan.reason}; judged by an earlier run, since the first calls are like it")
+
     def _effects_seen(self) -> str:
         assert self._effects is not None
         changed = self._effects.changed()
@@ -291,7 +302,7 @@ class Chooser:
             if self._measured.own or (plan.kind == "inline" and not over):
                 self._probe.look_on()
                 return 0.0
-            plan = replace(plan, reason=f"{plan.reason}; judged by an earlier run, since the first calls are like it")
+            plan = self._judged(plan)
         duel = self._duel if self._may_tell(plan) else None
         if duel and over:
             self._undisturbed = self._probe.measurement()

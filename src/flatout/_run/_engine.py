@@ -14,7 +14,7 @@ from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, Plan
 from flatout._machine._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
-from flatout._plan._choose import Situation, describe
+from flatout._plan._choose import LEAST_GAIN, Situation, describe
 from flatout._plan._descriptors import within_open_files
 from flatout._record import replace
 from flatout._run import _inputs
@@ -23,7 +23,6 @@ from flatout._run._hiring import Hiring
 from flatout._run._residence import Residence
 from flatout._threads._daemons import Daemon
 from flatout._threads._interrupts import LONGEST_WAIT, Bell, put_off
-from flatout._units import duration
 from flatout._workers import zygote_age
 from flatout._workers._inline import Seat
 
@@ -36,9 +35,10 @@ if TYPE_CHECKING:
     from flatout._plan._duel import Round
     from flatout._plan._second_look import Overseer, SecondLook, Tie
     from flatout._run._pauses import Pauses
+    from flatout._workers._process import Setup
     from flatout._workers._threads import ThreadsWorker
 
-LOADING = 1e-8  # seconds a byte to load a function with its data (measured: 10 ns for numbers, 20 for dictionaries)
+HEAVY = 0.005  # seconds to write a function's data, from which the caller goes on meanwhile; guessed
 ENDING_SECONDS = 1.5  # of the 2 s that Ctrl-C may take; the end of the processes follows
 
 
@@ -214,20 +214,33 @@ class Engine:
             if not self._looked_at and usable_cores() > 1:
                 self._looked_at = True
                 self._look_again(lambda: (self.chooser or chooser).situation_later())
-        self._predictions = plan.predictions
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
+        self._predictions = plan.predictions
         self._plan = plan = self._bounded(plan)
+        if plan.kind == "process" and (setup := self._hiring.set_up(plan)).writing > HEAVY:
+            with put_off(), contextlib.suppress(RuntimeError):  # no thread to be had
+                return Daemon(self._carry_out_with, "flatout-writer", (setup, plan)).start()
+        self._carry_out(plan)
+
+    def _carry_out_with(self, setup: Setup, plan: Plan) -> None:
+        """Once what is large is written, beside the caller, who goes on."""
+        setup.write()
+        if not self.outlet.finished:
+            self._carry_out(plan)
+
+    def _carry_out(self, plan: Plan) -> None:
         if plan.kind != "inline":
             self._seat.give_back()
             try:
-                return self._residence.move_to(plan.kind, PlanChosen(plan))
+                self._residence.move_to(plan.kind, PlanChosen(plan))
+                return
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
         if plan.kind == "inline":
             self._oversee()
-        return self._driver.post(PlanChosen(plan))
+        self._driver.post(PlanChosen(plan))
 
     def _note_choice(self, chooser: Chooser) -> None:
         """So far every call was one that a chooser watched, in the caller's thread."""
@@ -312,17 +325,14 @@ class Engine:
         before.stop()
 
     def _sent_or_not(self, plan: Plan) -> Plan:
-        """The plan, unless the function cannot be sent to processes, or takes so long that it is not worth it."""
+        """The plan, unless the function cannot be sent to processes, or its data takes so long that it is not worth it."""
         assert self.chooser is not None
         try:
             setup = self._hiring.set_up(plan)
         except NotPicklable as error:
             return self.chooser.without_processes(str(error))
-        seconds = LOADING * len(setup.packed.payload)  # in every worker, all at once
-        chosen = next(p.seconds for p in plan.predictions if (p.kind, p.inside) == (plan.kind, plan.inside))
-        if chosen + seconds < min(p.seconds for p in plan.predictions if p.kind != "process"):
-            return plan
-        return self.chooser.without_processes(f"they need {duration(seconds)} to load the function with its data")
+        data = setup.writing, setup.loading
+        return self.chooser.with_data(*data) if sum(data) > LEAST_GAIN else plan
 
     def _settled(self, clock: Callable[[], float], whose: str) -> None:
         """The driver is about to live in an event loop, and to go by its clock, which may be a virtual one."""
