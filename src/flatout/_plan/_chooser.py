@@ -242,10 +242,8 @@ class Chooser:
 
     def situation_later(self) -> Situation:
         """The same for a change in mid-run: what calls may come to change here rules processes out, too."""
-        if self._possible is None:
-            self._possible = self._effects_possible() if self._effects is not None else ""
         situation = self.situation()
-        return replace(situation, no_process=situation.no_process or self._possible)
+        return replace(situation, no_process=situation.no_process or self._effects_possible())
 
     def over(self) -> Plan:
         """The plan of a run that was over before a choice was due."""
@@ -322,9 +320,10 @@ class Chooser:
         return None
 
     def _effects_possible(self) -> str:
-        assert self._effects is not None
-        possible = self._effects.possible()
-        return f"{possible}, which would be lost in a process" if possible else ""
+        if self._possible is None:
+            possible = self._effects.possible() if self._effects is not None else ""
+            self._possible = f"{possible}, which would be lost in a process" if possible else ""
+        return self._possible
 
     def _watches_effects(self) -> bool:
         return self._effects is not None and self._effects.watching

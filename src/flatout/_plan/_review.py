@@ -129,8 +129,9 @@ class Review:
         self._counts, self._cpu, self._unverified = counts, cpu, (counts, now)
         self.due = now
         self._awaited = min(AWAITED, plan.processes or plan.concurrency) if plan.kind == "process" else 0
-        chosen, left = _prediction(plan), self._situation().left
-        self._predicted = chosen.seconds / left if chosen is not None and left else 0.0
+        self._predicted = 0.0
+        if plan.kind == "process" and (chosen := _prediction(plan)) is not None:
+            self._predicted = chosen.seconds / (self._situation().left or math.inf)
 
     def ready(self) -> None:
         """A worker has reported for work."""

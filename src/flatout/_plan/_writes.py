@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from threading import local
 from types import CodeType, FunctionType, MethodType, ModuleType
 
@@ -173,6 +173,14 @@ class _Reader:
             self._methods.append((method, receiver))
 
 
+@lru_cache(maxsize=MOST_METHODS)
+def _instructions(code: CodeType) -> list[Instruction]:
+    """Kept for the next run of a function, since they take as long as all else here."""
+    from dis import get_instructions  # takes 3 ms to import: only those who would go to processes get here
+
+    return list(get_instructions(code))
+
+
 class _Walk:
     """One pass through a code object, instruction by instruction, as if it had no branches."""
 
@@ -185,9 +193,7 @@ class _Walk:
         self._latest: tuple[Any, ...] = ()  # arguments of the last two instructions
 
     def found(self) -> Iterator[str]:
-        from dis import get_instructions  # takes 3 ms to import: only those who would go to processes get here
-
-        for instruction in get_instructions(self._code):
+        for instruction in _instructions(self._code):
             yield from self._writes(instruction)
             self._step(instruction)
             self._latest = (*self._latest[-1:], instruction.argval)
