@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from flatout._dispatch._batching import BATCH_BYTES, CHEAP, INLINE_TARGET, LEAST, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._batching import BATCH_BYTES, CHEAP, INLINE_TARGET, LEAST, MODEST, MOST, TARGET, Queue, Sizer
 from flatout._model import Batch
+from flatout._plan import _choose
 
 PLENTY = 10**9
 MIB = 1 << 20
@@ -120,9 +121,13 @@ def test_no_more_travels_together_than_can_be_moved_at_once() -> None:
     assert sizer.size(PLENTY, 2) == BATCH_BYTES // MIB
 
 
-def test_cheap_is_what_is_shorter_than_its_bound() -> None:
+def test_cheap_is_what_is_shorter_than_its_bound_and_so_is_modest() -> None:
     assert measured((1, CHEAP * 0.9)).cheap
     assert not measured((1, CHEAP * 1.1)).cheap
+    assert measured((1, MODEST * 0.9)).modest
+    assert not measured((1, MODEST * 1.1)).modest
+    assert not Sizer(None).modest
+    assert MODEST == _choose.MODEST, "the law reckons with what the dispatcher does"
 
 
 def test_tasks_that_take_no_time_at_all_are_no_trouble() -> None:

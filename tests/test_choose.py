@@ -115,8 +115,8 @@ def test_while_processes_start_the_caller_goes_on_with_short_calls() -> None:
 
 
 def test_of_the_zygote_s_start_counts_what_is_left_of_it() -> None:
-    assert choose(COMPUTES, Situation(2, left=12)).kind == "inline"
-    assert choose(COMPUTES, Situation(2, left=12, booting=0.04)).kind == "process"
+    assert choose(COMPUTES, Situation(2, left=8)).kind == "inline"
+    assert choose(COMPUTES, Situation(2, left=8, booting=0.04)).kind == "process"
     assert Situation(2, booting=1.0).boot == Situation(2, warm=True).boot == 0.0
 
 

@@ -1131,15 +1131,16 @@ def test_a_task_that_must_run_in_a_process_never_runs_in_the_caller() -> None:
     assert not sent(commands)
 
 
-def test_the_caller_stands_in_while_processes_start() -> None:
+@pytest.mark.parametrize(("seconds", "stands_in"), [(1e-6, True), (0.02, True), (0.04, False)])
+def test_the_caller_stands_in_while_processes_start(seconds: float, stands_in: bool) -> None:
     dispatcher = brain(None)
     dispatcher.handle(WorkerReady(SEAT), 0.0)
     dispatcher.handle(inputs(0, 1), 0.0)
-    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=1e-6), 0.0)
+    dispatcher.handle(BatchFinished(SEAT, 0, [0], seconds=seconds), 0.0)
     dispatcher.handle(PlanChosen(Plan("process", 2)), 0.0)
     commands = dispatcher.handle(inputs(1, 9), 0.0)
     assert len(of(commands, StartWorker)) == 2
-    assert sent(commands)[0][0] == SEAT
+    assert [worker for worker, _ in sent(commands)] == [SEAT] * stands_in
 
 
 def timed_out_in_the_loop(**options: Any) -> Dispatcher:

@@ -92,7 +92,7 @@ class Staffing:
     def stand_in(self, route: Kind | None, queue: Queue, now: float) -> Iterator[tuple[Worker, Batch]]:
         """What the caller does by itself while processes are starting: what does not take long."""
         none_yet = self._crew.active("process") == self._crew.starting("process")
-        if route is None and self._kind(route) == "process" and self._sizer.cheap and none_yet:
+        if route is None and self._kind(route) == "process" and self._sizer.modest and none_yet:
             yield from self._feed("inline", queue, now)
 
     def _kind(self, route: Kind | None) -> Kind:

@@ -22,7 +22,7 @@ THREAD_TASK = 0.2e-6  # seconds to hand a task to a thread and take its result, 
 THREAD_BATCH = 20e-6  # the same for the batch that it is in (CPU seconds measured with batches of 1, 10 and 100 no-ops)
 BATCH = 0.020  # seconds of calls in a batch, as the dispatcher makes them
 EACH = 0.0003  # seconds of a call that mostly waits, from which it has a thread for itself, as the dispatcher has it
-CHEAP = 0.010  # seconds of a call, below which the caller's thread makes some while processes start, as the dispatcher has it
+MODEST = 0.030  # seconds of a call, below which the caller's thread makes some while processes start, as the dispatcher has it
 PROCESS_TASK = (
     0.3e-6  # the same for a process, pickling apart (measured with calls of 2 us: 0.09-0.15 in each of the two);
 )
@@ -218,7 +218,7 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
     each *= JUST_ENOUGH if k > m else 1.0
     start = _starting(situation, k)
-    alone = situation.writing + (_starting(situation, 1) if measured.seconds < CHEAP else 0.0)
+    alone = situation.writing + (_starting(situation, 1) if measured.seconds < MODEST else 0.0)
     start += situation.writing + situation.loading
     if alone and start < n * measured.seconds:
         start -= each * (alone // measured.seconds)  # the caller makes so many calls until the first is there
