@@ -1121,6 +1121,23 @@ def test_the_seat_may_report_twice() -> None:
     assert told(dispatcher.handle(BatchFinished(SEAT, 0, ["a"]), 1.0)) == ["a"]
 
 
+def test_only_where_nothing_waits_for_a_worker_the_consumer_s_progress_is_pressing() -> None:
+    dispatcher = brain(Plan("thread", 1, chunksize=1), buffersize=4)
+    assert dispatcher.hungry
+    assert sent(crew_of(dispatcher, 1, 4)) == [(1, [0])]
+    assert not dispatcher.hungry, "three wait: what comes next will do"
+    for task in range(3):
+        dispatcher.handle(BatchFinished(1, task, [task]), 1.0)
+    assert dispatcher.hungry, "all have begun, and no more may be drawn"
+    assert of(dispatcher.handle(Consumed(3), 1.0), Draw)
+    dispatcher.handle(inputs(4, 7), 1.0)
+    assert not dispatcher.hungry
+    dispatcher.handle(InputEnded(), 1.0)
+    for task in range(3, 7):
+        dispatcher.handle(BatchFinished(1, task, [task]), 1.0)
+        assert not dispatcher.hungry, "nothing is left to draw"
+
+
 def test_a_task_that_must_run_in_a_process_never_runs_in_the_caller() -> None:
     dispatcher = brain(None)
     dispatcher.handle(WorkerReady(SEAT), 0.0)

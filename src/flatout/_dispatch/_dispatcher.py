@@ -83,6 +83,7 @@ class Dispatcher:
         date: Callable[[], float] | None = None,
     ) -> None:
         self.finished = False
+        self.hungry = True  # nothing waits for a worker, and there may be more to draw
         self._options = options
         self._total = total
         self._ledger = Ledger(ordered=ordered, collect=collect, stops=options.on_error == "raise")
@@ -451,6 +452,7 @@ class Dispatcher:
             if queue:
                 self._staff(route, queue, now, may_hire)
         waiting = any(self._queues.values())
+        self.hungry = not (waiting or self._ended)
         self._saturated = waiting and self._staffing.full()
         self._next_start = self._pace.ready_at if waiting and self._pace.paused(now) else None
         if self._looks_at_threads:

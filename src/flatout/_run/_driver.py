@@ -19,6 +19,7 @@ from flatout._events import (
     BatchFinished,
     CancelTask,
     Command,
+    Consumed,
     CpuRead,
     Deliver,
     Draw,
@@ -156,6 +157,19 @@ class Driver:
         else:
             self.wake_caller()
 
+    def consumed(self, count: int) -> None:
+        """The consumer is done with so many outcomes; from any thread.
+
+        As long as tasks wait for a worker, whatever comes next is soon enough to draw more: to wake the host for each batch takes
+        as long as all else that it does for that.
+        """
+        if self._dispatcher.hungry or self.host is None:
+            self.post(Consumed(count))
+            return
+        self._events.append(Consumed(count))
+        if self._dispatcher.hungry:  # by now, and it may not have seen that
+            self.host.wake()
+
     def soon(self, report: Callable[[], Event | None]) -> None:
         """See `_workers._base.Host`."""
         assert self.host is not None
@@ -272,7 +286,9 @@ class Driver:
 
     def _handle(self, event: Event) -> None:
         # The tasks that follow those which have ended travel together, too; and so do the first of several workers.
-        more = type(event) in _IN_ROWS and bool(self._events) and type(self._events[0]) is type(event)
+        more = bool(self._events) and (
+            type(event) is Consumed or (type(event) in _IN_ROWS and type(self._events[0]) is type(event))
+        )
         commands = self._dispatcher.handle(event, self.clock(), more)
         if self._observers:
             self._show(event, commands)

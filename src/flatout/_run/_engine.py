@@ -10,7 +10,7 @@ from functools import partial
 
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._errors import InputError, NotPicklable
-from flatout._events import SEAT, BatchFinished, CancelRequested, Consumed, PlanChosen, Tick, WorkerExited
+from flatout._events import SEAT, BatchFinished, CancelRequested, PlanChosen, Tick, WorkerExited
 from flatout._machine._machine import gil_enabled, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
@@ -539,7 +539,7 @@ class Engine:
 
     def consume(self, count: int) -> None:
         """The consumer is done with so many outcomes."""
-        self._driver.post(Consumed(count))
+        self._driver.consumed(count)
 
 
 class _NoSource:
