@@ -16,7 +16,7 @@ from flatout._machine._machine import gil_enabled
 from flatout._model import Batch, Measurement, Options, Statistics, Work
 from flatout._plan import _remembered
 from flatout._plan._chooser import TELLING, Chooser
-from flatout._plan._evidence import AGREED, Evidence
+from flatout._plan._evidence import AGREED, Beside, Evidence
 from flatout._plan._remembered import FEWEST, Known, Others, in_the_mean, recall, remember
 from flatout._record import replace
 
@@ -86,6 +86,19 @@ def test_calls_that_do_something_else_by_now_are_looked_at_as_if_for_the_first_t
     evidence: Evidence, known: Measurement, agrees: bool
 ) -> None:
     assert evidence.agrees(known) is agrees
+
+
+def test_after_the_choice_nobody_looks_and_so_nobody_is_kept_out_by_the_gil() -> None:
+    """A first call that lets go of the GIL, by which the choice fell after 4 of its 18 ms: it still does what is known."""
+    evidence = Evidence(gil=True)
+    evidence.begun(0.0, 0.0)
+    for _ in range(8):
+        evidence.saw(0.0005, 0.0005, False, 0.0, True)
+    evidence.judged(0.004, 0.004)
+    evidence.ended(1, 0.018, 0.018, lambda: 0.0)
+    assert evidence.agrees(Measurement(0.0, 0.018, 0.0, calls=30))
+    assert evidence.measurement(0.018, 0.018, 0.0, Beside()).gil == 0.0
+    assert not evidence.agrees(Measurement(0.018, 0.0, 0.0, calls=30))
 
 
 def test_the_least_that_tells_is_two_milliseconds() -> None:

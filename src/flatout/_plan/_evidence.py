@@ -9,6 +9,7 @@ A full garbage collection does not count, either: it comes seldom, and in whatev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from flatout._model import Measurement
@@ -50,7 +51,7 @@ Spent = tuple[float, float, int]  # on calls: seconds, of these on a core, their
 @record
 class Totals:
     """Of calls: seconds, of these on a core and in vain (in the queue for a core, or until the GIL was taken), their number; of the looks at them: CPU seconds
-    watched, and of these with the GIL held, and the same of looks that tell less."""
+    watched, and of these with the GIL held, and the same of looks that tell less; CPU seconds after the last look."""
 
     seconds: float = 0.0
     cpu: float = 0.0
@@ -60,6 +61,7 @@ class Totals:
     held: float = 0.0
     loose: float = 0.0
     loose_held: float = 0.0
+    unseen: float = 0.0
 
     def since(self, past: Totals) -> Totals:
         """What has come on top of that."""
@@ -72,6 +74,7 @@ class Totals:
             self.held - past.held,
             self.loose - past.loose,
             self.loose_held - past.loose_held,
+            self.unseen - past.unseen,
         )
 
     @property
@@ -115,6 +118,7 @@ class Evidence:
         self.turn = 0  # how often calls have begun or ended
         self._gil = gil
         self._finished = Totals()  # without what the looks say
+        self._seen = math.inf  # CPU seconds of all calls when they were last looked at
         self._queued = self._lost = self._watched = self._held = self._loose = self._loose_held = 0.0
         self._marks: list[Totals] = []  # after some ends of calls, the first and the second among them
         self._latest = Totals()  # after the last
@@ -198,6 +202,10 @@ class Evidence:
         else:
             self._loose += computed
             self._loose_held += held
+
+    def judged(self, now: float, cpu: float) -> None:
+        """They are looked at no more, though one may be under way."""
+        self._seen = self._finished.cpu + self.under_way(now, cpu)[1]
 
     # What follows
 
@@ -414,7 +422,7 @@ class Evidence:
 
     def _with_looks(self, total: Totals, queued: float) -> Totals:
         self._queued = max(self._queued, queued)
-        looks = self._watched, self._held, self._loose, self._loose_held
+        looks = self._watched, self._held, self._loose, self._loose_held, max(0.0, total.cpu - self._seen)
         return Totals(total.seconds, total.cpu, self._queued + self._lost, total.calls, *looks)
 
 
@@ -429,8 +437,8 @@ def _alike(counted: Totals, known: Measurement) -> bool:
 
 def _share(counted: Totals, kept_out: bool = True) -> float:
     """Of computing, with the GIL held. Who seldom gets in is kept out by the GIL (see `_probe._Brisk`)."""
-    watched, held = counted.watched, counted.held
-    if watched < FEW * counted.cpu:
+    watched, held, seen = counted.watched, counted.held, counted.cpu - counted.unseen
+    if watched < FEW * seen:
         watched, held = watched + counted.loose, held + counted.loose_held
-    starved = max(0.0, counted.cpu / 3 - counted.watched - counted.loose) if kept_out else 0.0
+    starved = max(0.0, seen / 3 - counted.watched - counted.loose) if kept_out else 0.0
     return min(1.0, (held + starved) / (watched + starved)) if watched + starved > 0 else 1.0

@@ -323,6 +323,8 @@ class Probe:
                 wait = self._enough()
             if wait is None:
                 self._over = True
+                with self._lock:
+                    self._evidence.judged(*self._now())
                 self._enough = self._computing = _nothing  # who waited for it goes free: it refers to this, too
             else:
                 self._be_brisk(True)
