@@ -117,14 +117,16 @@ class Recorder(Chooser):
     last: Recorder | None = None
 
     def __init__(self, *args: Any, **options: Any) -> None:
-        self.first: Plan | None = None  # as it was chosen, before any second look
+        self.first: Plan | None = None  # as it was chosen and carried out, before any second look
+        self.instead: Plan | None = None  # where the function could not be sent, or its data takes long
         self.asked: dict[str, Any] = {}
         super().__init__(*args, **options)
         Recorder.last = Recorder.last or self  # a second look makes another
 
     def _adopted(self, adopt: Callable[[Plan], None], plan: Plan) -> None:
-        self.first = plan
-        adopt(plan)
+        self.instead = None
+        adopt(plan)  # which may take 100 ms, since cloudpickle is imported: the plan is known only then
+        self.first = self.instead or plan
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, functools.partial(self._adopted, value) if name == "adopt" else value)
@@ -149,8 +151,12 @@ class Recorder(Chooser):
 
     def without_processes(self, reason: str) -> Plan:
         self.asked["refused"] = reason
-        self.first = super().without_processes(reason)
-        return self.first
+        self.instead = super().without_processes(reason)
+        return self.instead
+
+    def with_data(self, writing: float, loading: float) -> Plan:
+        self.instead = super().with_data(writing, loading)
+        return self.instead
 
 
 def record() -> None:
