@@ -302,6 +302,21 @@ def test_what_a_later_look_has_seen_is_not_taken_for_what_first_calls_do() -> No
     assert known.mean.gil + known.mean.free > 2 * (known.first.gil + known.first.free)
 
 
+def test_what_calls_may_change_is_read_once_there_is_a_call_and_not_before() -> None:
+    noted: list[int] = []
+
+    def note(turns: int) -> int:
+        if turns < 0:
+            noted.append(turns)
+        return compute(turns)
+
+    chooser = Chooser(Work(note), Options(), 2, "", lambda: True, lambda: None)
+    assert not chooser.situation_later().no_process
+    assert chooser.before(Batch(0, [1000]))
+    assert "'noted'" in chooser.situation_later().no_process
+    chooser.stop()
+
+
 def ended_after(seconds: float) -> float:
     """Has calls looked at for so long, and the run ended; returns how long it was in the end."""
     chooser = Chooser(Work(compute), Options(), 2, "", lambda: True, lambda: None)

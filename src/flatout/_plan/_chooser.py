@@ -320,8 +320,10 @@ class Chooser:
         return None
 
     def _effects_possible(self) -> str:
+        if self._effects is None:  # no call has begun yet
+            return ""
         if self._possible is None:
-            possible = self._effects.possible() if self._effects is not None else ""
+            possible = self._effects.possible()
             self._possible = f"{possible}, which would be lost in a process" if possible else ""
         return self._possible
 

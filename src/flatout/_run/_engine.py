@@ -238,8 +238,7 @@ class Engine:
             except (OSError, RuntimeError) as error:  # no thread, no descriptor to be had
                 reason = f"kept in the plain loop, since nothing else can be started: {type(error).__name__}: {error}"
                 self._plan = plan = replace(plan, kind="inline", concurrency=1, ceiling=None, reason=reason)
-        if plan.kind == "inline":
-            self._oversee()
+        self._oversee()
         self._driver.post(PlanChosen(plan))
 
     def _note_choice(self, chooser: Chooser) -> None:
