@@ -149,6 +149,28 @@ def test_what_a_task_has_started_goes_with_the_zygote(tmp_path: Path) -> None:
     wait_until_gone(int(program))
 
 
+def starts_a_program_and_stops_the_zygote(x: int) -> tuple[int, int]:
+    program = subprocess.Popen(["sleep", "10000"])
+    program.returncode = 0  # nobody waits for it
+    os.kill(os.getppid(), signal.SIGSTOP)
+    return os.getpid(), program.pid
+
+
+def test_what_a_task_has_started_goes_also_where_the_zygote_dies_before_it_has_buried_the_worker() -> None:
+    """A worker that was let go has ended, and nobody waits for it any more."""
+    flatout.map(abs, [1], via="process").wait()  # so that there is a zygote
+    with flatout.Executor(1, via="process", max_tasks_per_child=1) as pool:
+        worker, program = pool.submit(starts_a_program_and_stops_the_zygote, 0).result()
+    supervisor = zygote()
+    deadline = time.monotonic() + GUARD
+    while psutil.Process(worker).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    supervisor.kill()
+    flatout.map(abs, [1], via="process").wait()  # with another
+    wait_until_gone(program)
+
+
 def taken_from(pid: int, fd: int) -> int:
     """A copy of a descriptor of another process."""
     pidfd_getfd = 438  # the number of the system call, on all machines

@@ -108,11 +108,15 @@ class Process:
         """It has nothing to do: give back memory that only much work needs."""
         self._arena.rest(_KEPT_BYTES)
 
+    def part(self) -> None:
+        """Close the stream, at whose end it ends; its page still tells how."""
+        self.receiver.close()
+        self.sock.close()
+
     def forget(self) -> None:
         """Close this side; once is enough."""
         if self._page >= 0:
-            self.receiver.close()
-            self.sock.close()
+            self.part()
             os.close(self._page)
             self._slots.release()
             self._page = -1
@@ -125,6 +129,7 @@ class Pool:
         # Taken again where the garbage collector ends a run in the middle of this.
         self._lock = threading.RLock()
         self._idle: list[Process] = []
+        self._leaving: list[Process] = []  # let go of, and not known to have ended
         self._all: weakref.WeakSet[Process] = weakref.WeakSet()
         self._last = 0
         self._broken = False  # it takes no orders any more
@@ -188,7 +193,20 @@ class Pool:
         if kept:
             process.rest()
         else:
-            process.forget()
+            self.dismiss(process)
+
+    def dismiss(self, process: Process) -> None:
+        """Wait no longer for it: it ends by itself, or is being killed.
+
+        What it has started ends with it, also where the zygote does not live to see to that: see `close`.
+        """
+        process.part()
+        with self._lock:
+            self._leaving.append(process)
+            for other in list(self._leaving):
+                if other.exitcode is not None or not other.pid:
+                    self._leaving.remove(other)
+                    other.forget()
 
     def kill(self, process: Process) -> None:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
@@ -204,7 +222,7 @@ class Pool:
         with self._lock:
             idle, self._idle = self._idle, []
         for process in idle:
-            process.forget()
+            self.dismiss(process)
 
     def preload(self, module: str) -> None:
         """Have new workers find one of `PRELOADS` loaded."""
@@ -227,10 +245,11 @@ class Pool:
         """End the zygote, and with it every worker."""
         with self._lock:
             self._broken = True
-            pids = [process.pid for process in self._idle]
-            for process in self._idle:
-                process.forget()
+            workers = [*self._idle, *self._leaving]
             self._idle.clear()
+            self._leaving.clear()
+        for process in workers:
+            process.part()
         with self._control:
             try:
                 self._zygote.send_signal(signal.SIGCONT)
@@ -242,15 +261,18 @@ class Pool:
                 self._zygote.kill()
             except OSError:  # it was gone before
                 pass
-        if self._zygote.wait() < 0:
-            for pid in pids:
-                kill_group(pid)
+        killed = self._zygote.wait() < 0
+        for process in workers:
+            if killed and process.exitcode is None:
+                kill_group(process.pid)
+            process.forget()
 
     def abandon(self) -> None:
         """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
         for process in list(self._all):
             process.forget()
         self._idle.clear()
+        self._leaving.clear()
         self._control.close()
         self._zygote.returncode = 0  # not our child: nothing to wait for
 

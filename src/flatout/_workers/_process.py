@@ -272,7 +272,7 @@ class ProcessWorker:
             return  # as in `_ready`; it ends
         error = _exceptions.unpack_error(packed)
         self._release()
-        process.forget()
+        process.pool.dismiss(process)
         self._host.post(WorkerExited(self._number, error, fatal=True))
 
     def _results(self, frame: Frame) -> None:
@@ -314,7 +314,8 @@ class ProcessWorker:
             _pool.kill_group(process.pid)
         starved = process.exitcode == -signal.SIGKILL and process.ran_out_of_memory()
         error = _death(process, self._is_ready, self._when(process), starved)
-        self._exited(process, error, self._suspects(process), starved)
+        self._exited(error, self._suspects(process), starved)
+        process.forget()
 
     def _when(self, process: Process) -> str:
         """When a process that had been set up has died."""
@@ -334,7 +335,8 @@ class ProcessWorker:
                 "few open files (ulimit -n) or too little memory left"
             )
         process.pool.kill(process)
-        self._exited(process, WorkerDied(what), self._up_to(process))
+        self._exited(WorkerDied(what), self._up_to(process))
+        process.pool.dismiss(process)
 
     def _up_to(self, process: Process) -> Sequence[int]:
         """Who may have spoilt what is found out only when results are sent: all that are not reported, up to the last begun."""
@@ -344,11 +346,10 @@ class ProcessWorker:
         last = process.last
         return range(first, last + 1 if last is not None and first <= last < end else end)
 
-    def _exited(self, process: Process, error: WorkerDied, suspects: Sequence[int], starved: bool = False) -> None:
+    def _exited(self, error: WorkerDied, suspects: Sequence[int], starved: bool = False) -> None:
         # One that was warm may have died of what it did before it was leased.
         peaceful = self._is_stale or (self._was_warm and not self._is_ready)
         self._release()
-        process.forget()
         self._host.post(WorkerExited(self._number, None if peaceful else error, suspects, starved=starved))
 
     def running(self) -> Sequence[tuple[int, float]]:
@@ -370,7 +371,7 @@ class ProcessWorker:
             process.pool.give_back(process, self._keep)
         else:
             process.pool.kill(process)
-            process.forget()
+            process.pool.dismiss(process)
 
     def retire(self) -> None:
         """Let the process go, which does not come back: it ends by itself."""
@@ -386,7 +387,7 @@ class ProcessWorker:
         """The run is over: do not wait for the end of one that is being killed."""
         process = self._release()
         if process is not None:
-            process.forget()
+            process.pool.dismiss(process)
 
     def _release(self) -> Process | None:
         process, self._process = self._process, None
