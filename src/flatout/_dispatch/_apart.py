@@ -35,4 +35,4 @@ class Apart:
         if any(index in worker.hands for worker in crew.workers.values() for index in self._tasks):
             return True
         due = next((other for other in queues if other.first_alone in self._tasks), None)
-        return due is not None and (due is not queue or crew.running("process") > 0)
+        return due is not None and (due is not queue or crew.running["process"] > 0)

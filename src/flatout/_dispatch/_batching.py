@@ -34,35 +34,16 @@ _STRINGS = frozenset((str, bytes, bytearray))
 
 
 class Sizer:
-    """Learns how long tasks take and says how many to send together."""
+    """Learns how long tasks take and says how many to send together. mean: seconds that one takes, infinite while none has ended."""
 
     def __init__(self, fixed: int | None) -> None:
         self.fixed = fixed
-        self._mean: float | None = None
+        self.mean = math.inf
         self._variance = 0.0
+        self._fits: dict[float, int] = {}  # how many are sent together at most, by the seconds that a batch is to take
         self._last = 1
         self.moved = 0.0  # bytes that a task takes to move
         self._kept = 0.0  # that it takes here at least, input and result, where they are not shared with others
-
-    @property
-    def cheap(self) -> bool:
-        """Whether tasks are so short that a worker should have its next batch waiting."""
-        return self._mean is not None and self._mean < CHEAP
-
-    @property
-    def modest(self) -> bool:
-        """Whether they are so short that the caller may make some until a process is there."""
-        return self._mean is not None and self._mean < MODEST
-
-    @property
-    def short(self) -> bool:
-        """Whether they are so short that a thread should take several of them, though they wait."""
-        return self._mean is not None and self._mean < SHORT
-
-    @property
-    def measured(self) -> bool:
-        """Whether any task has been."""
-        return self._mean is not None
 
     @property
     def bytes(self) -> float:
@@ -72,14 +53,15 @@ class Sizer:
     def finished(self, count: int, seconds: float, size: int = 0, kept: int = 0) -> None:
         """So many tasks took so many seconds together, and so many bytes to move; and one of them takes so many here."""
         self._last = count
+        self._fits.clear()
         mean = seconds / count
-        if self._mean is None:
-            self._mean, self.moved, self._kept = mean, size / count, kept
+        if self.mean == math.inf:
+            self.mean, self.moved, self._kept = mean, size / count, kept
             return
         self.moved += WEIGHT * (size / count - self.moved)
         self._kept += WEIGHT * (kept - self._kept)
-        deviation = mean - self._mean
-        self._mean += WEIGHT * deviation
+        deviation = mean - self.mean
+        self.mean += WEIGHT * deviation
         # The mean of `count` tasks varies count times less than a task does.
         self._variance = (1 - WEIGHT) * (self._variance + WEIGHT * count * deviation * deviation)
 
@@ -87,19 +69,22 @@ class Sizer:
         """Tasks in the next batch, of `left` known to be left for so many workers."""
         if self.fixed is not None:
             return self.fixed
-        if self._mean is None:
+        if self.mean == math.inf:
             return 1
-        worth_sending = min(left, self._last, int(LEAST / max(self._mean, 1e-9)))
-        share = max(-(-left // (2 * workers)), worth_sending)
-        return max(1, min(2 * self._last, self._fitting(target), share, MOST))
+        fits = self._fits.get(target)
+        if fits is None:
+            fits = self._fits[target] = min(MOST, 2 * self._last, self._fitting(target))
+        share = -(-left // (2 * workers))
+        if share < fits:
+            share = max(share, min(left, self._last, int(LEAST / max(self.mean, 1e-9))))  # what is worth sending
+        return max(1, min(fits, share))
 
     def _fitting(self, target: float) -> int:
         """The largest n with n * mean + 2 * sigma * sqrt(n) <= target: tasks that vary by themselves make up for each other.
 
         No more than can be moved at once, either.
         """
-        assert self._mean is not None
-        sigma, mean = math.sqrt(self._variance), max(self._mean, 1e-9)
+        sigma, mean = math.sqrt(self._variance), max(self.mean, 1e-9)
         in_time = ((math.sqrt(sigma * sigma + mean * target) - sigma) / mean) ** 2
         return int(min(in_time, BATCH_BYTES / max(1.0, self.moved)))
 
@@ -123,16 +108,13 @@ def _bytes_of(value: Any) -> int:
 
 
 class Queue:
-    """Tasks that wait for a worker, cut and joined into batches. Lowest index first, as far as retries allow."""
+    """Tasks that wait for a worker, `count` of them, cut and joined into batches. Lowest index first, as far as retries allow."""
 
     def __init__(self) -> None:
         self._spans: deque[Batch] = deque()
         self._offset = 0  # how much of the first span is gone already: cutting must not copy what stays
-        self._count = 0
+        self.count = 0  # to be read only
         self._alone: list[tuple[int, Batch]] = []  # a heap of single tasks that are not to be joined with others
-
-    def __len__(self) -> int:
-        return self._count
 
     @property
     def first_alone(self) -> int | None:
@@ -142,7 +124,7 @@ class Queue:
     def push(self, batch: Batch) -> None:
         """Add at the end."""
         self._spans.append(batch)
-        self._count += len(batch)
+        self.count += len(batch)
 
     def push_front(self, batch: Batch) -> None:
         """Add at the head: for tasks that have waited before."""
@@ -151,17 +133,17 @@ class Queue:
             self._spans[0] = head.part(head.first + self._offset, head.end)
             self._offset = 0
         self._spans.appendleft(batch)
-        self._count += len(batch)
+        self.count += len(batch)
 
     def push_alone(self, task: Batch) -> None:
         """Add a single task before all that came by the others, and leave it single."""
         heapq.heappush(self._alone, (task.first, task))
-        self._count += 1
+        self.count += 1
 
     def take(self, most: int) -> Batch:
         """Cut a batch of up to `most` tasks off the head: consecutive, of one attempt."""
         if self._alone:
-            self._count -= 1
+            self.count -= 1
             return heapq.heappop(self._alone)[1]
         head = self._spans[0]
         first = head.first + self._offset
@@ -182,21 +164,21 @@ class Queue:
             self._offset = 0
         else:
             self._offset = end
-        self._count -= end - start
+        self.count -= end - start
         return span.inputs if end - start == len(span) else span.inputs[start:end]
 
     def drop_from(self, index: int) -> int:
         """Forget the tasks with this index and above; return how many those were."""
-        before = self._count
+        before = self.count
         alone, spans = self._alone, []
         self._alone = []
         while self._spans:
             spans.append(self.take(len(self._spans[0]) - self._offset))
-        self._count = 0
+        self.count = 0
         for span in spans:
             if span.first < index:
                 self.push(span.part(span.first, min(span.end, index)))
         for first, task in alone:
             if first < index:
                 self.push_alone(task)
-        return before - self._count
+        return before - self.count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from flatout._events import SEAT
@@ -40,6 +39,9 @@ class Hands:
     def take(self, first: int, count: int) -> list[Batch]:
         """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
+        span = self._spans.get(first)
+        if span is not None and span[0] == end:  # all of a span, as most often: what follows would come to the same
+            return [self._cut(first, first, end)]
         return [self._cut(start, max(first, start), end) for start in self._among(first, end)]
 
     def _among(self, first: int, end: int) -> list[int]:
@@ -109,6 +111,9 @@ class Crew:
     A worker that runs one task after another is idle when it has nothing in hand, and may be sent one batch ahead. A wide
     one (an event loop, threads that are one worker, a process of a mixture) runs many tasks at once and is never in these
     lists.
+
+    Counted for each kind, to be read only: `active` workers, those that are starting included; `starting` ones, which have
+    not reported for work yet; and tasks that may be `running` at this moment.
     """
 
     def __init__(self) -> None:
@@ -116,9 +121,9 @@ class Crew:
         self.peak = 0
         self.last = SEAT  # the highest number given so far
         self._more = 0  # threads beyond the first of workers that are many
-        self._active: Counter[Kind] = Counter()
-        self._starting: Counter[Kind] = Counter()
-        self._running: Counter[Kind] = Counter()
+        self.active: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.starting: dict[Kind, int] = dict.fromkeys(KINDS, 0)
+        self.running: dict[Kind, int] = dict.fromkeys(KINDS, 0)
         self._idle: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
         self._busy: dict[Kind, dict[int, Worker]] = {kind: {} for kind in KINDS}
 
@@ -134,13 +139,13 @@ class Crew:
             worker = self._add(Worker(SEAT, "inline"))
         if worker is not None and not worker.ready:
             worker.ready, worker.name = True, name
-            self._starting[worker.kind] -= 1
+            self.starting[worker.kind] -= 1
         return worker
 
     def _add(self, worker: Worker) -> Worker:
         self.workers[worker.number] = worker
-        self._active[worker.kind] += 1
-        self._starting[worker.kind] += 1
+        self.active[worker.kind] += 1
+        self.starting[worker.kind] += 1
         self.peak = max(self.peak, self.count)
         return worker
 
@@ -153,9 +158,9 @@ class Crew:
         """The worker is gone, or as good as gone."""
         del self.workers[worker.number]
         self._more -= _more(worker, worker.running)
-        self._active[worker.kind] -= 1
-        self._running[worker.kind] -= worker.running
-        self._starting[worker.kind] -= not worker.ready
+        self.active[worker.kind] -= 1
+        self.running[worker.kind] -= worker.running
+        self.starting[worker.kind] -= not worker.ready
         self.lay_off(worker)
 
     def lay_off(self, worker: Worker) -> None:
@@ -163,18 +168,10 @@ class Crew:
         self._idle[worker.kind].pop(worker.number, None)
         self._busy[worker.kind].pop(worker.number, None)
 
-    def active(self, kind: Kind) -> int:
-        """Workers of a kind, those that are starting included."""
-        return self._active[kind]
-
     @property
     def joined(self) -> int:
         """Workers that are many threads, those that are starting included."""
         return sum(worker.kind == "thread" and worker.wide for worker in self.workers.values())
-
-    def starting(self, kind: Kind) -> int:
-        """Workers of a kind that have not reported for work yet."""
-        return self._starting[kind]
 
     def wide(self, kind: Kind) -> list[Worker]:
         """The wide workers of a kind that can take tasks, who has least in hand first."""
@@ -182,17 +179,17 @@ class Crew:
         ready = [w for w in workers if w.wide and w.kind == kind and w.ready and not (w.killed or w.alone)]
         return sorted(ready, key=lambda worker: worker.hands.count) if len(ready) > 1 else ready
 
-    def running(self, kind: Kind) -> int:
-        """Tasks that workers of a kind may be on at this moment."""
-        return self._running[kind]
-
     def running_in_all(self) -> int:
-        """The same for all kinds together."""
-        return self._running.total()
+        """Tasks that workers of all kinds may be on at this moment."""
+        return sum(self.running.values())
 
     def has_idle(self, kind: Kind) -> bool:
         """Whether a worker of a kind has nothing in hand."""
         return bool(self._idle[kind])
+
+    def has_free(self, kind: Kind) -> bool:
+        """Whether one has nothing in hand, or one batch."""
+        return bool(self._idle[kind] or self._busy[kind])
 
     def take_idle(self, kind: Kind) -> Worker | None:
         """A worker with nothing in hand; it leaves the list."""
@@ -206,21 +203,21 @@ class Crew:
 
     def note(self, worker: Worker) -> None:
         """Count a worker, and put it into the list it belongs to, after what it has in hand has changed."""
-        batches = worker.hands.batches
+        batches, kind = worker.hands.batches, worker.kind
         running = worker.hands.count if worker.wide else min(batches, 1)
-        self._running[worker.kind] += running - worker.running
-        self._more += _more(worker, running) - _more(worker, worker.running)
-        self.peak = max(self.peak, self.count)
+        self.running[kind] += running - worker.running
+        if worker.wide:
+            self._more += _more(worker, running) - _more(worker, worker.running)
+            self.peak = max(self.peak, self.count)
+            worker.alone = worker.alone and running > 0
         worker.running = running
-        if worker.wide and not running:
-            worker.alone = False
         if worker.wide or not worker.ready or worker.killed:
             return
         self.lay_off(worker)
         if batches == 0:
-            self._idle[worker.kind][worker.number] = worker
+            self._idle[kind][worker.number] = worker
         elif batches == 1 and not worker.late:
-            self._busy[worker.kind][worker.number] = worker
+            self._busy[kind][worker.number] = worker
 
 
 def _more(worker: Worker, running: int) -> int:

@@ -68,6 +68,8 @@ class Dispatcher:
     the consumer takes every outcome at once, so that outcomes do not count against the window. `ahead`: a worker may be
     sent a batch while it is on another; not where what comes next may be wanted before what is under way has ended.
     `joined`: threads for calls that wait may be one worker, which begins all it is sent. `date`: see `Governor`.
+
+    wake_at: when a `Tick` is due, on the clock of `now`; None: only events matter. Any thread may read it.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class Dispatcher:
         date: Callable[[], float] | None = None,
     ) -> None:
         self.finished = False
+        self.wake_at: float | None = None
         self.hungry = True  # nothing waits for a worker, and there may be more to draw
         self._options = options
         self._total = total
@@ -150,16 +153,6 @@ class Dispatcher:
         return commands
 
     @property
-    def wake_at(self) -> float | None:
-        """When a `Tick` is due, on the clock of `now`; None: only events matter."""
-        if self.finished:
-            return None
-        due = [entry[0] for heap in (self._delayed, self._deadlines) for entry in heap[:1]]  # asked by any thread
-        looks = self._gauge.look_at, self._staffing.callers_core.look_at, self._staffing.trial.until
-        due += [at for at in (self._next_start, self._barren_deaths.hire_at, *looks) if at is not None]
-        return min(due, default=None)
-
-    @property
     def plan(self) -> Plan | None:
         """What tasks without a route are run by; None: only the seat works yet."""
         return self._staffing.plan
@@ -204,7 +197,7 @@ class Dispatcher:
 
     def _tasks_drawn(self, event: TasksDrawn, now: float) -> None:
         self._drawing = False
-        self._ledger.drawn += len(event.batch)
+        self._ledger.drawn += len(event.batch.inputs)
         if self._ledger.stop is None:
             self._queue(event.batch.route).push(event.batch)
 
@@ -250,7 +243,8 @@ class Dispatcher:
         self._busy_seconds += event.seconds
         self._cpu_seconds += event.cpu_seconds
         self._queued_seconds += event.queued
-        kept = kept_bytes(taken[-1][0].inputs) + kept_bytes(event.values)
+        # What has crossed a border is known to the byte.
+        kept = 0 if event.size else kept_bytes(taken[-1][0].inputs) + kept_bytes(event.values)
         self._sizer.finished(count, max(0.0, event.seconds - event.queued), event.size, kept)
         self._staffing.trial.ended(count, now)
         judged = [self._limit.judge(error.error) for error in event.errors] if event.errors else ()
@@ -261,9 +255,9 @@ class Dispatcher:
             tasks = [index for batch, _ in taken for index in range(batch.first, batch.end)]
         comparable, failed = worker.inside == "async", bool(event.errors)
         self._limit.finished(tasks, now, self._saturated, event.seconds, comparable, overloads, failed)
-        errors = {error.offset: error for error in event.errors}
+        errors = {error.offset: error for error in event.errors} if event.errors else {}
         for batch, shift in taken:
-            self._in_hand -= len(batch)
+            self._in_hand -= len(batch.inputs)
             self._staffing.apart.ended(batch)
             self._attempts_ended(batch, shift, event, errors, worker, now)
             if worker.overdue:
@@ -350,7 +344,7 @@ class Dispatcher:
             self._attempt_failed(task, self._blame(event, worker, task.first), worker, seconds, now)
         if event.fatal:
             self._finish(event.error)
-        elif could_not_start(worker, event.error) and self._crew.active(worker.kind):
+        elif could_not_start(worker, event.error) and self._crew.active[worker.kind]:
             self._staffing.can_have_no_more(worker)  # descriptors, memory, ...
         elif blamed:
             self._barren_deaths.got_on()  # the run gets on
@@ -419,7 +413,8 @@ class Dispatcher:
         return (overload.retry_after or 0.0) if overload is not None else 0.0
 
     def _deliver(self, due: list[Settled]) -> None:
-        self._commands += [Deliver(settled) for settled in due]
+        for settled in due:
+            self._commands.append(Deliver(settled))
 
     def _stop_at(self, index: int) -> None:
         """A failure ends the run: what comes before it is still finished, nothing behind it is begun."""
@@ -431,7 +426,7 @@ class Dispatcher:
         self._commands += [TakeBack(worker.number) for worker in joined]
         spans = [span for worker in self._crew.workers.values() for span in worker.hands]
         in_hand = sum(max(0, min(span.end, index) - span.first) for span in spans)
-        self._ledger.before_stop = sum(map(len, self._queues.values())) + len(self._delayed) + in_hand
+        self._ledger.before_stop = self._waiting + len(self._delayed) + in_hand
 
     # Moving on
 
@@ -449,15 +444,22 @@ class Dispatcher:
             self._commands.append(ReadCpu())
         self._draw()
         for route, queue in self._queues.items():
-            if queue:
+            if queue.count:
                 self._staff(route, queue, now, may_hire)
-        waiting = any(self._queues.values())
+        waiting = self._waiting > 0
         self.hungry = not (waiting or self._ended)
         self._saturated = waiting and self._staffing.full()
         self._next_start = self._pace.ready_at if waiting and self._pace.paused(now) else None
         if self._looks_at_threads:
             self._look_at_threads(now)
+        self.wake_at = self._next_look()
         self._finish_if_over()
+
+    def _next_look(self) -> float | None:
+        looks = self._gauge.look_at, self._staffing.callers_core.look_at, self._staffing.trial.until
+        heads = [heap[0][0] for heap in (self._delayed, self._deadlines) if heap]
+        heads += [at for at in (self._next_start, self._barren_deaths.hire_at, *looks) if at is not None]
+        return min(heads, default=None)
 
     def _look_at_threads(self, now: float) -> None:
         """As long as no call has ended: do those wait that all threads are in, so that more of them would help?"""
@@ -473,18 +475,24 @@ class Dispatcher:
     def _draw(self) -> None:
         if self._drawing or self._ended or self._ledger.stop is not None:
             return
-        waiting = sum(map(len, self._queues.values()))
-        room = self._window.room(self._limit.value, waiting, len(self._delayed))
+        room = self._window.room(self._limit.value, self._waiting, len(self._delayed))
         if room:
             self._drawing = True
             self._commands.append(Draw(room))
 
     def _left(self) -> int | None:
         """Tasks that no worker has been given, where that is known."""
-        waiting = len(self._queues[None])
+        waiting = self._queues[None].count
         if self._total is not None:
             return max(1, self._total - self._ledger.drawn + waiting)
         return waiting if self._ended else None
+
+    @property
+    def _waiting(self) -> int:
+        """Tasks that wait for a worker."""
+        if len(self._queues) == 1:  # as a rule
+            return self._queues[None].count
+        return sum([queue.count for queue in self._queues.values()])
 
     def _staff(self, route: Kind | None, queue: Queue, now: float, may_hire: bool) -> None:
         """Give waiting tasks to workers, and hire where hands are missing."""
@@ -499,7 +507,7 @@ class Dispatcher:
     def _send(self, worker: Worker, batch: Batch, now: float) -> None:
         self._staffing.trial.begun(now)
         worker.hands.add(batch)
-        self._in_hand += len(batch)
+        self._in_hand += len(batch.inputs)
         self._limit.started(range(batch.first, batch.end), now, _beginning(worker, batch))
         self._crew.note(worker)
         self._watch(worker, now)
@@ -583,11 +591,11 @@ class Dispatcher:
             if self._ledger.before_stop == 0:
                 self._commands.append(Deliver(self._ledger.stop))
                 self._finish(None)
-        elif self._ended and self._in_hand == 0 and not self._delayed and not any(self._queues.values()):
+        elif self._ended and self._in_hand == 0 and not self._delayed and not self._waiting:
             self._finish(self._error)
 
     def _finish(self, error: BaseException | None, cancelled: bool = False) -> None:
-        self.finished = True
+        self.finished, self.wake_at = True, None
         self._ledger.close()
         for worker in self._crew.workers.values():
             if worker.number != SEAT and not worker.killed:

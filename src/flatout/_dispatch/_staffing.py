@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from flatout._dispatch._apart import Apart
-from flatout._dispatch._batching import INLINE_TARGET, MOST, TARGET, Queue, Sizer
+from flatout._dispatch._batching import CHEAP, INLINE_TARGET, MODEST, MOST, SHORT, TARGET, Queue, Sizer
 from flatout._dispatch._callers_core import CallersCore
 from flatout._dispatch._crew import Crew, Worker
 from flatout._dispatch._trial import Trial
@@ -21,6 +21,8 @@ MOST_STARTING = (
 class Staffing:
     """Matches tasks that wait with workers. It keeps no task: who asks it sees to each batch before it goes on to the next.
 
+    kind: that of the plan, by which tasks without a route go. inside: what runs the tasks in workers of a kind, where they
+    have many in flight; else empty.
     left: tells how many tasks nobody has begun, None where that is unknown. `ahead`, `joined`: see `Dispatcher`.
     """
 
@@ -37,6 +39,8 @@ class Staffing:
         joined: bool,
     ) -> None:
         self.plan: Plan | None = None
+        self.kind: Kind = "inline"
+        self.inside: dict[Kind, Inside] = {"inline": "", "async": "async", "thread": "", "process": ""}
         self.apart = Apart()
         self.callers_core = CallersCore()
         self.trial = Trial()  # of an event loop
@@ -50,12 +54,11 @@ class Staffing:
         self._left = left
         self._sends_ahead = ahead
         self._may_join_threads = joined and options.chunksize is None
-        self._joins_threads = False
         self._no_more: int | None = None  # processes of a mixture that can be had, where more could not
 
     def adopt(self, plan: Plan, in_hand: int) -> None:
         """From now on by this plan; in_hand: tasks that workers have by the one before."""
-        self.plan = plan
+        self.plan, self.kind = plan, plan.kind
         self.callers_core.free()
         self._no_more = None
         most = self._options.max_concurrency
@@ -63,20 +66,21 @@ class Staffing:
         ceiling = max(start, plan.ceiling or start) if most is None else min(most, max(start, plan.ceiling or start))
         measured = plan.measured if plan.kind == "thread" else None
         waits = measured is not None and measured.wait > measured.seconds / 2
-        fits = self._may_join_threads and plan.chunksize is None and not self._sizer.short
-        self._joins_threads = fits and waits
+        joins = self._may_join_threads and plan.chunksize is None and waits and self._sizer.mean >= SHORT
+        self.inside |= {"thread": "thread" if joins else "", "process": plan.inside if plan.kind == "process" else ""}
         self._limit.adopt(start, ceiling, (waits and most is None) or ceiling > start, in_hand)
         self._sizer.fixed = self._options.chunksize or plan.chunksize
 
     def parts_threads(self) -> bool:
         """Whether threads are to be workers of their own from now on: what is short travels in batches."""
-        parts = self._joins_threads and self._sizer.short
-        self._joins_threads = self._joins_threads and not parts
+        parts = self._sizer.mean < SHORT and self.inside["thread"] != ""
+        if parts:
+            self.inside["thread"] = ""
         return parts
 
     def can_have_no_more(self, worker: Worker) -> None:
         """One could not be started for want of descriptors, memory, ...: those that are there must do."""
-        active = self._crew.active(worker.kind)
+        active = self._crew.active[worker.kind]
         if worker.wide:
             self._no_more = active
         else:
@@ -86,28 +90,25 @@ class Staffing:
 
     def assign(self, route: Kind | None, queue: Queue, now: float) -> Iterator[tuple[Worker, Batch]]:
         """What of a queue is to be sent to whom."""
-        kind = self._kind(route)
-        return self._feed_wide(kind, queue, now) if self.inside(kind) else self._feed(kind, queue, now)
+        kind = route or self.kind
+        return self._feed_wide(kind, queue, now) if self.inside[kind] else self._feed(kind, queue, now)
 
     def stand_in(self, route: Kind | None, queue: Queue, now: float) -> Iterator[tuple[Worker, Batch]]:
         """What the caller does by itself while processes are starting: what does not take long."""
-        none_yet = self._crew.active("process") == self._crew.starting("process")
-        if route is None and self._kind(route) == "process" and self._sizer.modest and none_yet:
+        none_yet = self._crew.active["process"] == self._crew.starting["process"]
+        if none_yet and route is None and self.kind == "process" and self._sizer.mean < MODEST:
             yield from self._feed("inline", queue, now)
-
-    def _kind(self, route: Kind | None) -> Kind:
-        return route or (self.plan.kind if self.plan else "inline")
 
     def _feed_wide(self, kind: Kind, queue: Queue, now: float) -> Iterator[tuple[Worker, Batch]]:
         """Give each what it has room for; what must be alone goes to one that has nothing in hand."""
         workers = self._crew.wide(kind)
-        while workers and queue and not self._held_back(kind, queue):
+        while workers and queue.count and not self._held_back(kind, queue):
             worker = next((worker for worker in workers if not self._crowded(worker)), None)
             if worker is None:
                 return
             alone = queue.first_alone is not None
             shares = max(1, self._most(kind))  # those that are starting have theirs, too
-            share = -(-min(self._value(kind), len(queue) + self._crew.running(kind)) // shares)
+            share = -(-min(self._value(kind), queue.count + self._crew.running[kind]) // shares)
             room = self._pace.room(min(self.room(kind), share - worker.hands.count), now)
             if room <= 0 or (alone and worker.hands.count):
                 return
@@ -117,7 +118,10 @@ class Staffing:
 
     def _feed(self, kind: Kind, queue: Queue, now: float) -> Iterator[tuple[Worker, Batch]]:
         target = INLINE_TARGET if kind == "inline" else TARGET
-        while queue and not self._waits(kind, queue, now) and (worker := self._free(kind)) is not None:
+        while queue.count and self._crew.has_free(kind) and not self._waits(kind, queue, now):
+            worker = self._free(kind)
+            if worker is None:
+                return
             yield worker, queue.take(self._pace.room(self.next_size(target), now))
 
     def next_size(self, target: float) -> int:
@@ -141,8 +145,8 @@ class Staffing:
 
     def _free(self, kind: Kind) -> Worker | None:
         """A worker that can take a batch: an idle one, or one that may have its next batch waiting."""
-        worker = self._crew.take_idle(kind) if self.room(kind) > 0 else None
-        if worker is None and self._ahead(kind) and self._crew.active(kind) <= self._value(kind):
+        worker = self._crew.take_idle(kind) if self._crew.has_idle(kind) and self.room(kind) > 0 else None
+        if worker is None and self._ahead(kind) and self._crew.active[kind] <= self._value(kind):
             worker = self._crew.take_busy(kind)
         return worker
 
@@ -153,20 +157,22 @@ class Staffing:
         """
         if kind == "inline" or not self._sends_ahead or self._pace.bounded:
             return False
-        return self._sizer.cheap or (kind == "process" and len(self._queues[None]) >= 2 * self._limit.value)
+        return self._sizer.mean < CHEAP or (kind == "process" and self._queues[None].count >= 2 * self._limit.value)
 
     # Who is hired, and who is let go
 
     def hire(self, route: Kind | None, queue: Queue, now: float) -> list[StartWorker]:
         """Workers that are to be started for what still waits in a queue."""
-        kind = self._kind(route)
-        if not queue or kind == "inline" or self._crew.has_idle(kind):
+        kind = route or self.kind
+        if not queue.count or kind == "inline" or self._crew.has_idle(kind):
             return []  # what waits is held back by a limit
-        starting, inside = self._crew.starting(kind), self.inside(kind)
+        starting, inside = self._crew.starting[kind], self.inside[kind]
         joined = kind == "thread" and inside != ""
         # Beside threads that are workers of their own, and end what they are on.
-        active = self._crew.joined if joined else self._crew.active(kind)
-        wanted = min(self._most(kind) - active, self._pace.room(len(queue), now) - starting)
+        wanted = self._most(kind) - (self._crew.joined if joined else self._crew.active[kind])
+        if wanted <= 0:
+            return []
+        wanted = min(wanted, self._pace.room(queue.count, now) - starting)
         if kind == "thread":
             wanted = min(wanted, MOST_STARTING - starting)
         return [StartWorker(self._crew.hire(kind, inside).number, kind, inside) for _ in range(wanted)]
@@ -174,8 +180,8 @@ class Staffing:
     def has_no_use_for(self, worker: Worker) -> bool:
         """Whether there are more of a worker's kind than this run has use for. The seat stays."""
         kind = worker.kind
-        too_many = self._crew.active(kind) > self._most(kind)
-        return worker.number != SEAT and (too_many or worker.inside != self.inside(kind))
+        too_many = self._crew.active[kind] > self._most(kind)
+        return worker.number != SEAT and (too_many or worker.inside != self.inside[kind])
 
     def _most(self, kind: Kind) -> int:
         """Workers of a kind that this run has use for."""
@@ -183,7 +189,7 @@ class Staffing:
             return 0
         if kind == "async":
             return 1
-        if self.plan is None or not self.inside(kind):
+        if self.plan is None or not self.inside[kind]:
             return self._value(kind)
         bounds = [bound for bound in (self.room_for, self._no_more) if bound is not None]
         return max(1, min([self.plan.processes or 1, *bounds]))
@@ -193,7 +199,7 @@ class Staffing:
     @property
     def by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
-        return self.plan is None or self.plan.kind == "inline"
+        return self.kind == "inline"
 
     @property
     def shares_cores(self) -> bool:
@@ -203,28 +209,20 @@ class Staffing:
 
     def full(self, kind: Kind | None = None) -> bool:
         """Whether nothing more may begin in workers of this kind; by default of the plan's."""
-        return self.room(kind or self._kind(None)) <= 0
+        return self.room(kind or self.kind) <= 0
 
     def room(self, kind: Kind) -> int:
         """How many more tasks may begin in workers of this kind."""
-        running, most = self._crew.running(kind), self._options.max_concurrency
+        running, most = self._crew.running[kind], self._options.max_concurrency
         room = self._value(kind) - running
         if kind == "async":
             room = self.trial.room(room, running)
-        if self.callers_core.taken and kind == self._kind(None) and running:
+        if self.callers_core.taken and kind == self.kind and running:
             room -= 1
         return room if most is None else min(room, most - self._crew.running_in_all())
 
     def _value(self, kind: Kind) -> int:
         """The limit of a kind of worker: that of the run, or, one task a process, what there is memory for."""
-        if kind != "process" or self.inside(kind) or self.room_for is None:
+        if self.room_for is None or kind != "process" or self.inside[kind]:
             return self._limit.value
         return max(1, min(self._limit.value, self.room_for))
-
-    def inside(self, kind: Kind) -> Inside:
-        """What runs the tasks in workers of a kind, where they have many in flight; else empty."""
-        if kind == "async":
-            return "async"
-        if kind == "thread":
-            return "thread" if self._joins_threads else ""
-        return self.plan.inside if self.plan is not None and self.plan.kind == kind else ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from flatout._dispatch._batching import INLINE_TARGET, TARGET, Sizer
 from flatout._dispatch._ledger import Ledger
 from flatout._dispatch._staffing import Staffing
@@ -31,39 +33,29 @@ class Window:
         held = self._ledger.held
         if self._staffing.by_seat and held > delayed:
             return 0  # who draws would wait for the next input with an outcome in hand
-        window = self._buffersize or self._size(in_flight, delayed)
+        plan = self._staffing.plan
+        given = self._asked or (plan.buffersize if plan is not None else None)
+        window = given or self._size(in_flight, delayed)
         room = window - held
-        if waiting < window // 4 and self._held_up(held, window):
+        if given is None and waiting < window // 4 and self._held_up(held, window):
             room = max(room, window // 2)
         return room if room >= max(1, window // 4) or (room > 0 and not waiting) else 0
-
-    @property
-    def _buffersize(self) -> int | None:
-        plan = self._staffing.plan
-        return self._asked or (plan.buffersize if plan else None)
-
-    @property
-    def _wide(self) -> bool:
-        plan = self._staffing.plan
-        return plan is not None and self._staffing.inside(plan.kind) != ""
 
     def _size(self, in_flight: int, delayed: int) -> int:
         """Tasks to be held where nobody has said how many."""
         if self._staffing.by_seat:
             return self._staffing.next_size(INLINE_TARGET) + delayed
-        least = 4 * in_flight
-        wanted = least * (1 if self._wide else self._staffing.next_size(TARGET))
-        if not self._sizer.measured:
+        least, wide = 4 * in_flight, self._staffing.inside[self._staffing.kind] != ""
+        wanted = least * (1 if wide else self._staffing.next_size(TARGET))
+        if self._sizer.mean == math.inf:
             return wanted  # they may be large
-        if self._sizer.moved and not self._wide:  # what crosses a border is known to take no more room than it may
+        if self._sizer.moved and not wide:  # what crosses a border is known to take no more room than it may
             wanted = max(wanted, EACH * in_flight)
         return max(least, min(max(LEAST, wanted), int(BYTES / max(1.0, self._sizer.bytes))))
 
     def _held_up(self, held: int, window: int) -> bool:
-        """Whether one task takes so long that outcomes of those behind it fill the window, where that is left to us."""
-        if self._buffersize is not None:
-            return False
+        """Whether one task takes so long that outcomes of those behind it fill the window."""
         most = BYTES / max(LEAST_BYTES, self._sizer.bytes)
         if not self._sizer.moved:  # they stay here, an image each perhaps, and may be larger than they look
-            most = min(most, HELD_UP * window) if self._wide else 0
+            most = min(most, HELD_UP * window) if self._staffing.inside[self._staffing.kind] else 0
         return self._ledger.waits_for_one and held < most

@@ -43,7 +43,7 @@ class Packed:
     ) -> None:
         self.data = data
         self.plain = plain
-        self.pieces = [memoryview(data), *(buffer.raw() for buffer in buffers)]  # what travels
+        self.pieces: list[bytes | memoryview] = [data, *(buffer.raw() for buffer in buffers)]  # what travels
         self.lengths = lengths
 
 
