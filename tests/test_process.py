@@ -171,6 +171,27 @@ def test_what_a_task_has_started_goes_also_where_the_zygote_dies_before_it_has_b
     wait_until_gone(program)
 
 
+LET_GO_AFTER_THE_END = """
+import psutil
+from flatout._workers import _pool
+
+before = psutil.Process().num_fds()
+pool = _pool.Pool()
+process = pool.lease()
+while not process.pid:
+    pass
+pool.close()
+pool.dismiss(process)
+assert psutil.Process().num_fds() == before
+"""
+
+
+def test_a_worker_that_is_let_go_when_its_zygote_has_ended_leaves_nothing_open() -> None:
+    command = [sys.executable, "-c", LET_GO_AFTER_THE_END]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=GUARD)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def taken_from(pid: int, fd: int) -> int:
     """A copy of a descriptor of another process."""
     pidfd_getfd = 438  # the number of the system call, on all machines

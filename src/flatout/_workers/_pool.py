@@ -202,11 +202,16 @@ class Pool:
         """
         process.part()
         with self._lock:
-            self._leaving.append(process)
-            for other in list(self._leaving):
-                if other.exitcode is not None or not other.pid:
-                    self._leaving.remove(other)
-                    other.forget()
+            if not self._broken:
+                self._leaving.append(process)
+                for other in list(self._leaving):
+                    if other.exitcode is not None or not other.pid:
+                        self._leaving.remove(other)
+                        other.forget()
+                return
+        if process.exitcode is None:
+            kill_group(process.pid)
+        process.forget()
 
     def kill(self, process: Process) -> None:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
