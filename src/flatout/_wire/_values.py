@@ -43,7 +43,9 @@ class Packed:
     ) -> None:
         self.data = data
         self.plain = plain
-        self.pieces: list[bytes | memoryview] = [data, *(buffer.raw() for buffer in buffers)]  # what travels
+        # What travels. Not as bytes, which `Sender.put` would send by `send`: that is hidden from a task's audit hook, which then
+        # ends the worker in the middle of another task.
+        self.pieces = [memoryview(data), *(buffer.raw() for buffer in buffers)]
         self.lengths = lengths
 
 
