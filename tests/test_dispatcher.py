@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flatout._dispatch._batching import CHEAP, MODEST
 from flatout._dispatch._callers_core import LOOK
 from flatout._dispatch._deaths import BARREN_DEATHS, BARREN_SECONDS, PAUSE
 from flatout._dispatch._dispatcher import Dispatcher
@@ -1148,7 +1149,10 @@ def test_a_task_that_must_run_in_a_process_never_runs_in_the_caller() -> None:
     assert not sent(commands)
 
 
-@pytest.mark.parametrize(("seconds", "stands_in"), [(1e-6, True), (0.02, True), (0.04, False)])
+@pytest.mark.parametrize(
+    ("seconds", "stands_in"),
+    [(1e-6, True), (0.02, True), (MODEST * 0.9, True), (MODEST * 1.1, False), (0.04, False)],
+)
 def test_the_caller_stands_in_while_processes_start(seconds: float, stands_in: bool) -> None:
     dispatcher = brain(None)
     dispatcher.handle(WorkerReady(SEAT), 0.0)
@@ -1158,6 +1162,13 @@ def test_the_caller_stands_in_while_processes_start(seconds: float, stands_in: b
     commands = dispatcher.handle(inputs(1, 9), 0.0)
     assert len(of(commands, StartWorker)) == 2
     assert [worker for worker, _ in sent(commands)] == [SEAT] * stands_in
+
+
+@pytest.mark.parametrize(("seconds", "batches"), [(CHEAP * 0.9, 2), (CHEAP * 1.1, 1)])
+def test_a_thread_has_its_next_batch_waiting_where_tasks_are_cheap(seconds: float, batches: int) -> None:
+    dispatcher = brain(Plan("thread", 1, chunksize=1))
+    assert sent(crew_of(dispatcher, 1, 9)) == [(1, [0])]  # as long as nothing is known of them
+    assert len(sent(dispatcher.handle(BatchFinished(1, 0, [0], seconds=seconds), 1.0))) == batches
 
 
 def timed_out_in_the_loop(**options: Any) -> Dispatcher:

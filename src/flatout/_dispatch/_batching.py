@@ -40,7 +40,6 @@ class Sizer:
         self.fixed = fixed
         self.mean = math.inf
         self._variance = 0.0
-        self._fits: dict[float, int] = {}  # how many are sent together at most, by the seconds that a batch is to take
         self._last = 1
         self.moved = 0.0  # bytes that a task takes to move
         self._kept = 0.0  # that it takes here at least, input and result, where they are not shared with others
@@ -53,7 +52,6 @@ class Sizer:
     def finished(self, count: int, seconds: float, size: int = 0, kept: int = 0) -> None:
         """So many tasks took so many seconds together, and so many bytes to move; and one of them takes so many here."""
         self._last = count
-        self._fits.clear()
         mean = seconds / count
         if self.mean == math.inf:
             self.mean, self.moved, self._kept = mean, size / count, kept
@@ -71,13 +69,9 @@ class Sizer:
             return self.fixed
         if self.mean == math.inf:
             return 1
-        fits = self._fits.get(target)
-        if fits is None:
-            fits = self._fits[target] = min(MOST, 2 * self._last, self._fitting(target))
-        share = -(-left // (2 * workers))
-        if share < fits:
-            share = max(share, min(left, self._last, int(LEAST / max(self.mean, 1e-9))))  # what is worth sending
-        return max(1, min(fits, share))
+        worth_sending = min(left, self._last, int(LEAST / max(self.mean, 1e-9)))
+        share = max(-(-left // (2 * workers)), worth_sending)
+        return max(1, min(2 * self._last, self._fitting(target), share, MOST))
 
     def _fitting(self, target: float) -> int:
         """The largest n with n * mean + 2 * sigma * sqrt(n) <= target: tasks that vary by themselves make up for each other.

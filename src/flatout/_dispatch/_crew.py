@@ -39,9 +39,6 @@ class Hands:
     def take(self, first: int, count: int) -> list[Batch]:
         """Put down those of the tasks first ... first + count - 1 that are in hand; return them, lowest first."""
         end = first + count
-        span = self._spans.get(first)
-        if span is not None and span[0] == end:  # all of a span, as most often: what follows would come to the same
-            return [self._cut(first, first, end)]
         return [self._cut(start, max(first, start), end) for start in self._among(first, end)]
 
     def _among(self, first: int, end: int) -> list[int]:

@@ -490,8 +490,6 @@ class Dispatcher:
     @property
     def _waiting(self) -> int:
         """Tasks that wait for a worker."""
-        if len(self._queues) == 1:  # as a rule
-            return self._queues[None].count
         return sum([queue.count for queue in self._queues.values()])
 
     def _staff(self, route: Kind | None, queue: Queue, now: float, may_hire: bool) -> None:

@@ -197,6 +197,11 @@ class Staffing:
     # What there is room for
 
     @property
+    def wide(self) -> bool:
+        """Whether the workers of the plan begin at once all that they are sent."""
+        return self.inside[self.kind] != ""
+
+    @property
     def by_seat(self) -> bool:
         """Whether the caller's own thread does the work, and draws the inputs."""
         return self.kind == "inline"

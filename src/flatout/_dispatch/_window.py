@@ -45,7 +45,7 @@ class Window:
         """Tasks to be held where nobody has said how many."""
         if self._staffing.by_seat:
             return self._staffing.next_size(INLINE_TARGET) + delayed
-        least, wide = 4 * in_flight, self._staffing.inside[self._staffing.kind] != ""
+        least, wide = 4 * in_flight, self._staffing.wide
         wanted = least * (1 if wide else self._staffing.next_size(TARGET))
         if self._sizer.mean == math.inf:
             return wanted  # they may be large
@@ -57,5 +57,5 @@ class Window:
         """Whether one task takes so long that outcomes of those behind it fill the window."""
         most = BYTES / max(LEAST_BYTES, self._sizer.bytes)
         if not self._sizer.moved:  # they stay here, an image each perhaps, and may be larger than they look
-            most = min(most, HELD_UP * window) if self._staffing.inside[self._staffing.kind] else 0
+            most = min(most, HELD_UP * window) if self._staffing.wide else 0
         return self._ledger.waits_for_one and held < most

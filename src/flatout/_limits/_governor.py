@@ -29,11 +29,15 @@ class Governor:
         self._adaptive = Adaptive(1, 1, explores=False)
         self._line = Line()
         self._date = date
-        self.value = self._adaptive.value  # most tasks in flight at this moment
         self._decisions: deque[tuple[str, str, str, str]] = deque(maxlen=KEPT)
         self.decisions: tuple[str, ...] = ()
 
     # In flight
+
+    @property
+    def value(self) -> int:
+        """Most tasks in flight at this moment."""
+        return self._adaptive.value
 
     @property
     def quickest(self) -> float:
@@ -48,19 +52,16 @@ class Governor:
         say = lambda *change: self._note("in flight", *map(str, change))  # noqa: E731
         self._adaptive = Adaptive(start, ceiling, say, explores=explores)
         self._line = Line(in_hand)
-        self.value = self._adaptive.value
 
     def pin(self, value: int, reason: str) -> None:
         """Stay with so many."""
         if value != self.value:
             self._note("in flight", str(self.value), str(value), reason)
         self._adaptive = Adaptive(value, value, explores=False)
-        self.value = self._adaptive.value
 
     def idle(self, now: float) -> None:
         """As many are in flight as may be, all have begun, and none computes."""
         self._adaptive.idle(now)
-        self.value = self._adaptive.value
 
     @property
     def starting(self) -> bool:
@@ -116,7 +117,6 @@ class Governor:
         if count > refused:
             taken = seconds * (count - refused) / count
             self._adaptive.finished(count - refused, now, saturated, taken, comparable, busy, broken, reach)
-            self.value = self._adaptive.value
 
     def _refused(self, overloads: Sequence[Overload], began: float, now: float) -> int:
         """Slow down where there were too many a second, or where even one at a time is too much; returns how many."""

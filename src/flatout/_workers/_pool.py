@@ -198,20 +198,23 @@ class Pool:
     def dismiss(self, process: Process) -> None:
         """Wait no longer for it: it ends by itself, or is being killed.
 
-        What it has started ends with it, also where the zygote does not live to see to that: see `close`.
+        What it has started ends with it, also where the zygote does not live to see to that: with the next one that is let
+        go, or with the pool.
         """
         process.part()
         with self._lock:
-            if not self._broken:
-                self._leaving.append(process)
-                for other in list(self._leaving):
-                    if other.exitcode is not None or not other.pid:
-                        self._leaving.remove(other)
-                        other.forget()
-                return
-        if process.exitcode is None:
-            kill_group(process.pid)
-        process.forget()
+            self._leaving.append(process)
+            self._forget_the_dead()
+
+    def _forget_the_dead(self) -> None:
+        """Of those that were let go. Where the zygote was killed, it did not end what they had started."""
+        status = self._zygote.poll()
+        for process in list(self._leaving):
+            if status is not None and status < 0 and process.exitcode is None:
+                kill_group(process.pid)
+            if status is not None or process.exitcode is not None or not process.pid:
+                self._leaving.remove(process)
+                process.forget()
 
     def kill(self, process: Process) -> None:
         """Have the zygote kill it with all it started. Its stream ends when it is gone."""
@@ -250,11 +253,10 @@ class Pool:
         """End the zygote, and with it every worker."""
         with self._lock:
             self._broken = True
-            workers = [*self._idle, *self._leaving]
+            for process in self._idle:
+                process.part()
+            self._leaving += self._idle
             self._idle.clear()
-            self._leaving.clear()
-        for process in workers:
-            process.part()
         with self._control:
             try:
                 self._zygote.send_signal(signal.SIGCONT)
@@ -266,11 +268,9 @@ class Pool:
                 self._zygote.kill()
             except OSError:  # it was gone before
                 pass
-        killed = self._zygote.wait() < 0
-        for process in workers:
-            if killed and process.exitcode is None:
-                kill_group(process.pid)
-            process.forget()
+        self._zygote.wait()
+        with self._lock:
+            self._forget_the_dead()
 
     def abandon(self) -> None:
         """In a fork of the process that owns it: close the copies of its descriptors, also of workers that are leased."""
