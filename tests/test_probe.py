@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import functools
 import gc
 import hashlib
@@ -27,7 +28,7 @@ from flatout._plan._brisk import FOR_EACH, HURRIED, brisk
 from flatout._plan._evidence import BOOT_AFTER, WAITED, Beside, Evidence
 from flatout._plan._probe import Probe
 from flatout._threads import _kept
-from flatout._threads._times import Queued, clock_of_native, read
+from flatout._threads._times import VISIBLE, Queued, RunQueue, clock_of_native, read
 
 BIG = bytes(2_000_000)
 TEXT = "x" * 40_000
@@ -70,12 +71,20 @@ def shares(call: Callable[[], object]) -> tuple[float, float, float]:
 
 @pytest.fixture(params=[0, 2], ids=["alone", "beside two others"])
 def company(request: pytest.FixtureRequest) -> Iterator[None]:
+    with beside(request.param):
+        yield
+
+
+@contextlib.contextmanager
+def beside(count: int) -> Iterator[None]:
     """So many other processes that never stop computing."""
-    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(request.param)]
-    yield
-    for other in others:
-        other.kill()
-        other.wait()
+    others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
 
 
 @pytest.mark.usefixtures("company")
@@ -581,6 +590,48 @@ def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypat
     )
     assert made[0].since(3.0) == 3.0
     assert made[0].since(3.0) == 0.0
+
+
+def test_a_look_begins_when_its_nap_does() -> None:
+    """Whoever loses the GIL before it naps has seen nothing of what the calls compute until it has it back."""
+    asked: list[float] = []
+
+    def lose_the_gil() -> int:
+        asked.append(time.perf_counter())
+        if len(asked) == 1:
+            time.sleep(2 * _probe.PROMPT)
+        return len(asked)
+
+    probe = Probe(lambda: None, lambda each: None)
+    assert probe._note_before(lose_the_gil) == len(asked) > 1
+    assert probe._noted[0] > asked[0]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells of the queue for a core")
+def test_who_has_just_waited_for_a_core_was_not_asleep() -> None:
+    probe = Probe(lambda: None, lambda each: None)
+    waited, over = threading.Event(), threading.Event()
+
+    def compute_then_sleep() -> None:
+        queue = probe._queue = RunQueue()
+        while queue.seconds() <= 2 * VISIBLE:
+            compute()
+        waited.set()
+        over.wait()
+
+    thread = threading.Thread(target=compute_then_sleep)
+    with beside(usable_cores()):
+        thread.start()
+        try:
+            assert waited.wait(60)
+            assert probe._queue is not None
+            deadline = time.monotonic() + 60
+            while not probe._asleep(probe._queue.seconds()):
+                assert time.monotonic() < deadline
+            assert not probe._asleep(probe._queue.seconds() - 2 * VISIBLE)
+        finally:
+            over.set()
+            thread.join()
 
 
 def test_where_no_thread_can_be_had_to_watch_calls_they_stay_in_the_plain_loop() -> None:

@@ -32,13 +32,14 @@ from flatout._plan._peak import Peak
 from flatout._record import replace
 from flatout._threads._daemons import Daemon
 from flatout._threads._interrupts import put_off
-from flatout._threads._times import RunQueue, clock_of, read
+from flatout._threads._times import VISIBLE, RunQueue, clock_of, read
 
 HEEDED = 0.005  # seconds of calls from which garbage collections are told apart from them; guessed
 MISSED = 0.001  # seconds with neither a look nor computing, from which the watcher says why; guessed
 OVERDUE = 0.005  # seconds since a look began, from which the watcher is let in before a call is over; guessed
 # Seconds that another thread is given to end judging before the next call is made. It takes 1-2 ms (measured); guessed.
 AT_IT = 0.02
+PROMPT = NAP / 2  # seconds from what is noted to the nap, up to which nothing came in between; guessed
 BLURRED = 0.2  # of a look's time, up to which a call rests whose thread has no clock that others can read; guessed
 LET_IN = 0.002  # seconds that are given for it: it may be a core that it waits for, and not the GIL; guessed
 _FINE = os.name == "posix"  # whether CPU time does not go by ticks that are longer than a look
@@ -339,11 +340,10 @@ class Probe:
         self._own_thread = clock_of(threading.get_ident())
         theirs = queued = 0.0
         for nap in cycle(_NAPS):
-            self._note_missed()
+            waits = self._note_before(blocked)
             if self._over:
                 break
             busy, turn, undisturbed = self._evidence.within, self._evidence.turn, not self._imports.at_work
-            waits = 0 if blocked is None else blocked()
             then, cpu_then = self._noted[:2]
             time.sleep(nap)
             self._own_clock = time.thread_time()
@@ -373,6 +373,16 @@ class Probe:
             return not computed
         return _FINE and computed <= BLURRED * seconds
 
+    def _note_before(self, blocked: Callable[[], int] | None) -> int:
+        """What comes before a look is none of it. Returns how often it has had to wait by then."""
+        while True:
+            self._note_missed()
+            waits = 0 if blocked is None else blocked()
+            # Who loses the GIL just here gets it back when the calls have computed for a while: in vain for who looks whether it
+            # is free after his nap.
+            if time.perf_counter() - self._noted[0] < PROMPT or self._over:
+                return waits
+
     def _note_missed(self) -> None:
         """Between looks too the watcher may want the GIL, or a core."""
         with self._lock:
@@ -399,7 +409,7 @@ class Probe:
                 self._known.mean if self._known is not None and self._may_agree(now, cpu, queued, resting) else None
             )
             shown = agreed is not None or self._evidence.shown(
-                now, cpu, queued, resting, self._asleep, self._without_programs
+                now, cpu, queued, resting, lambda: self._asleep(queued), self._without_programs
             )
             if shown and self._imports.under_way():
                 self._evidence.imported(now, cpu)
@@ -420,15 +430,19 @@ class Probe:
 
     def _may_agree(self, now: float, cpu: float, queued: float, resting: bool) -> bool:
         """Whether the first call is under way, and as far as it has come does what is known."""
-        if self._known is None or not self._evidence.within_first or (resting and not self._asleep()):
+        if self._known is None or not self._evidence.within_first or (resting and not self._asleep(queued)):
             return False
         return any(self._evidence.may_agree(seen, now, cpu, queued) for seen in self._known.alike)
 
     def _without_programs(self) -> bool:
         return self._elsewhere is None or not self._elsewhere.has_children()
 
-    def _asleep(self) -> bool:
-        return self._queue is None or not self._queue.inside()
+    def _asleep(self, queued: float) -> bool:
+        """Whether the thread of the calls wants no core, nor has had to wait for one since it had done so for `queued` seconds.
+
+        (Linux adds such a time up when it is over.)
+        """
+        return self._queue is None or not (self._queue.inside() or self._queue.seconds() > queued + VISIBLE)
 
 
 def _nothing(*_: object) -> None:
