@@ -106,8 +106,8 @@ def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> N
 
 
 def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_mean() -> None:
-    steady = measured(*[(60, 1e-4)] * 20)
-    varied = measured(*[(60, 0.2e-4), (60, 1.8e-4)] * 10)
+    steady = measured(*[(240, 1e-4)] * 20)
+    varied = measured(*[(240, 0.2e-4), (240, 1.8e-4)] * 10)
     assert varied.size(PLENTY, 4) < steady.size(PLENTY, 4)
 
 

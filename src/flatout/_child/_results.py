@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     Tasks = deque[tuple[int, Any]]  # (index plus 1, as the page has it, and input)
 
 IDLE_SECONDS = 5  # after which a worker with nothing to do gives memory back; guessed
-POSTMAN_SECONDS = 0.02  # a finished result stays in the worker up to twice as long; two good batches
+POSTMAN_SECONDS = 0.04  # a good batch; a finished result stays in the worker up to twice as long
 
 
 class Channel:
