@@ -15,6 +15,10 @@ import pytest
 if os.environ.get("PYTHONPATH"):
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
+SWITCH_INTERVAL = (
+    sys.getswitchinterval()
+)  # before any run: one that a test has left behind may have it short between two tests
+
 
 def pytest_collection_finish() -> None:
     """Some tests collect garbage over and over: what is there by now need not be gone through each time."""
@@ -39,14 +43,13 @@ def no_process_left_behind() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def no_short_switch_interval_left_behind() -> Iterator[None]:
     """What is measured in the tests that follow would be another Python's: at 0.1 ms threads fill a core by looking for it."""
-    before = sys.getswitchinterval()
     yield
     deadline = time.monotonic() + 5  # of a run that was left behind the call under way may last a little
-    while sys.getswitchinterval() != before and time.monotonic() < deadline:
+    while sys.getswitchinterval() != SWITCH_INTERVAL and time.monotonic() < deadline:
         time.sleep(0.001)
     after = sys.getswitchinterval()
-    sys.setswitchinterval(before)
-    assert after == before
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    assert after == SWITCH_INTERVAL
 
 
 def _is_zygote(process: psutil.Process) -> bool:
