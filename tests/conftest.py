@@ -15,9 +15,8 @@ import pytest
 if os.environ.get("PYTHONPATH"):
     os.environ["PYTHONPATH"] = os.pathsep.join(map(os.path.abspath, os.environ["PYTHONPATH"].split(os.pathsep)))
 
-SWITCH_INTERVAL = (
-    sys.getswitchinterval()
-)  # before any run: one that a test has left behind may have it short between two tests
+# Before any run: one that a test has left behind may have it short between two tests.
+SWITCH_INTERVAL = sys.getswitchinterval()
 
 
 def pytest_collection_finish() -> None:

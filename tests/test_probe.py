@@ -595,7 +595,7 @@ def test_any_thread_can_ask_how_long_another_one_has_waited_for_a_core(monkeypat
 
 
 def test_a_look_begins_when_its_nap_does() -> None:
-    """Whoever loses the GIL before it naps has seen nothing of what the calls compute until it has it back."""
+    """What the calls compute while the watcher is kept from the GIL, between two naps, says nothing of the GIL in the next."""
     asked: list[float] = []
 
     def lose_the_gil() -> int:

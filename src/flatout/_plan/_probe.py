@@ -378,8 +378,8 @@ class Probe:
         while True:
             self._note_missed()
             waits = 0 if blocked is None else blocked()
-            # Who loses the GIL just here gets it back when the calls have computed for a while: in vain for who looks whether it
-            # is free after his nap.
+            # Who loses the GIL just here gets it back when the calls have computed for a while: that would count as computed
+            # during the nap, at the end of which the GIL may be free.
             if time.perf_counter() - self._noted[0] < PROMPT or self._over:
                 return waits
 
