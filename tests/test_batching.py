@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from flatout._child import _results
 from flatout._dispatch._batching import BATCH_BYTES, CHEAP, INLINE_TARGET, LEAST, MODEST, MOST, TARGET, Queue, Sizer
 from flatout._model import Batch
 from flatout._plan import _choose
@@ -103,6 +104,10 @@ def test_cheap_tasks_before_dear_ones_cost_one_batch_of_the_size_they_had() -> N
     sizer.finished(last, last * 1.0)
     assert sizer.size(PLENTY, 4) == 1
     assert sizer.mean > CHEAP
+
+
+def test_a_worker_keeps_what_is_finished_as_long_as_a_good_batch_takes() -> None:
+    assert _results.POSTMAN_SECONDS == TARGET
 
 
 def test_tasks_that_vary_travel_in_smaller_batches_than_steady_ones_of_the_same_mean() -> None:
