@@ -228,6 +228,7 @@ def test_the_next_call_is_not_made_while_another_thread_is_at_it(monkeypatch: py
     probe = Probe(enough, lambda each: None)
     probe.begin()
     assert at_it.wait(60), "the call waits, and the watcher sees that"
+    compute()  # so that the whole call does not settle what the beginning did
     threading.Timer(0.05, goes_on.set).start()
     assert not over.is_set()
     probe.end(1)
@@ -373,7 +374,7 @@ def test_where_calls_wait_the_switch_interval_is_as_before_once_it_is_chosen(sec
     before = sys.getswitchinterval()
     run = flatout.map(wait, range(count))
     seen = run.results()
-    assert run.plan.kind == "thread"
+    assert run.plan.kind == "thread", run.plan.reason
     assert seen[1:] == [before] * (count - 1)
 
 
@@ -515,6 +516,44 @@ def test_a_garbage_collection_waits_for_nobody_who_takes_note() -> None:
             assert not collecting.is_alive()
     finally:
         probe.stop()
+
+
+class Held:
+    """Refers to itself; what it was given is called when it is collected."""
+
+    def __init__(self, then: Callable[[], object]) -> None:
+        self.then, self.itself = then, self
+
+    def __del__(self) -> None:
+        self.then()
+
+
+def test_what_a_collection_in_another_thread_has_taken_so_far_is_none_of_the_calls_work_either() -> None:
+    """It may run code that lets go of the GIL, and go on when the call has ended."""
+    inside, goes_on = threading.Event(), threading.Event()
+
+    def hold_up() -> None:
+        inside.set()
+        goes_on.wait(60)
+
+    gc.collect()
+    Held(hold_up)
+    collecting = threading.Thread(target=gc.collect, daemon=True)
+    probe = Probe(lambda: None, lambda seconds: None)
+    probe.begin()
+    collecting.start()
+    assert inside.wait(60)
+    time.sleep(0.2)
+    probe.note(1)
+    during = probe.measurement()
+    probe.begin()
+    goes_on.set()
+    collecting.join()
+    probe.note(1)
+    probe.stop()
+    assert during.seconds < 0.1
+    assert probe.measurement().seconds < 0.1, "nor is it taken out twice"
+    assert during.wait >= 0 <= probe.measurement().wait
 
 
 def test_to_load_what_tells_of_collections_is_no_import_of_the_calls(monkeypatch: pytest.MonkeyPatch) -> None:

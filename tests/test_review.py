@@ -87,6 +87,22 @@ def test_threads_that_wait_stay() -> None:
     assert course.passes(0.2, 100, each=0.02, compute=0.0001) is None
 
 
+def test_a_full_garbage_collection_is_not_taken_for_what_threads_compute() -> None:
+    course = Course(THREADS, left=2000)
+    course.now, course.cpu = course.now + 0.2, course.cpu + 0.19  # it took nearly all of that
+    course.review.collected(0.19, 0.19)
+    assert course.passes(0.0, 10, each=0.1, compute=0.0001) is None
+    assert course.passes(0.06, 60, each=0.1, compute=0.0001) is None
+    assert course.passes(0.06, 30, each=0.1, compute=0.002) is not None, "what comes after it counts as ever"
+
+
+def test_a_full_garbage_collection_is_not_taken_for_what_coroutines_compute() -> None:
+    course = Course(LOOP, left=2000, busy=100)
+    course.review.collected(0.19, 0.19)
+    assert course.passes(0.2, 10, each=0.1, compute=0.019) is None
+    assert course.passes(0.2, 100, each=0.1, compute=0.002) is not None, "what comes after it counts as ever"
+
+
 def test_threads_that_keep_one_core_full_go_to_processes_of_threads() -> None:
     course = Course(THREADS, left=2000)
     plan = course.passes(0.2, 100, each=0.1, compute=0.002)

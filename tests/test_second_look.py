@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import os
 import threading
 import time
@@ -302,6 +303,37 @@ def test_there_is_no_other_verdict_before_a_new_plan_is_adopted_unless_it_cannot
         now, ended = now + computed, ended + calls
         look(BatchFinished(1, 0, [0]), counts)
     assert len(found) == (1 if possible else 2)
+
+
+def test_a_full_garbage_collection_is_not_taken_for_what_threads_compute() -> None:
+    """A process with many objects takes a core for 0.1 s for one; the threads of the calls were taken to."""
+    heap: list[list[list[int]]] = [[[]] for _ in range(600_000)]
+    now, ended, before = 0.0, 0, [*gc.callbacks]
+    found: list[Plan] = []
+
+    def change(plan: Plan) -> bool:
+        found.append(plan)
+        return False
+
+    threads = Plan("thread", 50, measured=Measurement(0.0, 0.0, 0.02))
+    situation = lambda: Situation(4, 10_000, warm=True)  # noqa: E731
+    look = SecondLook(situation, lambda: threads, lambda: now, change, lambda: None)
+
+    def counts() -> Statistics:
+        return Statistics(succeeded=ended, busy_seconds=0.5 * ended, running=50, workers=50)
+
+    look.adopted(threads, counts())
+    began = time.process_time()
+    while now < 0.06:
+        gc.collect()
+        now = time.process_time() - began
+    ended = 40
+    look(BatchFinished(1, 0, [0]), counts)
+    look.end()
+    look.adopted(threads, counts())
+    assert not found
+    assert gc.callbacks == before, "nor when a plan comes after the end"
+    del heap
 
 
 def test_calls_as_long_as_the_first_which_was_judged_in_its_middle_are_not_probed_anew() -> None:

@@ -1,4 +1,4 @@
-"""Full garbage collections while calls are watched: they come seldom, and in whatever call comes then."""
+"""Full garbage collections while calls are looked at: they come seldom, and in whatever call comes then."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from collections.abc import Callable
 
 
 class Collections:
-    """Notes how long each takes. now: reads the clocks of the thread that makes the calls, and that of what it computes."""
+    """Adds up how long they take. now: tells when it is, and CPU seconds of those whose work they are told apart from."""
 
     def __init__(self, now: Callable[[], tuple[float, float]]) -> None:
         self.heeded = False
         self._now = now
-        self._began: tuple[float, float] | None = None  # one is under way
-        self._ended: list[tuple[float, float]] = []  # that nobody has been told of yet
+        # What those took that are over, and when the one began that is under way: together, since any thread reads them.
+        self._state: tuple[float, float, tuple[float, float] | None] = 0.0, 0.0, None
+        self._told = 0.0, 0.0
 
     @property
     def under_way(self) -> bool:
         """Whether there is one at this moment."""
-        return self._began is not None
+        return self._state[2] is not None
 
     def heed(self) -> None:
         """From now on."""
@@ -34,22 +35,24 @@ class Collections:
 
             self.heeded = False
             gc.callbacks.remove(self._note)
+            self._state = *self._so_far(), None
 
     def take(self) -> tuple[float, float]:
-        """Seconds that those took which have ended since this was asked last, and for how many of them a core was busy."""
-        seconds = computed = 0.0
-        while self._ended:
-            one = self._ended.pop()
-            seconds, computed = seconds + one[0], computed + one[1]
-        return seconds, computed
+        """Seconds that they have taken since this was asked last, and how many of those were computed; by one thread at a time.
+
+        With what the one has taken so far that is under way: it may run code of the program, and that let go of the GIL.
+        """
+        told, self._told = self._told, self._so_far()
+        return self._told[0] - told[0], self._told[1] - told[1]
+
+    def _so_far(self) -> tuple[float, float]:
+        seconds, computed, began = self._state
+        if began is None:
+            return seconds, computed
+        now, cpu = self._now()
+        return seconds + now - began[0], computed + cpu - began[1]
 
     def _note(self, phase: str, info: dict[str, int]) -> None:
         """One begins or ends, in whatever thread, whatever locks this may hold: all others wait meanwhile."""
-        if info["generation"] < 2 or not self.heeded:
-            return
-        now, cpu = self._now()
-        if phase == "start":
-            self._began = now, cpu
-        elif self._began is not None:
-            self._ended.append((now - self._began[0], cpu - self._began[1]))
-            self._began = None
+        if info["generation"] == 2 and self.heeded:
+            self._state = *self._so_far(), self._now() if phase == "start" else None

@@ -154,7 +154,7 @@ class Evidence:
         past, began, self._began = self._finished, self._began, None
         self.turn += 1
         self._finished = Totals(
-            past.seconds + now - began, past.cpu + max(0.0, cpu - self._cpu_began), calls=past.calls + calls
+            past.seconds + max(0.0, now - began), past.cpu + max(0.0, cpu - self._cpu_began), calls=past.calls + calls
         )
         self._mark(self._so_far(now, cpu))
 

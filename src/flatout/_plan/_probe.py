@@ -115,19 +115,19 @@ class Probe:
                 self._be_brisk(True)
                 if "gc" in sys.modules:
                     self._heed_collections()
-        now, cpu = self._say()
         with self._lock:
             self._take_out_collections()
-            self._evidence.begun(now, cpu)
+            self._evidence.begun(*self._say())
         return ""
 
     def note(self, calls: int) -> None:
         """So many calls have ended since `begin`; what they were is told by `end`, which may come later."""
+        with self._lock:
+            self._take_out_collections()
         now, cpu = self._say()
         if now - self._noted[0] > OVERDUE and not self._over:
             self._let_in(now, cpu)
         with self._lock:
-            self._take_out_collections()
             self._note_imports(now, cpu)
             self._evidence.ended(calls, now, cpu, self._queued)
         self._not_before = 0.0
@@ -152,6 +152,8 @@ class Probe:
                 agreed = known.mean if known is not None and any(map(self._evidence.agrees, known.alike)) else None
             if (settled or agreed is not None) and not self._may_settle():
                 self._judge(agreed, AT_IT)
+            elif self._asking.acquire(timeout=AT_IT):  # by then another thread that was at it is through
+                self._asking.release()
         if self._over:
             self._relax()
         else:

@@ -138,6 +138,12 @@ class Review:
         self._awaited -= 1
         self._joined += 1
 
+    def collected(self, seconds: float, cpu: float) -> None:
+        """So long, since the last look, all objects of the program were looked through for garbage: none of the calls' work."""
+        self._since += seconds
+        self._cpu += cpu
+        self._counts = replace(self._counts, cpu_seconds=self._counts.cpu_seconds + cpu)
+
     def look(self, counts: Statistics, cpu: float, now: float) -> Plan | None:
         """Look, once it is due; returns the plan to go on by, if it is to be another. cpu: of this process, so far."""
         plan = self._plan
@@ -249,7 +255,7 @@ def _between(then: Statistics, now: Statistics, seconds: float, as_it_goes: bool
     queued = now.queued_seconds - then.queued_seconds
     more = max(0, now.running - then.running) if as_it_goes else 0
     most = min(busy, seconds) if as_it_goes else busy  # a loop is one thread, and reports now and then
-    return Window(seconds, calls, busy, min(now.cpu_seconds - then.cpu_seconds, most), queued, more)
+    return Window(seconds, calls, busy, min(max(0.0, now.cpu_seconds - then.cpu_seconds), most), queued, more)
 
 
 def _from_threads(plan: Plan, window: Window, situation: Situation) -> Plan | None:

@@ -9,6 +9,7 @@ from contextlib import suppress
 from flatout._events import SEAT, BatchFinished, Command, Event, PlanChosen, SendBatch, WorkerReady
 from flatout._model import Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation
+from flatout._plan._collections import Collections
 from flatout._plan._effects import Watch, bound_to_a_loop
 from flatout._plan._review import Review
 from flatout._threads._daemons import Daemon
@@ -58,6 +59,8 @@ class SecondLook:
         self._change = change
         self._probe_again = probe_again
         self._review = Review(situation, prepare)
+        self._over = False
+        self._collections = Collections(lambda: (clock(), time.process_time()))
         self._changing = False  # a new plan is about to be adopted
         self._in_the_loop = False  # the plain loop does the calls, and may be left
         self._doubted: float | None = None  # when it will be seen whether they really have threads of their own
@@ -70,6 +73,8 @@ class SecondLook:
                 self._look_at_the_loop(seen)
             now = self._clock()
             if now >= self._review.due and not self._changing:
+                if self._collections.heeded:
+                    self._review.collected(*self._collections.take())
                 better = self._review.look(statistics(), time.process_time(), now)
                 self._changing = better is not None and self._change(better)
         elif type(seen) is WorkerReady:
@@ -84,7 +89,16 @@ class SecondLook:
         self._in_the_loop = inline is not None
         fills = inline is not None and inline.own > 0 and not self._asked_once
         self._doubted = self._clock() + SPUN if fills else None
+        if plan.kind in ("thread", "async") and not self._over:  # which compute in this process
+            self._collections.heed()
+        else:
+            self._collections.ignore()
         self._review.adopted(plan, counts, time.process_time(), self._clock())
+
+    def end(self) -> None:
+        """The run is over, or as good as that."""
+        self._over = True
+        self._collections.ignore()
 
     def _look_at_the_loop(self, seen: BatchFinished) -> None:
         """Calls may have become dear enough to be worth a move."""

@@ -79,7 +79,7 @@ class Engine:
         self._driver.wake_caller = self._news.ring
         self._seat = Seat(work, self._driver, self._news.ring)
         self._overseer: Overseer | None = None
-        self._looked_at = False  # whether there is somebody to look at the choice again
+        self._second_look: SecondLook | None = None
         self._residence = Residence(self._driver, self._hiring, self._news, self._settled)
         self._async_inputs: _inputs.AsyncInputs | None = None
         self._pauses: Pauses | None = None
@@ -139,6 +139,7 @@ class Engine:
 
         plan, clock = (lambda: self._plan), (lambda: self._driver.clock())
         look = SecondLook(situation, plan, clock, self._change, self._probe_again, self._prepare)
+        self._second_look = look
         self._driver.observe(look)
         return look
 
@@ -211,8 +212,7 @@ class Engine:
         chooser = self.chooser
         if chooser is not None:
             self._note_choice(chooser)
-            if not self._looked_at and usable_cores() > 1:
-                self._looked_at = True
+            if self._second_look is None and usable_cores() > 1:
                 self._look_again(lambda: (self.chooser or chooser).situation_later())
         if plan.kind == "process":
             plan = self._sent_or_not(plan)
@@ -492,6 +492,8 @@ class Engine:
             self._pauses.end()
         if self._overseer is not None:
             self._overseer.end()
+        if self._second_look is not None:
+            self._second_look.end()
         if self.chooser is not None:
             spread = self._plan is not None and self._plan.kind == "process" and self._dispatcher.crossed
             self.chooser.stop(self.statistics(), self.seconds, spread)
