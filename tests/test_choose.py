@@ -208,6 +208,9 @@ def test_all_cores_together_do_less_than_so_many_times_what_one_does() -> None:
     """Two do 1.885 times as much where that was measured (`make bench` measures it)."""
     assert Situation(1).masters == 1
     assert 1.8 < Situation(2).masters < 2
+    assert Situation(2, physical=1).masters < 1.5, "two hardware threads of one core"
+    assert Situation(2).masters < Situation(4, physical=2).masters < 3
+    assert Situation(2, physical=4).masters == Situation(2).masters, "bounded to half of them"
     (process,) = (p for p in predict(COMPUTES, Situation(2, left=1000, warm=True)) if p.way == "process")
     assert 10 / 2 < process.seconds < 10 / 1.8
 

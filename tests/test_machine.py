@@ -80,6 +80,22 @@ def test_without_cgroups_nothing_is_limited(tree: Tree) -> None:
     assert _cgroups.oom_group(str(tree)) is False
 
 
+@pytest.mark.parametrize(
+    ("active", "siblings", "cores"),
+    [("1", {}, 4), ("1", {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}, 2), ("0", {0: "0-3"}, 4), ("", {0: "0-3"}, 4)],
+    ids=["each by itself", "two each", "switched off", "not told"],
+)
+def test_hardware_threads_of_one_core_are_told_apart_from_cores(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch, active: str, siblings: dict[int, str], cores: int
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    if active:
+        tree.write("sys/devices/system/cpu/smt/active", f"{active}\n")
+    for cpu, those in siblings.items():
+        tree.write(f"sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list", f"{those}\n")
+    assert reader.physical_cores(str(tree)) == cores
+
+
 def test_without_proc_memory_comes_from_psutil(tmp_path: Path) -> None:
     total, free, allowed = reader.memory(str(tmp_path / "nowhere"))
     assert total == psutil.virtual_memory().total
@@ -257,6 +273,7 @@ def test_worker_processes_need_fork_an_interpreter_and_no_freezer(monkeypatch: p
 def test_this_machine() -> None:
     this = machine()
     assert 1 <= this.usable_cores == reader.usable_cores() <= this.affinity <= (os.cpu_count() or 1)
+    assert 1 <= this.physical_cores <= this.affinity
     assert this.cores == min(this.affinity, this.quota or this.affinity)
     assert 0 < this.memory_allowed_bytes <= this.memory_free_bytes <= this.memory_total_bytes
     assert abs(this.memory_total_bytes - psutil.virtual_memory().total) < MIB
@@ -285,6 +302,7 @@ def test_is_a_frozen_value() -> None:
 BOX = Machine(
     cores=2.5,
     affinity=8,
+    physical_cores=8,
     quota=2.5,
     memory_total_bytes=64 * GIB,
     memory_free_bytes=32 * GIB,
@@ -311,6 +329,7 @@ Python            CPython 3.12.1"""
     assert str(BOX) == table
     other = replace(BOX, cores=4.0, quota=None, processes="no os.fork", oom_group=True)
     assert "4 usable (affinity 8, no CPU quota; set by FLATOUT_CORES)" in str(other)
+    assert "2 usable (affinity 8 on 4 physical cores, CPU quota 2.5)" in str(replace(BOX, physical_cores=4))
     assert "worker processes  no: no os.fork" in str(other)
     assert "kills the whole cgroup" in str(other)
 

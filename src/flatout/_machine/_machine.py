@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 GIB = 2**30
 
+_cores_of: dict[tuple[str, frozenset[int]], int] = {}  # root and CPUs -> physical cores
 ending = False  # the interpreter is about to end, and no process is started any more
 
 
@@ -32,7 +33,8 @@ class Machine:
     """What this machine can give to this process.
 
     cores: CPUs worth of computing, the smaller of affinity and quota, or what FLATOUT_CORES says.
-    affinity: CPUs that the process may run on. quota: CPUs worth of time that cgroups grant, None without a limit.
+    affinity: CPUs that the process may run on. physical_cores: of how many cores these are.
+    quota: CPUs worth of time that cgroups grant, None without a limit.
     memory_total_bytes, memory_free_bytes: of the whole machine. memory_allowed_bytes: what this process may still take.
     gil: whether the GIL is "on" or "off". processes: why worker processes cannot be used, empty where they can.
     open_files, open_files_hard: the limits, soft and hard; None where there is none or it is not known.
@@ -42,6 +44,7 @@ class Machine:
 
     cores: float
     affinity: int
+    physical_cores: int
     quota: float | None
     memory_total_bytes: int
     memory_free_bytes: int
@@ -70,7 +73,8 @@ class Machine:
     def _rows(self) -> Iterable[tuple[str, str]]:
         quota = "no CPU quota" if self.quota is None else f"CPU quota {self.quota:g}"
         total, free, allowed = self.memory_total_bytes, self.memory_free_bytes, self.memory_allowed_bytes
-        yield "cores", f"{self.usable_cores} usable (affinity {self.affinity}, {quota}{self._overridden()})"
+        threads = f" on {self.physical_cores} physical cores" if self.physical_cores < self.affinity else ""
+        yield "cores", f"{self.usable_cores} usable (affinity {self.affinity}{threads}, {quota}{self._overridden()})"
         yield "memory", f"{allowed / GIB:.1f} GiB allowed ({free / GIB:.1f} GiB free of {total / GIB:.1f} GiB)"
         yield "GIL", self.gil
         yield "worker processes", f"no: {self.processes}" if self.processes else "yes, forked from a zygote"
@@ -96,6 +100,7 @@ def machine() -> Machine:
     return Machine(
         cores=_cores(),
         affinity=affinity(),
+        physical_cores=physical_cores(),
         quota=_cgroups.cpu_quota(),
         memory_total_bytes=total,
         memory_free_bytes=free,
@@ -139,6 +144,21 @@ def affinity(thread: int = 0) -> int:
     with contextlib.suppress(ProcessLookupError):  # it has ended
         return len(os.sched_getaffinity(thread))
     return here
+
+
+def physical_cores(root: str = "/") -> int:
+    """Of how many cores the CPUs are that this process may run on: those that are hardware threads of one share it.
+
+    Where the system does not tell (Linux does, and virtual machines need not) each CPU is taken for a core.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return affinity()
+    cpus, folder = frozenset(os.sched_getaffinity(0)), f"{root}/sys/devices/system/cpu"
+    if (root, cpus) not in _cores_of:  # to read a file for each takes a while
+        shared = read(f"{folder}/smt/active").strip() == "1"
+        siblings = {read(f"{folder}/cpu{cpu}/topology/thread_siblings_list") or cpu for cpu in cpus if shared}
+        _cores_of[root, cpus] = len(siblings or cpus)
+    return _cores_of[root, cpus]
 
 
 def memory(root: str = "/") -> tuple[int, int, int]:

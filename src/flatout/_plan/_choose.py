@@ -35,6 +35,9 @@ PROCESS_BATCH = 400e-6
 # Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; where two share
 # what one has, they do less: that is not known beforehand, and the report shows it in the time of a call).
 ALL_BUSY = 0.94
+# The same for one that is a second hardware thread of a core (reported: up to 0.3; Marr et al., Hyper-Threading Technology
+# Architecture and Microarchitecture, Intel Technology Journal 6(1), 2002; no machine that has them was at hand).
+SECOND_THREAD = 0.25
 MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in parallel brings (measured with 500)
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
@@ -56,7 +59,8 @@ START = 100  # tasks in flight before it is known that more bring more; borrowed
 class Situation:
     """What a choice depends on beside the measurement.
 
-    left: inputs still to be done, None where unknown. no_process: why processes are out of the question, else empty.
+    cores: CPUs to be used, and physical: of how many cores they are, None where each is one. left: inputs still to be done, None
+    where unknown. no_process: why processes are out of the question, else empty.
     warm: whether the zygote is running; booting: seconds for which it has been starting, where it does not yet. gil: whether there is one. most: calls that may be under way at once, None where no option says so. under_way: seconds for which
     the caller's thread has been on the first call, where the decision falls in the middle of that. idle: worker processes
     that are there from an earlier run. kept: threads that are. begun: coroutines under way, which end in the loop where they are. quickest: seconds
@@ -78,6 +82,7 @@ class Situation:
     quickest: float = 0.0
     writing: float = 0.0
     loading: float = 0.0
+    physical: int | None = None
 
     @property
     def boot(self) -> float:
@@ -87,7 +92,8 @@ class Situation:
     @property
     def masters(self) -> float:
         """How many cores' worth of computing all cores do together."""
-        return 1 + (self.cores - 1) * ALL_BUSY
+        whole = min(self.cores, self.physical or self.cores)
+        return 1 + (whole - 1) * ALL_BUSY + (self.cores - whole) * SECOND_THREAD
 
 
 def choose(measured: Measurement, situation: Situation) -> Plan:

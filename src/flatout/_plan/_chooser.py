@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 
-from flatout._machine._machine import gil_enabled
+from flatout._machine._machine import gil_enabled, physical_cores
 from flatout._model import Batch, Measurement, Options, Plan, Statistics, Work
 from flatout._plan._choose import ZYGOTE_START, Situation, async_plan, choose, restate
 from flatout._plan._duel import Duel, Round, shared_out
@@ -188,7 +188,8 @@ class Chooser:
             return
         known = self._relied_on
         seen, before = (measured, None) if known is None else (known.first, known.mean)
-        crowding = self._cores / Situation(self._cores).masters if spread or seen.free > seen.gil else 1.0
+        masters = Situation(self._cores, physical=physical_cores()).masters
+        crowding = self._cores / masters if spread or seen.free > seen.gil else 1.0
         others = self._others(counts, seconds, self._cores if spread else 1)
         mean = in_the_mean(seen, others, crowding, before)
         remember(self._work.func, self._opening or seen, mean, sent=spread and not counts.failed)
@@ -232,7 +233,8 @@ class Chooser:
         """What the choice depends on beside the measurement."""
         left, age, (processes, threads) = self.left(), self._zygote(), self._idle()
         how = self._no_process, age is not None and age >= ZYGOTE_START, self._gil, self._most_at_once(left)
-        return Situation(self._cores, left, *how, booting=age or 0.0, idle=processes, kept=threads)
+        physical = physical_cores()
+        return Situation(self._cores, left, *how, booting=age or 0.0, idle=processes, kept=threads, physical=physical)
 
     def _most_at_once(self, left: int | None) -> int | None:
         """Of one batch one call is under way at a time, and no more than are held."""

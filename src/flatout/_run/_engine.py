@@ -11,7 +11,7 @@ from functools import partial
 from flatout._dispatch._dispatcher import Dispatcher
 from flatout._errors import InputError, NotPicklable
 from flatout._events import SEAT, BatchFinished, CancelRequested, PlanChosen, Tick, WorkerExited
-from flatout._machine._machine import gil_enabled, usable_cores, why_not_chosen
+from flatout._machine._machine import gil_enabled, physical_cores, usable_cores, why_not_chosen
 from flatout._model import Batch, Choice, Measurement, Options, Plan, Prediction, Statistics, Work
 from flatout._plan._brisk import brisk
 from flatout._plan._choose import LEAST_GAIN, Situation, describe
@@ -164,7 +164,8 @@ class Engine:
         counts = self.statistics()
         left = None if self.total is None else max(0, self.total - counts.settled - counts.running)
         how = tie.why, zygote_age() is not None, gil_enabled(), self._options.max_concurrency
-        return Situation(usable_cores(), left, *how, begun=counts.running, quickest=self._dispatcher.quickest)
+        physical, quickest = physical_cores(), self._dispatcher.quickest
+        return Situation(usable_cores(), left, *how, begun=counts.running, quickest=quickest, physical=physical)
 
     def _note_pauses(self) -> None:
         """No task is failed for time in which this process could not run."""
