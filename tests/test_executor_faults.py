@@ -344,31 +344,28 @@ import flatout
 def square(x):
     return x * x
 
-def press():
-    while not over:
+def press():  # each time that it is awaited: one more would come where the script deals with the last
+    global awaited
+    while presses < 300:
         time.sleep(0.002)
-        signal.pthread_kill(main, signal.SIGINT)
+        if awaited:
+            awaited = False
+            signal.pthread_kill(main, signal.SIGINT)
 
-over, presses, calls, main = False, 0, [], threading.main_thread().ident
+awaited, presses, calls, main = False, 0, [], threading.main_thread().ident
 pool = flatout.Executor(2, via=sys.argv[1])
 pool.submit(square, 1).result()
 presser = threading.Thread(target=press)
+presser.start()
 while presses < 300:
     try:
-        if presser.ident is None:
-            presser.start()
-        while presses < 300:
+        awaited = True
+        while True:
             calls += [pool.submit(square, 3) for _ in range(3)]
             assert calls[-1].result() == 9
     except KeyboardInterrupt:
         presses += 1
-while True:
-    try:
-        over = True
-        presser.join()
-        break
-    except KeyboardInterrupt:
-        pass
+presser.join()
 done, undone = futures.wait(calls, 60)
 print(len(undone), {call.result() for call in done}, pool.submit(square, 4).result())
 """

@@ -285,7 +285,7 @@ def test_computing_is_told_again_until_there_is_something_to_do() -> None:
         told.append(each)
         return prepared.set if len(told) == 3 else None
 
-    probe = Probe(lambda: None, computing)
+    probe = Probe(lambda: 60.0, computing)  # seconds that it is to be watched for yet: it is never judged before
     deadline = time.monotonic() + 60
     after = 0
     while after < 10:
