@@ -204,6 +204,23 @@ def test_threads_of_an_earlier_run_begin_sooner() -> None:
     assert seconds(500) == seconds(5000), "no more than are wanted"
 
 
+def test_a_first_call_that_hardly_computes_is_no_reason_for_processes_by_itself() -> None:
+    """A reading of one that asked a server: the others computed 0.3 ms. What threads do is looked at again."""
+    first = Measurement(0.0026, 0.0, 0.0207, calls=1)
+    assert choose(first, Situation(2, left=198, warm=True)).kind == "thread"
+    assert choose(replace(first, calls=2), Situation(2, left=198, warm=True)).kind == "process"
+    assert choose(first, Situation(16, left=10_000, warm=True)).kind == "process", "even if they compute half as much"
+
+
+def test_calls_that_wait_by_turns_are_more_than_would_do_if_each_took_just_the_mean() -> None:
+    """By a simulation four processes leave two cores idle for an eighth of their time, and six for a fiftieth."""
+    (process,) = (p for p in predict(Measurement(0.005, 0.0, 0.005), Situation(2, left=200)) if p.way == "process")
+    assert process.useful == pytest.approx(4.0, rel=0.01)
+    assert process.concurrency == 6
+    (process,) = (p for p in predict(Measurement(0.005, 0.0, 0.0008), Situation(2, left=200)) if p.way == "process")
+    assert process.concurrency == 2, "that may be chance"
+
+
 def test_all_cores_together_do_less_than_so_many_times_what_one_does() -> None:
     """Two do 1.885 times as much where that was measured (`make bench` measures it)."""
     assert Situation(1).masters == 1

@@ -10,6 +10,10 @@ from flatout._record import record, replace
 from flatout._units import duration
 
 GAIN = 1.2  # a kind must be predicted so many times faster than one that is nearer to the plain loop to be worth it
+# Times that for processes against threads, where only a first call tells what calls compute that hardly do. (On a slow machine the
+# first that asks a server for something computes 0.3-2.6 ms, the others 0.3; what threads do is looked at again.) Guessed.
+DOUBTED = 1.5
+HARDLY = 0.15  # share of a call's time up to which it is said to hardly compute for that; guessed
 LEAST_GAIN = 0.002  # seconds that the move must save at least
 UNKNOWN = 1000  # inputs taken to be left where their number is unknown; guessed
 HAND_OVER = 0.0005  # seconds until a thread of flatout's own drives the run (estimated from runs on a busy machine)
@@ -43,9 +47,6 @@ MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
 MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
 AMPLE = 4  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
-# Times as long where just enough processes wait by turns: now and then all of a core's do. (200 calls of 5 ms asleep and 5 ms of
-# Python: 4 processes 720-750 ms, 6 655-685, 16 threads in two processes 630-670, measured.)
-JUST_ENOUGH = 1.1
 MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
 # Times the threads that would do if each call took just the mean, where they mostly wait: they end and begin in waves.
@@ -103,8 +104,10 @@ def choose(measured: Measurement, situation: Situation) -> Plan:
     """
     predictions = predict(measured, situation)
     best = predictions[0]
+    doubted = measured.calls <= 1 and measured.wait > (1 - HARDLY) * measured.seconds
+    gain = GAIN * (DOUBTED if doubted else 1.0)
     for rival in predictions:
-        if situation.left != 0 and _beats(rival, best, situation.cores) and not rival.impossible:
+        if situation.left != 0 and _beats(rival, best, situation.cores, gain) and not rival.impossible:
             best = rival
     processes = min(situation.cores, best.concurrency) if best.inside else None
     start = ceiling = best.concurrency
@@ -135,14 +138,15 @@ def restate(plan: Plan, measured: Measurement, situation: Situation) -> Plan:
     return replace(plan, reason=reason, measured=measured, predictions=predictions)
 
 
-def _beats(rival: Prediction, best: Prediction, cores: int) -> bool:
-    """Whether a way further from the plain loop is to be preferred.
+def _beats(rival: Prediction, best: Prediction, cores: int, gain: float) -> bool:
+    """Whether a way further from the plain loop is to be preferred. gain: what processes must win by against threads.
 
     A mixture need not win against more processes than there are cores: it takes less memory.
     """
     if rival.inside and best.kind == "process" and best.concurrency > cores:
         return rival.seconds <= best.seconds
-    return rival.seconds * GAIN < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
+    least = gain if (rival.kind, best.kind) == ("process", "thread") else GAIN
+    return rival.seconds * least < best.seconds and best.seconds - rival.seconds > LEAST_GAIN
 
 
 def for_cores(plan: Plan, before: int, cores: int) -> Plan:
@@ -218,11 +222,12 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
-    k = _clamp(useful, m, n, situation.most, MOST_PROCESSES * m)
+    by_turns = wait >= MIXED * measured.seconds
+    ample = _law.ample_in_flight(gil + free + transfer, wait, m, own) if by_turns else useful
+    k = _clamp(ample, m, n, situation.most, MOST_PROCESSES * m)
     batch = PROCESS_BATCH * _batches_per_call(n, measured.seconds + transfer, k)
     moving, parent = transfer + PROCESS_TASK + batch, (transfer + batch) / 2 + PARENT_TASK
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
-    each *= JUST_ENOUGH if k > m else 1.0
     start = _starting(situation, k)
     alone = situation.writing + (_starting(situation, 1) if measured.seconds < MODEST else 0.0)
     start += situation.writing + situation.loading
