@@ -142,7 +142,7 @@ async def only_compute(turns: int) -> int:
 def test_the_wait_for_a_full_loop_is_called_that() -> None:
     said = "in part for the loop, whose core was full"
     deadline = time.monotonic() + 60
-    while True:  # until no other program has the core
+    while True:  # until nothing else keeps the loop waiting
         run = flatout.map(nap_and_compute, [100_000] * 60)
         run.results()
         assert run.plan is not None

@@ -519,8 +519,9 @@ class Engine:
         measured = Measurement(cpu / calls, 0.0, (counts.busy_seconds - cpu) / calls, calls=calls)
         from flatout._plan._review import FULL
 
-        queued = cpu > FULL * self.seconds and measured.wait > measured.gil
-        waits = ", in part for the loop, whose core was full" if queued else ""
+        wanted = cpu + counts.queued_seconds  # beside other programs the loop has less of its core than it would fill
+        full = wanted > FULL * self.seconds and counts.busy_seconds - wanted > cpu
+        waits = ", in part for the loop, whose core was full" if full else ""
         return replace(plan, measured=measured, reason=f"{plan.reason}; {describe(measured)}{waits}")
 
     @property
