@@ -221,6 +221,12 @@ def test_calls_that_wait_by_turns_are_more_than_would_do_if_each_took_just_the_m
     assert process.concurrency == 2, "that may be chance"
 
 
+def test_fewer_processes_than_calls_that_wait_ask_for_take_longer_than_the_mean_says() -> None:
+    """A reading of naps of 1 ms: 16 processes are the most, and 30 would seldom leave a core idle."""
+    naps = Measurement(0.000125, 0.0, 0.0011, transfer=0.47e-6, calls=30)
+    assert choose(naps, Situation(2, left=2989)).kind == "thread"
+
+
 def test_all_cores_together_do_less_than_so_many_times_what_one_does() -> None:
     """Two do 1.885 times as much where that was measured (`make bench` measures it)."""
     assert Situation(1).masters == 1

@@ -46,6 +46,9 @@ MOST_THREADS = 512  # beyond it start-up and the GIL eat what more waiting in pa
 MOST_TASKS = 1000  # coroutines in flight
 MOST_PROCESSES = 8  # per core, for work that waits where nothing but a process will do; guessed
 MIXED_TASK = 40e-6  # seconds to hand a task to a thread of a process and take its result (measured)
+# Times as long where just enough processes wait by turns, or fewer: now and then all of a core's do. (200 calls of 5 ms asleep and
+# 5 ms of Python: 4 processes 720-750 ms, 6 655-685, 16 threads in two processes 630-670, measured.)
+JUST_ENOUGH = 1.1
 AMPLE = 4  # times the calls in flight that would do if each took just the mean: for those that happen to wait; guessed
 MIXED = 0.25  # share of a call's time spent waiting from which it is worth having more of them than processes; guessed
 MOSTLY = 0.7  # share of a call's time spent waiting from which the first call is no measure of its computing; guessed
@@ -222,12 +225,12 @@ def _processes(measured: Measurement, situation: Situation) -> Prediction:
     gil, free, wait, own = measured.gil, measured.free, measured.wait, measured.own
     impossible = situation.no_process or measured.unpicklable
     useful = _law.useful_in_flight(gil + free + transfer, wait, m, own)
-    by_turns = wait >= MIXED * measured.seconds
-    ample = _law.ample_in_flight(gil + free + transfer, wait, m, own) if by_turns else useful
-    k = _clamp(ample, m, n, situation.most, MOST_PROCESSES * m)
+    ample = _law.ample_in_flight(gil + free + transfer, wait, m, own)
+    k = _clamp(ample if wait >= MIXED * measured.seconds else useful, m, n, situation.most, MOST_PROCESSES * m)
     batch = PROCESS_BATCH * _batches_per_call(n, measured.seconds + transfer, k)
     moving, parent = transfer + PROCESS_TASK + batch, (transfer + batch) / 2 + PARENT_TASK
     each = _law.process_seconds_per_call(gil, free, wait, moving, situation.masters, k, parent, own)
+    each *= JUST_ENOUGH if m < k < _but_for_noise(ample) else 1.0
     start = _starting(situation, k)
     alone = situation.writing + (_starting(situation, 1) if measured.seconds < MODEST else 0.0)
     start += situation.writing + situation.loading
@@ -284,9 +287,14 @@ def _no_need_to_mix(measured: Measurement, n: int, m: int) -> str:
     return "" if each <= measured.gil else "threads hardly wait for the GIL"
 
 
+def _but_for_noise(useful: float) -> float:
+    """A tenth of what would be useful is given away, lest noise add a call in flight."""
+    return 0.9 * useful - 0.1
+
+
 def _clamp(useful: float, cores: int, left: int, most: int | None, ceiling: int) -> int:
-    """Calls in flight to plan for. Of what more than the cores would be useful for a tenth is given away, for noise."""
-    wanted = max(min(useful, cores), 0.9 * useful) - 0.1
+    """Calls in flight to plan for."""
+    wanted = max(min(useful, cores) - 0.1, _but_for_noise(useful))
     k = min(ceiling, max(1, left), ceiling if most is None else most, wanted)
     return max(1, math.ceil(k))
 
