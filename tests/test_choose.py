@@ -213,7 +213,7 @@ def test_a_first_call_that_hardly_computes_is_no_reason_for_processes_by_itself(
 
 
 def test_calls_that_wait_by_turns_are_more_than_would_do_if_each_took_just_the_mean() -> None:
-    """By a simulation four processes leave two cores idle for an eighth of their time, and six for a fiftieth."""
+    """Four would do for two cores then; how many are ample is checked in `test_law`."""
     (process,) = (p for p in predict(Measurement(0.005, 0.0, 0.005), Situation(2, left=200)) if p.way == "process")
     assert process.useful == pytest.approx(4.0, rel=0.01)
     assert process.concurrency == 6

@@ -2,6 +2,7 @@
 
 import heapq
 import math
+import random
 
 import pytest
 from hypothesis import given
@@ -87,6 +88,35 @@ def test_workers_that_wait_are_predicted_as_a_simulation_has_them(
     predicted = law.run_seconds(calls, 0.0, call, in_flight, start)
     real = simulated(calls, call, in_flight, start)
     assert predicted == pytest.approx(real, rel=0.1, abs=start)
+
+
+def never_idle(compute: float, wait: float, masters: int, in_flight: int, spread: float) -> float:
+    """How many times as long as masters that are never idle these take, simulated: calls wait, and compute for times that
+    lie within `spread` of the mean, or are exponential where that is inf."""
+    chance = random.Random(1)
+    wants, free, computed = [wait] * in_flight, [0.0] * masters, 0.0
+    for _ in range(20_000):
+        begins = max(heapq.heappop(wants), free[0])
+        each = (
+            chance.expovariate(1 / compute) if math.isinf(spread) else compute * chance.uniform(1 - spread, 1 + spread)
+        )
+        heapq.heapreplace(free, begins + each)
+        heapq.heappush(wants, begins + each + wait)
+        computed += each
+    return max(free) * masters / computed
+
+
+@pytest.mark.parametrize(("spread", "enough", "ample"), [(math.inf, 1.17, 1.03), (0.3, 1.05, 1.0)])
+def test_just_as_many_as_are_useful_leave_masters_idle_now_and_then(spread: float, enough: float, ample: float) -> None:
+    assert law.useful_in_flight(5, 5, 2) == 4
+    assert never_idle(5, 5, 2, 4, spread) == pytest.approx(enough, abs=0.01)
+    assert never_idle(5, 5, 2, 6, spread) == pytest.approx(ample, abs=0.01)
+
+
+@pytest.mark.parametrize(("compute", "wait", "masters"), [(5, 5, 2), (17, 5, 2), (5, 15, 2), (5, 5, 16), (5, 20, 8)])
+def test_what_is_ample_seldom_leaves_a_master_idle(compute: float, wait: float, masters: int) -> None:
+    in_flight = math.ceil(law.ample_in_flight(compute, wait, masters))
+    assert never_idle(compute, wait, masters, in_flight, math.inf) < 1.04
 
 
 def test_no_call_is_shared_out_at_the_end() -> None:

@@ -279,59 +279,54 @@ def test_calls_that_seemed_to_have_threads_of_their_own_are_probed_once_more() -
     assert asked == [0.4], "twice is enough"
 
 
+class LookAtThreads:
+    """A look at 50 threads that are all in calls, by a clock of its own; what it finds better."""
+
+    def __init__(self, possible: bool) -> None:
+        self.now, self.ended = 0.0, 0
+        self.found: list[Plan] = []
+        self.plan = Plan("thread", 50, measured=Measurement(0.0, 0.0, 0.02))
+        self._possible = possible
+        situation = Situation(4, 10_000, warm=True)
+        self.look = SecondLook(lambda: situation, lambda: self.plan, lambda: self.now, self._change, lambda: None)
+        self.adopt()
+
+    def _change(self, plan: Plan) -> bool:
+        self.found.append(plan)
+        return self._possible
+
+    def _counts(self) -> Statistics:
+        return Statistics(succeeded=self.ended, busy_seconds=0.5 * self.ended, running=50, workers=50)
+
+    def adopt(self) -> None:
+        self.look.adopted(self.plan, self._counts())
+
+    def passes(self, calls: int, seconds: float, compute: Callable[[], object]) -> None:
+        """So many calls end while this process computes, again and again, for so many seconds at least."""
+        began = time.process_time()
+        while (computed := time.process_time() - began) < seconds:
+            compute()
+        self.now, self.ended = self.now + computed, self.ended + calls
+        self.look(BatchFinished(1, 0, [0]), self._counts)
+
+
 @pytest.mark.parametrize("possible", [True, False])
 def test_there_is_no_other_verdict_before_a_new_plan_is_adopted_unless_it_cannot_be(possible: bool) -> None:
-    now, ended = 0.0, 0
-    found: list[Plan] = []
-
-    def change(plan: Plan) -> bool:
-        found.append(plan)
-        return possible
-
-    threads = Plan("thread", 50, measured=Measurement(0.0, 0.0, 0.02))
-    situation = lambda: Situation(4, 10_000, warm=True)  # noqa: E731
-    look = SecondLook(situation, lambda: threads, lambda: now, change, lambda: None)
-
-    def counts() -> Statistics:
-        return Statistics(succeeded=ended, busy_seconds=0.5 * ended, running=50, workers=50)
-
-    look.adopted(threads, counts())
+    threads = LookAtThreads(possible)
     for calls in (40, 10):  # of 3 ms; and of 12, so that what was tried may be tried again
-        began = time.process_time()
-        while (computed := time.process_time() - began) < 0.12:
-            pass
-        now, ended = now + computed, ended + calls
-        look(BatchFinished(1, 0, [0]), counts)
-    assert len(found) == (1 if possible else 2)
+        threads.passes(calls, 0.12, lambda: None)
+    assert len(threads.found) == (1 if possible else 2)
 
 
 def test_a_full_garbage_collection_is_not_taken_for_what_threads_compute() -> None:
     """A process with many objects takes a core for 0.1 s for one; the threads of the calls were taken to."""
     heap: list[list[list[int]]] = [[[]] for _ in range(600_000)]
-    now, ended, before = 0.0, 0, [*gc.callbacks]
-    found: list[Plan] = []
-
-    def change(plan: Plan) -> bool:
-        found.append(plan)
-        return False
-
-    threads = Plan("thread", 50, measured=Measurement(0.0, 0.0, 0.02))
-    situation = lambda: Situation(4, 10_000, warm=True)  # noqa: E731
-    look = SecondLook(situation, lambda: threads, lambda: now, change, lambda: None)
-
-    def counts() -> Statistics:
-        return Statistics(succeeded=ended, busy_seconds=0.5 * ended, running=50, workers=50)
-
-    look.adopted(threads, counts())
-    began = time.process_time()
-    while now < 0.06:
-        gc.collect()
-        now = time.process_time() - began
-    ended = 40
-    look(BatchFinished(1, 0, [0]), counts)
-    look.end()
-    look.adopted(threads, counts())
-    assert not found
+    before = [*gc.callbacks]
+    threads = LookAtThreads(False)
+    threads.passes(40, 0.06, gc.collect)
+    assert not threads.found
+    threads.look.end()
+    threads.adopt()
     assert gc.callbacks == before, "nor when a plan comes after the end"
     del heap
 

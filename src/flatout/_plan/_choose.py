@@ -36,8 +36,8 @@ PARENT_TASK = (
 # The same for the batch, in CPU seconds: the driver's thread needs 0.2-0.4 ms beside calls that fill the caches (measured); what
 # the consumer and the worker need is guessed.
 PROCESS_BATCH = 400e-6
-# Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; where two share
-# what one has, they do less: that is not known beforehand, and the report shows it in the time of a call).
+# Of what a core computes alone that each further one adds (measured: two do 1.87-2.0 times as much as one; a virtual machine may
+# not tell that two share what one has: then the report shows it in the time of a call).
 ALL_BUSY = 0.94
 # The same for one that is a second hardware thread of a core (reported: up to 0.3; Marr et al., Hyper-Threading Technology
 # Architecture and Microarchitecture, Intel Technology Journal 6(1), 2002; no machine that has them was at hand).

@@ -49,8 +49,9 @@ def ample_in_flight(compute: float, wait: float, masters: float = 1, own: float 
     Of k calls that wait for a share p of their time k (1 - p) want a master in the mean, give or take the root of k p (1 - p).
     These are so many that the masters are busy with that taken off: a square-root rule, as for the staff of a call centre
     (S. Halfin and W. Whitt, "Heavy-traffic limits for queues with many exponential servers", Operations Research 29(3),
-    1981, pp. 567-588). Four calls that wait half of their time leave two masters idle for an eighth of theirs, by a
-    simulation, and six for a fiftieth.
+    1981, pp. 567-588). By a simulation (`tests/test_law.py`) four calls in flight that wait half of their time take two masters
+    1.17 times as long as never idle ones where they compute for exponential times, and 1.05 for times within 30 % of the mean;
+    six take 1.03 and 1.00.
 
     >>> round(ample_in_flight(compute=5, wait=5, masters=2), 1)
     6.6
